@@ -1,0 +1,54 @@
+# Developers' commands. Each needs Python 3.11+ and nothing else: the first call installs into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# A changed lock or setup.py asks for a new install; an untouched one installs nothing.
+DEPS := requirements.lock setup.py
+
+.PHONY: help install train test test-all check bench lock clean
+
+help:
+	@echo "make train     install, then train on scikit-learn's digits (a demonstration, under 2 minutes)"
+	@echo "make test      install, then run the fast tests (under 10 minutes on 2 cores)"
+	@echo "make test-all  the fast tests and the long ones"
+	@echo "make check     ruff and mypy"
+	@echo "make bench     throughput tables (pytest bench/)"
+	@echo "make lock      resolve requirements.lock anew from setup.py"
+
+install: $(STAMP)
+
+$(STAMP): $(DEPS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "fastgan needs Python 3.11 or newer; name one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "Python's venv module is missing: install it (Debian and Ubuntu: python3-venv)" >&2; exit 2; }
+	@echo "installing into $(VENV) (once; about 5 GB with torch's CUDA libraries) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+train: $(STAMP)
+	@$(BIN)/python -m fastgan.train --amp --compile
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest tests
+
+test-all: $(STAMP)
+	@$(BIN)/python -m pytest tests -m ""
+
+check: $(STAMP)
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy
+
+bench: $(STAMP)
+	@$(BIN)/python -m pytest bench
+
+# uv writes one lock for every system and Python that setup.py allows.
+lock:
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+		--custom-compile-command "make lock" --constraint constraints.txt setup.py --extra dev -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

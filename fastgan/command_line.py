@@ -1,0 +1,115 @@
+"""From argv to a validated config, and from an error to one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastgan.config import TrainConfig, preset, validate
+from fastgan.errors import ConfigError, FastganError
+
+T = TypeVar("T")
+
+# Settings that a resumed run may change: they do not alter the course of training.
+FREE_ON_RESUME = {
+    *("epochs", "run_dir", "resume", "eval_every", "save_every", "log_every", "dry_run", "data_dir", "device"),
+    *("compile",),
+}
+
+
+def parse(kind: type[T], argv: Sequence[str], *, default: T | None = None, prog: str, description: str) -> T:
+    """Parse `argv` into dataclass `kind` with tyro; a mistake raises ConfigError with one line."""
+    try:
+        import tyro
+    except ImportError as error:
+        raise ConfigError("the command line needs the package tyro: pip install tyro") from error
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parsed: T = tyro.cli(kind, args=list(argv), default=default, prog=prog, description=description)  # type: ignore[assignment]
+            return parsed
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ConfigError(_one_line(said.getvalue(), prog)) from None
+
+
+def positional() -> Any:
+    """Marks a field of a command's dataclass as positional; nothing where tyro is not installed."""
+    try:
+        import tyro
+    except ImportError:
+        return None
+    return tyro.conf.Positional
+
+
+def simple_config(kind: type[T], argv: Sequence[str], prog: str, description: str) -> T:
+    """The parsed config of a command without presets."""
+    return parse(kind, argv, prog=prog, description=description)
+
+
+def _one_line(box: str, prog: str) -> str:
+    """tyro draws a framed, many-line message; keep its first part and what it suggests, on one line."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    sections = re.split(r"^│ ─+ │$", plain, flags=re.MULTILINE)
+    lines = [[part.strip("│╭╮╰╯─ \t") for part in section.splitlines()] for section in sections]
+    message = " ".join(" ".join(filter(None, lines[0][1:] if len(lines[0]) > 1 else lines[0])).split())
+    hints = re.findall(r"^│\s+(--[\w.-]+)", sections[1], flags=re.MULTILINE) if "meant" in plain else []
+    meant = f"; perhaps you meant {' or '.join(dict.fromkeys(hints))}" if hints else ""
+    return f"{message.rstrip('.')}{meant}; see {prog} --help"
+
+
+def _flag_value(argv: Sequence[str], flag: str) -> str | None:
+    """The value of `--flag value` or `--flag=value`, before the whole command line is parsed."""
+    for i, word in enumerate(argv):
+        if word == flag and i + 1 < len(argv):
+            return argv[i + 1]
+        if word.startswith(flag + "="):
+            return word.split("=", 1)[1]
+    return None
+
+
+def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> TrainConfig:
+    """The validated config of `python -m fastgan.train`.
+
+    `--dataset` picks the preset that the other flags change. With `--resume` the settings come from the run
+    folder through `saved`, and a flag that would change the course of training raises ConfigError.
+    """
+    prog = "python -m fastgan.train"
+    description = "Train Elastic-InfoGAN: classes, their frequencies and generated images from unlabelled images."
+    run_dir = _flag_value(argv, "--run-dir")
+    if "--resume" in argv and not {"-h", "--help"} & set(argv):
+        if run_dir is None:
+            raise ConfigError("--resume needs the run's folder: add --run-dir RUN")
+        before = saved(Path(run_dir))
+        config = validate(parse(TrainConfig, argv, default=before, prog=prog, description=description))
+        changed = [
+            f.name
+            for f in dataclasses.fields(TrainConfig)
+            if f.name not in FREE_ON_RESUME and getattr(config, f.name) != getattr(before, f.name)
+        ]
+        if changed:
+            raise ConfigError(
+                f"--resume: {', '.join(changed)} differ from {run_dir}/run.json; leave those flags out, "
+                "or start a new run without --resume"
+            )
+        return config
+    dataset = _flag_value(argv, "--dataset")
+    default = preset(dataset if dataset is not None else "digits")
+    return validate(parse(TrainConfig, argv, default=default, prog=prog, description=description))
+
+
+def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Call a command; a user's mistake becomes one line on stderr and exit code 2, a failed run 1."""
+    try:
+        return main(sys.argv[1:] if argv is None else argv)
+    except FastganError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code

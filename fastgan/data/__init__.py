@@ -1,0 +1,44 @@
+"""Data sets: each gives uint8 images [N, C, H, W] and labels for evaluation only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from fastgan.config import TrainConfig
+from fastgan.data import digits, mnist
+from fastgan.data.image_set import ImageSet, JudgeSet, shuffled
+from fastgan.errors import ConfigError
+
+__all__ = ["ImageSet", "JudgeSet", "data_folder", "epoch_order", "load", "load_judge_set"]
+
+
+def data_folder(config: TrainConfig) -> Path:
+    """The folder of the data set's files."""
+    return config.data_dir if config.data_dir is not None else Path("data")
+
+
+def load(config: TrainConfig) -> ImageSet:
+    """The training images of a run. Raises DataError for bad files, ConfigError for more batch than images."""
+    if config.dataset == "mnist":
+        images = mnist.load(data_folder(config), config.image_size, config.split, config.seed, config.imbalance)
+    else:
+        images = digits.load(config.image_size, config.split, config.seed, config.imbalance)
+    if config.batch_size > len(images.images):
+        raise ConfigError(
+            f"--batch-size {config.batch_size}: larger than the data, which has {len(images.images)} images"
+        )
+    return images
+
+
+def load_judge_set(config: TrainConfig) -> JudgeSet:
+    """The labelled images that this run's judge is trained and tested on."""
+    if config.dataset == "mnist":
+        return mnist.judge_set(data_folder(config), config.image_size)
+    return digits.judge_set(config.image_size)
+
+
+def epoch_order(config: TrainConfig, count: int, epoch: int) -> Tensor:
+    """The order of the images in epoch 0, 1, ...: int64 [count], from (seed, epoch) alone."""
+    return shuffled(count, config.seed, f"order-{epoch}")

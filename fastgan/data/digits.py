@@ -1,0 +1,42 @@
+"""scikit-learn's digits: 1,797 real 8x8 images that need no download."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.datasets import load_digits
+
+from fastgan.data.image_set import ImageSet, JudgeSet, resized, shuffled
+from fastgan.data.imbalance import LARGEST, imbalanced
+
+HELD_OUT_SEED = 0  # the judge's held-out fifth is the same for every run
+
+
+def full(image_size: int) -> ImageSet:
+    """All 1,797 digits, at image_size pixels."""
+    digits = load_digits()
+    grey = torch.from_numpy(digits.images).unsqueeze(1) * (255.0 / 16.0)
+    images = resized(grey.round().to(torch.uint8), image_size)
+    return ImageSet("digits", images, torch.from_numpy(digits.target).long(), 10)
+
+
+def load(image_size: int, split: int, seed: int, imbalance: str) -> ImageSet:
+    """Digits as frequent as in `split` (its counts scaled so that the rarest digit still suffices)."""
+    everything = full(image_size)
+    if imbalance == "none":
+        return everything
+    assert everything.labels is not None
+    fewest = int(torch.bincount(everything.labels).min())
+    return imbalanced(everything, split, seed, scale=fewest / LARGEST)
+
+
+def judge_set(image_size: int) -> JudgeSet:
+    """Four fifths to train the judge on, one to test it."""
+    everything = full(image_size)
+    assert everything.labels is not None
+    order = shuffled(len(everything.images), HELD_OUT_SEED, "digits-held-out")
+    fifth = len(order) // 5
+    parts = [
+        ImageSet("digits", everything.images[index], everything.labels[index], 10)
+        for index in (order[fifth:], order[:fifth])
+    ]
+    return JudgeSet("digits", *parts)

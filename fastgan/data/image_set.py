@@ -1,0 +1,64 @@
+"""What every data set gives: uint8 images, and labels that only evaluation may look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastgan.config import stream_seed
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """N images and, where they are known, their real classes.
+
+    images: uint8 [N, C, H, W]; labels: int64 [N] in [0, label_count), or None.
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor | None
+    label_count: int
+
+    def to(self, device: torch.device) -> ImageSet:
+        """The same set with its images on `device` (labels stay where evaluation uses them: on the CPU)."""
+        return ImageSet(self.name, self.images.to(device), self.labels, self.label_count)
+
+    def class_frequencies(self) -> Tensor | None:
+        """Share of each real class, float64 [label_count], or None without labels."""
+        if self.labels is None:
+            return None
+        return torch.bincount(self.labels, minlength=self.label_count).double() / len(self.labels)
+
+
+@dataclass(frozen=True)
+class JudgeSet:
+    """Labelled images for the judge: it is trained on one part and tested on the other."""
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """uint8 [N, C, H, W] at size x size pixels (bicubic, antialiased); the same tensor if it has that size."""
+    if tuple(images.shape[-2:]) == (size, size):
+        return images
+    parts = [
+        F.interpolate(part.float(), size=(size, size), mode="bicubic", antialias=True, align_corners=False)
+        for part in images.split(4096)
+    ]
+    return torch.cat(parts).round().clamp(0, 255).to(torch.uint8)
+
+
+def shuffled(count: int, seed: int, purpose: str) -> Tensor:
+    """A permutation of range(count), int64, that depends on (count, seed, purpose) alone.
+
+    It sorts the raw output of PCG64, which NumPy promises never to change, so every version draws alike.
+    """
+    raw = np.random.PCG64(stream_seed(seed, purpose)).random_raw(count)
+    return torch.from_numpy(np.argsort(raw, kind="stable"))

@@ -1,0 +1,45 @@
+"""The 50 published random class frequencies of imbalanced MNIST, and the subsets that they ask for."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from importlib.resources import files
+
+import torch
+from torch import Tensor
+
+from fastgan.data.image_set import ImageSet, shuffled
+from fastgan.errors import DataError
+
+LARGEST = 6300  # images of the most frequent class in most splits: what other data sets are scaled by
+
+
+@cache
+def _table() -> tuple[tuple[int, ...], ...]:
+    text = (files("fastgan.data") / "mnist_imbalance_50.csv").read_text(encoding="utf-8")
+    return tuple(tuple(int(cell) for cell in row) for row in list(csv.reader(text.splitlines()))[1:])
+
+
+def class_counts(split: int) -> Tensor:
+    """Images of each class that split 1 to 50 of imbalanced MNIST keeps, int64 [10]."""
+    if not 1 <= split <= len(_table()):
+        raise DataError(f"--split {split}: must be 1 to {len(_table())}")
+    return torch.tensor(_table()[split - 1])
+
+
+def imbalanced(full: ImageSet, split: int, seed: int, *, scale: float = 1.0) -> ImageSet:
+    """The part of `full` that split `split` keeps: a pure function of (split, seed).
+
+    scale: multiplies the published counts, for data sets smaller than MNIST.
+    """
+    assert full.labels is not None
+    kept = []
+    for label, count in enumerate((class_counts(split) * scale).round().long().tolist()):
+        members = torch.nonzero(full.labels == label).squeeze(1)
+        if count > len(members):
+            raise DataError(f"split {split}: wants {count} images of class {label}, the data has {len(members)}")
+        order = shuffled(len(members), seed, f"split-{split}-class-{label}")
+        kept.append(members[order[:count]])
+    index = torch.cat(kept).sort().values
+    return ImageSet(f"{full.name}-split{split}", full.images[index], full.labels[index], full.label_count)

@@ -1,0 +1,124 @@
+"""MNIST from idx files, gzip or plain, or downloaded by torchvision where they are absent."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastgan.data.image_set import ImageSet, JudgeSet, resized
+from fastgan.data.imbalance import imbalanced
+from fastgan.errors import DataError
+
+FILES = {
+    ("train", "images"): ("train-images-idx3-ubyte", 3),
+    ("train", "labels"): ("train-labels-idx1-ubyte", 1),
+    ("test", "images"): ("t10k-images-idx3-ubyte", 3),
+    ("test", "labels"): ("t10k-labels-idx1-ubyte", 1),
+}
+FOLDERS = ("", "MNIST/raw")  # torchvision unpacks into the second
+MOST_BYTES = 1 << 30  # a header that asks for more is taken for damage, not obeyed
+
+
+def read_idx(path: Path, dimensions: int) -> Tensor:
+    """The uint8 array in an idx file, plain or gzip.
+
+    Raises DataError, naming the file, when it is cut short, too long or no such idx file.
+    """
+    try:
+        with path.open("rb") as file:
+            plain = file.read(2) != b"\x1f\x8b"
+            file.seek(0)
+            if plain:
+                return _parse_idx(file, path, dimensions)
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                return _parse_idx(io.BufferedReader(unzipped), path, dimensions)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: damaged gzip data ({error}); fetch the file again") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _parse_idx(file: BinaryIO, path: Path, dimensions: int) -> Tensor:
+    header = file.read(4 + 4 * dimensions)
+    if len(header) < 4 + 4 * dimensions or header[:4] != bytes((0, 0, 8, dimensions)):
+        raise DataError(
+            f"{path}: not an idx file of {dimensions}-dimensional bytes (it begins with {header[:4].hex() or 'nothing'}"
+            f", expected 000008{dimensions:02x})"
+        )
+    shape = np.frombuffer(header, ">u4", offset=4).tolist()
+    expected = math.prod(shape)
+    if expected > MOST_BYTES:
+        raise DataError(f"{path}: its header asks for {expected} bytes {shape}; that is no MNIST file")
+    body = file.read(expected + 1)
+    if len(body) != expected:
+        found = f"{len(body)}" if len(body) < expected else f"more than {expected}"
+        raise DataError(f"{path}: expected {expected} bytes of data {shape}, found {found}; fetch the file again")
+    return torch.frombuffer(bytearray(body), dtype=torch.uint8).reshape(shape) if expected else torch.empty(shape)
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    for inner in FOLDERS:
+        for file_name in (name, f"{name}.gz"):
+            if (folder / inner / file_name).is_file():
+                return folder / inner / file_name
+    return None
+
+
+def _download(folder: Path) -> None:
+    from torchvision.datasets import MNIST
+
+    try:
+        MNIST(str(folder), download=True)
+    except Exception as error:  # noqa: BLE001 - torchvision raises many kinds; each means the files are out of reach
+        names = ", ".join(f"{name}[.gz]" for name, _ in FILES.values())
+        raise DataError(
+            f"MNIST is not in {folder} and cannot be downloaded ({type(error).__name__}); "
+            f"put {names} there, or name their folder with --data-dir"
+        ) from error
+
+
+def parts(folder: Path) -> tuple[ImageSet, ImageSet]:
+    """MNIST's 60,000 training and 10,000 test images, 28x28; downloads them if they are not in `folder`."""
+    if not any(_find(folder, name) for name, _ in FILES.values()):
+        _download(folder)
+    arrays = {}
+    for key, (name, dimensions) in FILES.items():
+        path = _find(folder, name)
+        if path is None:
+            raise DataError(f"{folder / name}[.gz]: missing; the other MNIST files are there, fetch this one as well")
+        arrays[key] = read_idx(path, dimensions)
+    sets = []
+    for part in ("train", "test"):
+        images, labels = arrays[part, "images"], arrays[part, "labels"]
+        if len(images) != len(labels) or len(images) == 0:
+            raise DataError(f"{folder}: {len(images)} {part} images but {len(labels)} labels; fetch both files again")
+        if int(labels.max()) > 9:
+            raise DataError(f"{folder}: {part} labels reach {int(labels.max())}, expected 0 to 9; fetch the file again")
+        sets.append(ImageSet("mnist", images.unsqueeze(1), labels.long(), 10))
+    return sets[0], sets[1]
+
+
+def load(folder: Path, image_size: int, split: int, seed: int, imbalance: str) -> ImageSet:
+    """All 70,000 images, or those that `split` keeps, at image_size pixels."""
+    train, test = parts(folder)
+    assert train.labels is not None and test.labels is not None
+    images, labels = torch.cat((train.images, test.images)), torch.cat((train.labels, test.labels))
+    full = ImageSet("mnist", images, labels, 10)
+    chosen = full if imbalance == "none" else imbalanced(full, split, seed)
+    return ImageSet(chosen.name, resized(chosen.images, image_size), chosen.labels, 10)
+
+
+def judge_set(folder: Path, image_size: int) -> JudgeSet:
+    """MNIST's own training and test images, at image_size pixels."""
+    train, test = (
+        ImageSet("mnist", resized(part.images, image_size), part.labels, part.label_count) for part in parts(folder)
+    )
+    return JudgeSet("mnist", train, test)

@@ -1,0 +1,33 @@
+"""The errors that a user meets: one line each, naming the flag, file or step and the remedy."""
+
+from __future__ import annotations
+
+
+class FastganError(Exception):
+    """Base of every error meant for a user; `exit_code` is what a command ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(FastganError, ValueError):
+    """A flag, a setting or a run folder cannot be used as given."""
+
+    exit_code = 2
+
+
+class DataError(FastganError, ValueError):
+    """A data file is missing, cut short or not what it claims to be."""
+
+    exit_code = 2
+
+
+class CheckpointWriteError(FastganError, OSError):
+    """A checkpoint could not be written; the one before it is untouched."""
+
+
+class CheckpointCorruptError(FastganError):
+    """No checkpoint of the run passes its hashes."""
+
+
+class DivergenceError(FastganError):
+    """A loss became NaN or infinite."""

@@ -1,0 +1,53 @@
+"""python -m fastgan.evaluate RUN: measure the newest checkpoint of a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastgan import data, metrics, run_folder, trained
+from fastgan.command_line import positional, run_command, simple_config
+from fastgan.evaluation import Evaluator, context_rows, obtain_judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What to measure."""
+
+    run: Annotated[Path, positional()]
+    """The run's folder."""
+    data_dir: Path | None = None
+    """Where the run's data set lies now, if it has moved."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    json: Path | None = None
+    """Write the figures to this file as well."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, evaluate, print. Returns the exit code."""
+    asked = simple_config(
+        EvaluateConfig, argv, "python -m fastgan.evaluate", "NMI, ENT, prior error, clustering and diversity of a run."
+    )
+    device = run_folder.choose_device(asked.device)
+    run = trained.load(asked.run, device)
+    config = run.config if asked.data_dir is None else replace(run.config, data_dir=asked.data_dir)
+    images = data.load(config)
+    evaluator = Evaluator(images, obtain_judge(config, images, device), config, device)
+    found = evaluator(run.networks, run.generator, run.prior.probabilities())
+    row = {"images_seen": run.images_seen, **found.row}
+    if images.labels is not None:
+        row |= context_rows(images, config.classes)
+    print(f"{asked.run} after {run.images_seen:,} images:")
+    print(metrics.table(row))
+    if asked.json is not None:
+        asked.json.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,195 @@
+"""One evaluation of a run: what the judge sees in generated images, and what Q makes of the real ones.
+
+Legend: N images, K codes, C real classes, Z noise.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+import kernels
+from fastgan import data, judge, metrics
+from fastgan.augment import to_unit_range
+from fastgan.config import TrainConfig, stream_seed
+from fastgan.data import ImageSet
+from fastgan.data.image_set import shuffled
+from fastgan.judge import Judge
+from fastgan.model import Generator, Networks
+
+PER_CODE = 1000  # generated images of each code for NMI and ENT
+DIVERSITY = 10_000  # generated and real images, at most, that the Frechet distance compares
+PAIRWISE = 500  # images of a code or class whose mean pairwise distance is taken
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures as one flat row, and the count matrix M [K, C] (None without a judge)."""
+
+    row: dict[str, Any]
+    counts_KC: Tensor | None
+
+
+class Sampler:
+    """Draws images from a generator in eval mode with hard one-hot codes; the same seed gives the same images."""
+
+    def __init__(self, generator: Generator, config: TrainConfig, device: torch.device, purpose: str) -> None:
+        self.generator, self.config, self.device = generator, config, device
+        self.seed = torch.tensor(stream_seed(config.seed, purpose), device=device)
+
+    @torch.inference_mode()
+    def __call__(self, codes_N: Tensor, offset: int = 0) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of codes [N]."""
+        was_training = self.generator.training
+        self.generator.eval()
+        images, zero = [], torch.tensor(offset, device=self.device)
+        for start in range(0, len(codes_N), BATCH):
+            codes = codes_N[start : start + BATCH].to(self.device)
+            noise = kernels.normal(
+                (len(codes), self.config.network.noise), seed=self.seed, offset=zero, row_start=start
+            )
+            one_hot = torch.nn.functional.one_hot(codes, self.config.classes).float()
+            with autocast(self.config, self.device):
+                images.append(self.generator(noise, one_hot).float().cpu())
+        self.generator.train(was_training)
+        return torch.cat(images)
+
+
+def autocast(config: TrainConfig, device: torch.device) -> Any:
+    """The run's own precision, for inference."""
+    if not config.amp:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, config.amp_dtype))
+
+
+@torch.inference_mode()
+def assign(networks: Networks, images: Tensor, config: TrainConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Q's most probable code [N], int64, and its probability [N] for uint8 images, in eval mode, on the CPU."""
+    was_training = networks.training
+    networks.eval()
+    codes, confidences = [], []
+    for part in images.split(BATCH):
+        with autocast(config, device):
+            logits = networks.code_head(networks.front_end(to_unit_range(part.to(device))))
+        confidence, code = logits.float().softmax(1).max(1)
+        codes.append(code.cpu())
+        confidences.append(confidence.cpu())
+    networks.train(was_training)
+    return torch.cat(codes), torch.cat(confidences)
+
+
+class Evaluator:
+    """Evaluates one run again and again; what depends on the real images alone is computed once.
+
+    Args:
+        images: the run's training images, with labels where they are known.
+        judge: None where there are no labels: NMI, ENT and diversity are then left out, not guessed.
+    """
+
+    def __init__(self, images: ImageSet, judge: Judge | None, config: TrainConfig, device: torch.device) -> None:
+        self.images, self.judge, self.config, self.device = images, judge, config, device
+        if judge is not None:
+            index = shuffled(len(images.images), config.seed, "diversity")[:DIVERSITY]
+            real = to_unit_range(images.images[index.to(images.images.device)].cpu())
+            self.real_classes, self.real_features = judge(real)
+
+    def __call__(self, networks: Networks, generator: Generator, prior_K: Tensor) -> Evaluation:
+        """Figures of the networks as they are.
+
+        generator: the one that draws the images (networks.generator or its average); prior_K: probabilities.
+        """
+        prior_K = prior_K.detach().cpu().double()
+        codes, confidences = assign(networks, self.images.images, self.config, self.device)
+        sizes = torch.bincount(codes, minlength=self.config.classes).double() / len(codes)
+        row: dict[str, Any] = {
+            "effective_classes": metrics.effective_classes(prior_K),
+            "confidence": float(confidences.mean()),
+            "unused_codes": int((sizes < 0.1 / self.config.classes).sum()),
+            "prior_to_cluster_sizes": float((sizes - prior_K).square().mean().sqrt()),
+        }
+        labels = self.images.labels
+        if labels is not None:
+            found = metrics.clustering(codes, labels, self.config.classes, self.images.label_count)
+            row |= {f"cluster_{name}": value for name, value in found.items()}
+        counts = self._judge(generator, prior_K, row) if self.judge is not None else None
+        return Evaluation(row, counts)
+
+    def _judge(self, generator: Generator, prior_K: Tensor, row: dict[str, Any]) -> Tensor:
+        """Add to `row` what the judge sees in generated images; returns M."""
+        assert self.judge is not None
+        classes, codes = self.images.label_count, self.config.classes
+        sampler = Sampler(generator, self.config, self.device, "evaluation")
+        drawn = torch.arange(codes).repeat_interleave(PER_CODE)
+        judged, features = self.judge(sampler(drawn))
+        counts = metrics.count_matrix(drawn, judged, codes, classes)
+        entropy, empty = metrics.entropy_score(counts)
+        row |= {"nmi": metrics.normalised_mutual_information(counts), "ent": entropy, "empty_columns": empty}
+        row |= {"judge_accuracy": self.judge.accuracy}
+        frequencies = self.images.class_frequencies()
+        if frequencies is not None:
+            row["prior_error"] = metrics.prior_error(prior_K, frequencies, counts)
+            uniform = torch.full_like(frequencies, 1 / classes)
+            row["prior_error_uniform"] = float((uniform - frequencies).square().mean().sqrt())
+        row |= self._diversity(sampler, prior_K, drawn, features, metrics.match_codes(counts))
+        return counts
+
+    def _diversity(
+        self, sampler: Sampler, prior_K: Tensor, drawn: Tensor, features: Tensor, matched: Tensor
+    ) -> dict[str, Any]:
+        """Frechet distance, and how varied each code's images are beside the real class that it stands for."""
+        count = len(self.real_features)
+        # Codes in proportion to the prior, without chance: the k-th quantile belongs to the code it falls on.
+        edges = prior_K.cumsum(0)
+        codes = torch.searchsorted(edges, (torch.arange(count).double() + 0.5) / count).clamp(max=len(prior_K) - 1)
+        assert self.judge is not None
+        _, generated = self.judge(sampler(codes, offset=1))
+        spread = []
+        for code, label in enumerate(matched.tolist()):
+            ours = metrics.mean_pairwise_distance(features[drawn == code][:PAIRWISE])
+            real = metrics.mean_pairwise_distance(self.real_features[self.real_classes == label][:PAIRWISE])
+            spread.append(ours / real if real else math.nan)
+        known = [value for value in spread if math.isfinite(value)]
+        return {
+            "frechet_distance": metrics.frechet_distance(generated, self.real_features),
+            "diversity": float(np.mean(known)) if known else math.nan,
+            "diversity_lowest": min(known, default=math.nan),
+        }
+
+
+def context_rows(images: ImageSet, classes: int) -> dict[str, float]:
+    """What plain k-means gives on the same images, on pixels and on 50 principal components."""
+    assert images.labels is not None
+    pixels = images.images.cpu().flatten(1).float().numpy() / 255.0
+    spaces = {"pixels": pixels, "pca": PCA(min(50, *pixels.shape), random_state=0).fit_transform(pixels)}
+    row: dict[str, float] = {}
+    for name, space in spaces.items():
+        codes = torch.from_numpy(KMeans(classes, n_init=1, random_state=0).fit_predict(space)).long()
+        found = metrics.clustering(codes, images.labels, classes, images.label_count)
+        row |= {f"kmeans_{name}_accuracy": found["accuracy"], f"kmeans_{name}_nmi": found["nmi"]}
+    return row
+
+
+def obtain_judge(config: TrainConfig, images: ImageSet, device: torch.device) -> Judge | None:
+    """The judge for a run's data; None where the images have no labels, or the judge is not to be believed."""
+    if images.labels is None:
+        return None
+    folder = data.data_folder(config) if config.dataset == "mnist" else None
+    found = judge.obtain(config.dataset, config.image_size, lambda: data.load_judge_set(config), folder, device)
+    if found.accuracy < judge.REQUIRED[config.dataset]:
+        print(
+            f"warning: the judge reaches only {found.accuracy:.1%} on held-out images (needed "
+            f"{judge.REQUIRED[config.dataset]:.1%}); NMI and ENT are left out",
+            file=sys.stderr,
+        )
+        return None
+    return found

@@ -1,0 +1,260 @@
+"""The order of events: fetch, step, report, evaluate, save. Images seen are the clock."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from fastgan import checkpoint, data, metrics, report
+from fastgan.config import TrainConfig
+from fastgan.data import ImageSet
+from fastgan.errors import ConfigError, DivergenceError
+from fastgan.evaluation import Evaluation, Evaluator, Sampler, assign, context_rows, obtain_judge
+from fastgan.model import Networks, Shape
+from fastgan.prior import ClassPrior
+from fastgan.run_folder import RunFolder
+from fastgan.step import LOSSES, Step
+
+GRID_COLUMNS = 10
+
+
+@dataclass
+class Outcome:
+    """How a run ended: its last evaluation, or the signal that stopped it."""
+
+    evaluation: Evaluation | None
+    signal_number: int | None
+    seconds: float
+
+
+class Progress:
+    """Sums of the losses since the last report, and the seconds trained: saved with each checkpoint."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss_sum = torch.zeros(len(LOSSES), dtype=torch.float64, device=device)
+        self.steps = 0
+        self.seconds = 0.0
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            "progress.loss_sum": self.loss_sum,
+            "progress.steps": torch.tensor(self.steps),
+            "progress.seconds": torch.tensor(self.seconds, dtype=torch.float64),
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        self.loss_sum.copy_(state["progress.loss_sum"])
+        self.steps = int(state["progress.steps"])
+        self.seconds = float(state["progress.seconds"])
+
+    def take(self) -> dict[str, float]:
+        """Mean losses since the last call; this is where the device is waited for."""
+        means = (self.loss_sum / max(self.steps, 1)).tolist()
+        self.loss_sum.zero_()
+        self.steps = 0
+        return dict(zip(LOSSES, means, strict=True))
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and Ctrl-C instead of dying of them: the loop finishes its step, saves and ends."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def build(config: TrainConfig, images: ImageSet, device: torch.device) -> Step:
+    """The step of a run, its weights drawn from the seed."""
+    channels = images.images.shape[1]
+    networks = Networks(Shape(config.image_size, channels, config.classes, config.network)).initialise(config.seed)
+    prior = ClassPrior(config.prior, config.classes, images.class_frequencies())
+    return Step(networks.to(device), prior.to(device), config, device)
+
+
+class Loop:
+    """One run, from its first or its resumed image to the last.
+
+    Args:
+        config: the settings, validated.
+        run: the folder to write to.
+        images: the training set (its labels serve evaluation only).
+    """
+
+    def __init__(self, config: TrainConfig, run: RunFolder, images: ImageSet, device: torch.device) -> None:
+        self.config, self.run, self.device = config, run, device
+        self.images = images.to(device)
+        self.step = build(config, images, device)
+        self.log = metrics.MetricsLog(run.metrics)
+        self.progress = Progress(device)
+        self.images_seen = 0
+        self.epoch_images = len(images.images) // config.batch_size * config.batch_size
+        self.total = config.epochs * self.epoch_images
+        self._evaluator: Evaluator | None = None
+        self._last: Evaluation | None = None
+
+    def resume(self) -> None:
+        """Continue from the newest checkpoint that passes its hashes."""
+        path, _ = checkpoint.newest(self.run.checkpoints)
+        training = checkpoint.load(path, "training")
+        try:
+            self.step.load_state(checkpoint.load(path, "model"), training)
+            self.progress.load(training)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"{path}: does not fit this run's networks ({error})") from error
+        self.images_seen = int(self.step.images_seen)
+        self.log.keep_until(self.images_seen)
+        print(f"resumed from {path} after {self.images_seen:,} images", file=sys.stderr)
+
+    def train(self) -> Outcome:
+        """Train to the last epoch, or until a signal."""
+        config = self.config
+        bar = tqdm(
+            total=self.total,
+            initial=self.images_seen,
+            unit="img",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
+        order, order_epoch = torch.empty(0), -1
+        since, since_images = time.perf_counter(), self.images_seen
+        with _stop_signals() as received, bar:
+            while self.images_seen < self.total and not received:
+                # 1. Fetch: the next images of this epoch's permutation.
+                epoch, position = divmod(self.images_seen, self.epoch_images)
+                if epoch != order_epoch:
+                    order = data.epoch_order(config, len(self.images.images), epoch).to(self.device)
+                    order_epoch = epoch
+                batch = self.images.images[order[position : position + config.batch_size]]
+
+                # 2. Step.
+                self.progress.loss_sum += self.step(batch)
+                self.progress.steps += 1
+                self.images_seen += config.batch_size
+                bar.update(config.batch_size)
+
+                # 3. Report.
+                if self._passed(config.log_every) or self.images_seen == self.total:
+                    row = self._report()
+                    now = time.perf_counter()
+                    self.progress.seconds += now - since
+                    row["images_per_second"] = (self.images_seen - since_images) / (now - since)
+                    row["train_seconds"] = self.progress.seconds
+                    self.log.append(row)
+                    self._show(bar, row)
+                    since, since_images = time.perf_counter(), self.images_seen
+
+                # 4. Evaluate and save, at the ends of chosen epochs and of the run.
+                done = self.images_seen == self.total
+                if done or self._passed(config.eval_every * self.epoch_images):
+                    self.progress.seconds += time.perf_counter() - since
+                    self.evaluate(final=done)
+                    since, since_images = time.perf_counter(), self.images_seen
+                if done or received or self._passed(config.save_every * self.epoch_images):
+                    self.progress.seconds += time.perf_counter() - since
+                    self.save()
+                    since, since_images = time.perf_counter(), self.images_seen
+            if self.images_seen >= self.total and self._last is None:  # resumed after its last image
+                self.evaluate(final=True)
+        return Outcome(
+            self._last, received[0] if received and self.images_seen < self.total else None, self.progress.seconds
+        )
+
+    def _passed(self, every: int) -> bool:
+        """Whether the last batch crossed a multiple of `every` images."""
+        return self.images_seen // every > (self.images_seen - self.config.batch_size) // every
+
+    def _report(self) -> dict[str, Any]:
+        """Mean losses since the last report; raises DivergenceError when one is not finite."""
+        row: dict[str, Any] = {"images_seen": self.images_seen, "epoch": self.images_seen / self.epoch_images}
+        means = self.progress.take()
+        self._check(means)
+        return row | means
+
+    def _check(self, means: dict[str, float]) -> None:
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise DivergenceError(
+                    f"{name} is {value} before image {self.images_seen:,}; the newest checkpoint is from before: "
+                    f"lower --learning-rate (now {self.config.learning_rate}) or leave --amp out, and --resume"
+                )
+
+    def _show(self, bar: Any, row: dict[str, Any]) -> None:
+        bar.set_postfix({name.removesuffix("_loss"): f"{row[name]:.3f}" for name in LOSSES})
+        tenth = max(self.total // 10, self.config.log_every)
+        if bar.disable and row["images_seen"] // tenth > (row["images_seen"] - self.config.log_every) // tenth:
+            losses = ", ".join(f"{name.removesuffix('_loss')} {row[name]:.3f}" for name in LOSSES)
+            print(
+                f"epoch {row['epoch']:.1f} of {self.config.epochs}: {losses}; {row['images_per_second']:,.0f} images/s",
+                file=sys.stderr,
+            )
+
+    def save(self) -> None:
+        """Write a checkpoint, unless what has been summed since the last report is not finite."""
+        self._check(dict(zip(LOSSES, self.progress.loss_sum.tolist(), strict=True)))
+        parts = {"model": self.step.model_state(), "training": self.step.training_state() | self.progress.state()}
+        checkpoint.save(self.run.checkpoints, self.images_seen, parts)
+
+    def evaluate(self, *, final: bool) -> None:
+        """Measure, log, and draw the sample grid; at the end also the curves and the context rows."""
+        if self._evaluator is None:
+            self._evaluator = Evaluator(
+                self.images, obtain_judge(self.config, self.images, self.device), self.config, self.device
+            )
+        probabilities = self.step.prior.probabilities()
+        found = self._evaluator(self.step.networks, self.step.sampling_generator, probabilities)
+        row = {"images_seen": self.images_seen, "epoch": round(self.images_seen / self.epoch_images), **found.row}
+        if final and self.images.labels is not None:
+            row |= context_rows(self.images, self.config.classes)
+        row["train_seconds"] = self.progress.seconds
+        self.log.append(row)
+        self._last = Evaluation(row, found.counts_KC)
+        self._draw(found, probabilities.cpu())
+        figures = ", ".join(f"{name} {row[key]:.3f}" for key, name in report.FIGURES.items() if key in row)
+        tqdm.write(f"epoch {row['epoch']} of {self.config.epochs}: {figures}", file=sys.stderr)
+
+    def _draw(self, found: Evaluation, prior_K: Tensor) -> None:
+        """The pictures of one evaluation."""
+        config = self.config
+        codes = torch.arange(config.classes).repeat_interleave(GRID_COLUMNS)
+        images = Sampler(self.step.sampling_generator, config, self.device, "samples")(codes)
+        epoch = round(self.images_seen / self.epoch_images)
+        report.save_grid(images, self.run.samples / f"epoch-{epoch:04d}.png", GRID_COLUMNS)
+        assigned, _ = assign(self.step.networks, self.images.images, config, self.device)
+        sizes = torch.bincount(assigned, minlength=config.classes).double() / len(assigned)
+        frequencies, true_K, matched = self.images.class_frequencies(), None, None
+        if found.counts_KC is not None:
+            matched = metrics.match_codes(found.counts_KC)
+            if frequencies is not None:
+                true_K = frequencies[matched]
+            report.plot_confusion(found.counts_KC, matched, self.run.path / "confusion.png")
+        report.plot_prior(prior_K, sizes, true_K, self.run.path / "prior.png")
+        report.plot_losses(self.log.rows(), self.run.path / "losses.png")
+        self.run.write_prior(
+            {
+                "images_seen": self.images_seen,
+                "probabilities": prior_K.tolist(),
+                "cluster_sizes": sizes.tolist(),
+                "matched_class": None if matched is None else matched.tolist(),
+                "true_frequencies": None if frequencies is None else frequencies.tolist(),
+            }
+        )

@@ -1,0 +1,180 @@
+"""The networks of Elastic-InfoGAN (arXiv 1910.01112, appendix; InfoGAN, arXiv 1606.03657, table 1).
+
+For 28x28x1 they are exactly the paper's: generator 6,650,433 parameters, front end 6,558,144, discriminator
+1,025, code head 132,746. Other sizes follow: the image is halved at least twice and until its side is at most
+8, channels double from `width` up to 512.
+
+Legend: B images, K classes, Z noise, D embedding, H hidden units, CHW an image in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fastgan.config import NetworkConfig, halvings, stream_seed
+
+WEIGHT_STD = 0.02  # of every Linear, Conv and ConvTranspose weight; biases start at zero
+WIDEST = 512
+SLOPE = 0.2
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Everything that the sizes of the networks follow from."""
+
+    image_size: int
+    channels: int
+    classes: int
+    network: NetworkConfig
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels after each halving."""
+        return [min(self.network.width * 2**i, WIDEST) for i in range(halvings(self.image_size))]
+
+    @property
+    def smallest(self) -> int:
+        """Side of the image after the last halving."""
+        return self.image_size // 2 ** halvings(self.image_size)
+
+
+class Generator(nn.Module):
+    """z [B, Z] and c [B, K] to an image [B, C, H, W] in (-1, 1)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        widths, side, hidden = shape.widths, shape.smallest, shape.network.hidden
+        self.linear = nn.Sequential(
+            nn.Linear(shape.network.noise + shape.classes, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, widths[-1] * side * side),
+            nn.BatchNorm1d(widths[-1] * side * side),
+            nn.ReLU(inplace=True),
+            nn.Unflatten(1, (widths[-1], side, side)),
+        )
+        blocks: list[nn.Module] = []
+        for wide, narrow in zip(widths[:0:-1], widths[-2::-1], strict=True):
+            blocks += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1), nn.BatchNorm2d(narrow), nn.ReLU(inplace=True)]
+        self.blocks = nn.Sequential(*blocks)
+        self.image = nn.ConvTranspose2d(widths[0], shape.channels, 4, 2, 1)
+
+    def forward(self, noise_BZ: Tensor, code_BK: Tensor) -> Tensor:
+        hidden = self.linear(torch.cat((noise_BZ, code_BK), dim=1))
+        return torch.tanh(self.image(self.blocks(hidden)))
+
+
+class FrontEnd(nn.Module):
+    """The trunk F that the discriminator and the code head share: image [B, C, H, W] to features [B, H]."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        widths, side, hidden = shape.widths, shape.smallest, shape.network.hidden
+        blocks: list[nn.Module] = [nn.Conv2d(shape.channels, widths[0], 4, 2, 1), nn.LeakyReLU(SLOPE, inplace=True)]
+        for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+            blocks += [nn.Conv2d(narrow, wide, 4, 2, 1), nn.BatchNorm2d(wide), nn.LeakyReLU(SLOPE, inplace=True)]
+        self.blocks = nn.Sequential(*blocks)
+        self.linear = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(widths[-1] * side * side, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.LeakyReLU(SLOPE, inplace=True),
+        )
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        features: Tensor = self.linear(self.blocks(image_BCHW))
+        return features
+
+    def forward_groups(self, real: Tensor, other: Tensor | None, fake: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Real images, their transforms and generated ones, each group normalised by itself.
+
+        Equal to forward(real), forward(other) without gradient, forward(fake), running averages included, but
+        real and fake share each product: one gradient a weight instead of two to add up.
+
+        Returns:
+            features [2B, H] of real above fake, and those of `other` [B, H], detached (None without `other`).
+        """
+        both = torch.cat((real, fake.to(real.dtype)))
+        for layer in (*self.blocks, *self.linear):
+            normalises = isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d))
+            above, below = both.chunk(2)
+            # The order of the calls is the order in which the running averages see the groups.
+            both = layer(above) if normalises else layer(both)
+            if other is not None:
+                with torch.no_grad():
+                    other = layer(other)
+            if normalises:
+                both = torch.cat((both, layer(below)))
+        return both, other
+
+
+class Discriminator(nn.Module):
+    """Features [B, H] to the logit [B] of being real (the sigmoid is part of the loss)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.real = nn.Linear(shape.network.hidden, 1)
+
+    def forward(self, features_BH: Tensor) -> Tensor:
+        logit: Tensor = self.real(features_BH).squeeze(1)
+        return logit
+
+
+class CodeHead(nn.Module):
+    """Q: features [B, H] to an embedding [B, D], and that to code logits [B, K]."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.embedding = nn.Sequential(
+            nn.Linear(shape.network.hidden, shape.network.embedding),
+            nn.BatchNorm1d(shape.network.embedding),
+            nn.LeakyReLU(SLOPE, inplace=True),
+        )
+        self.code = nn.Linear(shape.network.embedding, shape.classes)
+
+    def embed(self, features_BH: Tensor) -> Tensor:
+        """The embedding that the contrastive loss compares."""
+        embedding: Tensor = self.embedding(features_BH)
+        return embedding
+
+    def forward(self, features_BH: Tensor) -> Tensor:
+        logits: Tensor = self.code(self.embedding(features_BH))
+        return logits
+
+
+class Networks(nn.Module):
+    """The four networks of one run."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.generator = Generator(shape)
+        self.front_end = FrontEnd(shape)
+        self.discriminator = Discriminator(shape)
+        self.code_head = CodeHead(shape)
+
+    def initialise(self, seed: int) -> Networks:
+        """Draw every weight from N(0, 0.02) and zero the biases, from `seed` alone; returns itself."""
+        random = torch.Generator().manual_seed(stream_seed(seed, "weights"))
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+                weight = torch.empty(module.weight.shape).normal_(0, WEIGHT_STD, generator=random)
+                with torch.no_grad():
+                    module.weight.copy_(weight)
+                    assert module.bias is not None
+                    module.bias.zero_()
+        return self
+
+    def discriminator_side(self) -> Iterator[nn.Parameter]:
+        """What the D step updates: the front end and the discriminator."""
+        yield from self.front_end.parameters()
+        yield from self.discriminator.parameters()
+
+    def generator_side(self) -> Iterator[nn.Parameter]:
+        """What the G step updates, the prior aside: the generator and the code head."""
+        yield from self.generator.parameters()
+        yield from self.code_head.parameters()

@@ -1,0 +1,86 @@
+"""Pictures of a run: grids of samples, curves of the losses and the figures, the prior, the count matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from torch import Tensor
+from torchvision.utils import save_image
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402 - the backend comes first: no display is needed
+
+LOSS_NAMES = {
+    "d_loss": "discriminator",
+    "g_loss": "generator",
+    "information_loss": "information",
+    "contrastive_loss": "contrastive",
+}
+FIGURES = {"nmi": "NMI", "ent": "ENT", "cluster_accuracy": "clustering accuracy", "prior_error": "prior error"}
+
+
+def save_grid(images: Tensor, path: Path, columns: int) -> None:
+    """Images [N, C, H, W] in [-1, 1] as a grid with `columns` images a row."""
+    # A single row or column of tiny images is hard to look at: double their size below 32 pixels.
+    if images.shape[-1] < 32:
+        images = images.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    save_image(images, str(path), nrow=columns, normalize=True, value_range=(-1, 1), padding=2, pad_value=0.3)
+
+
+def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:
+    """Losses over images seen and, below, the figures of each evaluation."""
+    logged = [row for row in rows if "d_loss" in row]
+    evaluated = [row for row in rows if "confidence" in row]
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, constrained_layout=True)
+    for key, name in LOSS_NAMES.items():
+        top.plot([row["images_seen"] for row in logged], [row[key] for row in logged], label=name, linewidth=1)
+    top.set(ylabel="loss", title="Losses")
+    top.legend()
+    for key, name in FIGURES.items():
+        points = [(row["images_seen"], row[key]) for row in evaluated if row.get(key) is not None]
+        if points:
+            bottom.plot(*zip(*points, strict=True), marker="o", label=name)
+    bottom.set(xlabel="real images seen", ylabel="figure", title="Evaluations", ylim=(0, None))
+    if bottom.lines:
+        bottom.legend()
+    _save(figure, path)
+
+
+def plot_prior(prior_K: Tensor, sizes_K: Tensor | None, true_K: Tensor | None, path: Path) -> None:
+    """The class prior beside the share of real images that Q gives each code and the matched class's frequency."""
+    bars = [("prior", prior_K), ("real images that Q assigns", sizes_K), ("true, of the matched class", true_K)]
+    shown = [(name, values) for name, values in bars if values is not None]
+    figure, axes = plt.subplots(figsize=(max(6.0, 0.6 * len(prior_K)), 3.5), constrained_layout=True)
+    width = 0.8 / len(shown)
+    for i, (name, values) in enumerate(shown):
+        axes.bar([k + (i - (len(shown) - 1) / 2) * width for k in range(len(values))], values, width, label=name)
+    axes.axhline(1 / len(prior_K), color="grey", linewidth=0.8, linestyle="--", label="uniform")
+    axes.set(xlabel="code", ylabel="probability", title="Class prior", xticks=range(len(prior_K)))
+    axes.legend()
+    _save(figure, path)
+
+
+def plot_confusion(counts_KC: Tensor, order_K: Tensor, path: Path) -> None:
+    """M: what the judge saw in each code's images, codes sorted by the class that they stand for."""
+    rows = order_K.argsort()
+    share = counts_KC[rows].double()
+    share = share / share.sum(1, keepdim=True).clamp_min(1)
+    figure, axes = plt.subplots(figsize=(5.5, 5), constrained_layout=True)
+    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set(
+        xlabel="class seen by the judge",
+        ylabel="code",
+        title="Generated images: code and judged class",
+        xticks=range(counts_KC.shape[1]),
+        yticks=range(len(rows)),
+        yticklabels=rows.tolist(),
+    )
+    figure.colorbar(picture, label="share of the code's images")
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

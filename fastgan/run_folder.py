@@ -1,0 +1,149 @@
+"""The run folder: its name, run.json, and where each file of a run lies."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import fastgan
+from fastgan.config import TrainConfig, from_json, to_json
+from fastgan.errors import ConfigError
+
+PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "scipy", "safetensors")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    def write_prior(self, values: dict[str, Any]) -> None:
+        """prior.json, replaced in one go."""
+        partial = self.path / ".prior.json"
+        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        partial.replace(self.path / "prior.json")
+
+
+def create(config: TrainConfig, device: torch.device) -> RunFolder:
+    """Make the folder of a new run and write run.json.
+
+    Raises ConfigError, before anything is trained, when the folder cannot be written or already holds a run.
+    """
+    if config.run_dir is not None:
+        path = config.run_dir
+    else:
+        split = f"-split{config.split}" if config.imbalance == "split" else ""
+        path = Path("runs") / f"{config.dataset}{split}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run = RunFolder(path)
+    if run.settings.exists():
+        raise ConfigError(f"--run-dir {path}: already holds a run; add --resume to continue it, or name another folder")
+    try:
+        run.samples.mkdir(parents=True, exist_ok=True)
+        run.checkpoints.mkdir(exist_ok=True)
+        settings = {"settings": to_json(config), "environment": environment(device)}
+        run.settings.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"--run-dir {path}: cannot be written ({error.strerror or error}); name a folder that can"
+        ) from error
+    return run
+
+
+def saved_config(path: Path) -> TrainConfig:
+    """The settings of an existing run; raises ConfigError naming the folder when there are none to read."""
+    try:
+        values = json.loads((path / "run.json").read_text(encoding="utf-8"))["settings"]
+        if not isinstance(values, dict):
+            raise TypeError("settings is not an object")
+    except OSError as error:
+        raise ConfigError(f"{path}: holds no run (run.json: {error.strerror or error}); name a run's folder") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path / 'run.json'}: damaged ({error}); restore it, or train again") from error
+    return from_json(values)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, device, threads and commit: what a reader needs to judge a run's figures."""
+    versions = {"python": platform.python_version(), "fastgan": fastgan.__version__}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "versions": versions,
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "git_commit": _git_commit(),
+        "command": " ".join(sys.orig_argv[1:]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that --device asks for; raises ConfigError for cuda where there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: no CUDA GPU is to be seen; use --device cpu or auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's with its number of cores."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{name} ({torch.get_num_threads()} threads)"
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree, with a + when it has changes; None outside a repository."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        changes = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+" if changes else "")

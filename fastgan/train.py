@@ -1,0 +1,56 @@
+"""python -m fastgan.train: train on a data set and fill a run folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from fastgan import data, loop, metrics, run_folder
+from fastgan.command_line import run_command, train_config
+from fastgan.config import TrainConfig, to_json
+
+
+def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome) -> None:
+    if outcome.signal_number is not None:
+        print(f"stopped and saved; continue with: python -m fastgan.train --resume --run-dir {run.path}")
+        return
+    assert outcome.evaluation is not None
+    print(f"\nafter {config.epochs} epochs, {outcome.seconds:.0f} s of training:")
+    print(metrics.table(outcome.evaluation.row))
+    print(f"\nlook at {run.samples} (a row a code), {run.path / 'losses.png'} and {run.path / 'prior.png'}")
+    if config.dataset == "digits":
+        print(
+            "This was a demonstration on 8x8 digits. MNIST is next: "
+            "python -m fastgan.train --dataset mnist --split 1 --amp"
+        )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, build, train. Returns the exit code."""
+    config = train_config(argv, run_folder.saved_config)
+    if config.dry_run:
+        print(json.dumps(to_json(config), indent=1))
+        return 0
+    device = run_folder.choose_device(config.device)
+    images = data.load(config)
+    if config.resume:
+        assert config.run_dir is not None
+        run = run_folder.RunFolder(config.run_dir)
+    else:
+        run = run_folder.create(config, device)
+    print(
+        f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
+        f"K = {config.classes}, on {run_folder.device_name(device)}; run folder {run.path}",
+        file=sys.stderr,
+    )
+    training = loop.Loop(config, run, images, device)
+    if config.resume:
+        training.resume()
+    outcome = training.train()
+    _say(run, config, outcome)
+    return 128 + outcome.signal_number if outcome.signal_number is not None else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

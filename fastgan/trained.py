@@ -1,0 +1,47 @@
+"""A finished (or stopped) run, read back: its settings and its networks, ready to draw images and to label them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fastgan import checkpoint, run_folder
+from fastgan.config import TrainConfig
+from fastgan.errors import CheckpointCorruptError
+from fastgan.model import Generator, Networks, Shape
+from fastgan.prior import ClassPrior
+from fastgan.step import load_model
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The newest good checkpoint of a run, in eval mode."""
+
+    run: run_folder.RunFolder
+    config: TrainConfig
+    networks: Networks
+    prior: ClassPrior
+    generator: Generator
+    images_seen: int
+    device: torch.device
+
+
+def load(path: Path, device: torch.device) -> TrainedRun:
+    """Read a run folder; raises ConfigError or CheckpointCorruptError, naming what is missing."""
+    config = run_folder.saved_config(path)
+    run = run_folder.RunFolder(path)
+    newest, images_seen = checkpoint.newest(run.checkpoints)
+    state = checkpoint.load(newest, "model")
+    try:
+        channels = state["networks.generator.image.weight"].shape[1]
+        shape = Shape(config.image_size, channels, config.classes, config.network)
+        networks, prior = Networks(shape), ClassPrior("learned", config.classes)
+        average = Generator(shape) if config.average_decay > 0 else None
+        load_model(state, networks, prior, average)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointCorruptError(f"checkpoint {newest}: does not fit {run.settings} ({error})") from error
+    networks, prior = networks.to(device).eval(), prior.to(device)
+    generator = networks.generator if average is None else average.to(device).eval()
+    return TrainedRun(run, config, networks, prior, generator, images_seen, device)

@@ -1,0 +1,1 @@
+"""Gumbel-Softmax samples of a class prior."""

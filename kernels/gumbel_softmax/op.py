@@ -1,0 +1,63 @@
+"""The public op: checks its arguments, then calls the chosen backend."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kernels.checks import check_counters, check_float, check_row_start, check_temperature
+from kernels.gumbel_softmax import reference
+
+
+def gumbel_softmax(
+    logits: Tensor,
+    *,
+    temperature: float | Tensor,
+    seed: Tensor,
+    offset: Tensor,
+    batch_size: int | None = None,
+    row_start: int | Tensor = 0,
+    hard: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Sample nearly one-hot class codes whose probabilities softmax(logits) can learn.
+
+    sample = softmax((log softmax(logits) + Gumbel noise) / temperature)   (arXiv 1910.01112, section 3.2)
+
+    Args:
+        logits: [..., K], unnormalised, float32, bfloat16, float16 or float64. With `batch_size` one prior (or a
+            stack [E, K]) is shared by `batch_size` rows; without it each row has its own.
+        temperature: above 0; a tensor is taken as it is (a bad one gives NaN).
+        seed, offset: int64 tensors on the logits' device, scalars or shaped as the leading dimensions that do not
+            count rows. The noise is a pure function of (seed, offset, row, class).
+        row_start: the first row's number in the stream, so that ranks draw parts of one large batch.
+        hard: forward an exactly one-hot sample, with the soft sample's gradient.
+
+    Returns:
+        sample: [..., B, K] (or [..., K] without `batch_size`), the logits' dtype; rows sum to 1.
+        code: int64 [..., B] (or [...]), argmax of the perturbed logits, the lowest index on ties; no gradient.
+
+    A logit of -inf means probability 0 and gradient 0; NaN, +inf or all -inf give NaN.
+
+    Raises:
+        ValueError: naming the argument that cannot be used.
+    """
+    check_float("logits", logits)
+    if logits.dim() == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits {list(logits.shape)}: must be [..., K] with K at least 1")
+    check_temperature(temperature)
+    check_counters(seed, offset, logits.device)
+    check_row_start(row_start)
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size {batch_size}: must be at least 1")
+    leading = logits.shape[:-1] if batch_size is not None else logits.shape[:-2]
+    for name, value in (("seed", seed), ("offset", offset)):
+        if value.dim() and value.shape != leading:
+            raise ValueError(f"{name} {list(value.shape)}: must be a scalar or {list(leading)}")
+    return reference.gumbel_softmax(
+        logits,
+        temperature=temperature,
+        seed=seed,
+        offset=offset,
+        batch_size=batch_size,
+        row_start=row_start,
+        hard=hard,
+    )

@@ -1,0 +1,1 @@
+"""Normal and uniform draws from the counter-based stream."""

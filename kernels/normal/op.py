@@ -1,0 +1,40 @@
+"""The public ops: check their arguments, then call the chosen backend."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kernels.checks import check_counters, check_row_start
+from kernels.normal import reference
+
+
+def _check(shape: tuple[int, int], seed: Tensor, offset: Tensor, row_start: int | Tensor) -> None:
+    if len(shape) != 2 or shape[0] < 1 or shape[1] < 1:
+        raise ValueError(f"shape {tuple(shape)}: must be (rows, columns), each at least 1")
+    check_counters(seed, offset)
+    check_row_start(row_start)
+
+
+def normal(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: int | Tensor = 0) -> Tensor:
+    """Standard normals [B, Z] (or [E, B, Z] for seeds or offsets [E]), float32, on the seed's device.
+
+    A pure function of (seed, offset, row, column). It shares seed and offset with `gumbel_softmax` without
+    sharing any random word, so that one pair of counters serves both.
+
+    Raises:
+        ValueError: naming the argument that cannot be used.
+    """
+    _check(shape, seed, offset, row_start)
+    return reference.normal(shape, seed=seed, offset=offset, row_start=row_start)
+
+
+def uniform(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: int | Tensor = 0) -> Tensor:
+    """Uniforms in (0, 1), float32, shaped and addressed as in `normal`.
+
+    It reads the words that `gumbel_softmax` would read: give it a seed of its own.
+
+    Raises:
+        ValueError: naming the argument that cannot be used.
+    """
+    _check(shape, seed, offset, row_start)
+    return reference.uniform(shape, seed=seed, offset=offset, row_start=row_start)

@@ -1,0 +1,1 @@
+"""The contrastive loss NT-Xent."""

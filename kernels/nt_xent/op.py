@@ -1,0 +1,103 @@
+"""The public ops: check their arguments, then call the chosen backend."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from kernels.checks import check_float, check_row_start, check_temperature
+from kernels.nt_xent import reference
+
+PRECISIONS = ("bf16", "tf32", "ieee")
+
+
+def nt_xent(
+    view_a: Tensor,
+    view_b: Tensor,
+    *,
+    temperature: float | Tensor,
+    precision: Literal["bf16", "tf32", "ieee"] = "tf32",
+) -> Tensor:
+    """Mean NT-Xent loss over the 2N anchors of two views (arXiv 2002.05709, eq. 1).
+
+    For each anchor the other view of its image is the positive; the denominator holds the positive and the
+    2(N - 1) embeddings of other images.
+
+    Args:
+        view_a, view_b: raw embeddings [N, D], or [E, N, D] for E losses at once; normalised inside (eps 1e-8).
+        temperature: above 0; a tensor is taken as it is.
+        precision: the coarsest precision allowed in the products; sums are float32 (float64 for float64 views).
+
+    Returns:
+        The loss, scalar or [E], float32 (float64 for float64 views); gradients flow to both views.
+
+    N = 1 has no negatives: loss 0 and gradient 0. A zero embedding has similarity 0 to all and gradient 0.
+    NaN or inf in an embedding gives NaN.
+
+    Raises:
+        ValueError: naming the argument that cannot be used.
+    """
+    check_float("view_a", view_a)
+    if view_a.shape != view_b.shape or view_a.dtype != view_b.dtype or view_a.device != view_b.device:
+        raise ValueError(
+            "view_a, view_b: must agree in shape, dtype and device, got "
+            f"{list(view_a.shape)} {view_a.dtype} {view_a.device} and "
+            f"{list(view_b.shape)} {view_b.dtype} {view_b.device}"
+        )
+    if view_a.dim() not in (2, 3) or 0 in view_a.shape:
+        raise ValueError(f"view_a, view_b {list(view_a.shape)}: must be [N, D] or [E, N, D], none of them 0")
+    check_temperature(temperature)
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r}: must be one of {', '.join(PRECISIONS)}")
+    return reference.nt_xent(view_a, view_b, temperature=temperature, precision=precision)
+
+
+def _check_parts(local: Tensor, everyone: Tensor, row_start: int, temperature: float | Tensor) -> None:
+    check_float("local", local)
+    for name, value in (("local", local), ("everyone", everyone)):
+        if value.dim() != 3 or value.shape[0] != 2 or 0 in value.shape:
+            raise ValueError(f"{name} {list(value.shape)}: must be [2, rows, D], the two views stacked")
+    if local.shape[2] != everyone.shape[2] or local.dtype != everyone.dtype or local.device != everyone.device:
+        raise ValueError("local, everyone: must agree in D, dtype and device")
+    check_row_start(row_start)
+    if row_start + local.shape[1] > everyone.shape[1]:
+        raise ValueError(f"row_start {row_start}: {local.shape[1]} rows from there do not fit {everyone.shape[1]}")
+    check_temperature(temperature)
+
+
+def nt_xent_lse(
+    local: Tensor, everyone: Tensor, row_start: int, *, temperature: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """One rank's part of the NT-Xent forward pass.
+
+    Args:
+        local: this rank's raw embeddings [2, n, D], its two views stacked.
+        everyone: all ranks' [2, N, D]; local[v, i] is everyone[v, row_start + i].
+
+    Returns:
+        lse [2, n], the log-sum-exp of each local anchor, and loss [2, n]; without gradient.
+
+    Raises:
+        ValueError: naming the argument that cannot be used.
+    """
+    _check_parts(local, everyone, row_start, temperature)
+    return reference.nt_xent_lse(local.detach(), everyone.detach(), row_start, temperature=temperature)
+
+
+def nt_xent_grad(
+    local: Tensor, everyone: Tensor, lse_everyone: Tensor, row_start: int, *, temperature: float | Tensor
+) -> Tensor:
+    """The gradient [2, n, D] of the mean loss over all 2N anchors with respect to this rank's raw embeddings.
+
+    lse_everyone [2, N] holds all ranks' results of `nt_xent_lse`; no collective runs in the backward pass.
+
+    Raises:
+        ValueError: naming the argument that cannot be used.
+    """
+    _check_parts(local, everyone, row_start, temperature)
+    if lse_everyone.shape != everyone.shape[:2]:
+        raise ValueError(f"lse_everyone {list(lse_everyone.shape)}: must be {list(everyone.shape[:2])}")
+    return reference.nt_xent_grad(
+        local.detach(), everyone.detach(), lse_everyone.detach(), row_start, temperature=temperature
+    )

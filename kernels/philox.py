@@ -1,0 +1,92 @@
+"""The random stream: Philox-4x32-10 (Salmon et al., SC 2011), replayed in plain torch.
+
+A draw is a pure function of (seed, offset, row, column): no state, no order, nothing to save but the
+counters. Every backend replays the same words, so that a test compares samples, not distributions.
+
+    key      = (seed low, seed high)
+    counter  = (block low, block high, offset low, offset high | stream << 31)
+    block    = row * ceil(columns / 4) + column // 4, word = column % 4
+
+Offsets are below 2^63, so bit 31 of the last counter word is free to keep two streams (Gumbel noise and
+normal noise) apart under one seed and one offset. Words are uint32 held in int64, since torch has no
+arithmetic for uint32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MASK = 0xFFFFFFFF
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+
+STREAM_GUMBEL = 0
+STREAM_NORMAL = 1
+
+SMALLEST = 2.0**-33  # stands for word 0; keeps the logarithm of the winning tail finite (Gumbel noise <= 22.9)
+LARGEST = 1.0 - 2.0**-24  # the largest float32 below 1
+
+
+def philox(counter: Tensor, key: Tensor) -> Tensor:
+    """Ten Philox rounds. counter [4, ...] and key [2, ...] int64 holding uint32; returns words [4, ...]."""
+    shape = (2,) + (1,) * (counter.dim() - 1)
+    multipliers = torch.tensor(MULTIPLIERS, device=counter.device).view(shape)
+    steps = torch.tensor(KEY_STEPS, device=counter.device).view(shape)
+    even, odd = counter[0::2], counter[1::2]  # words (0, 2) and (1, 3)
+    for _ in range(ROUNDS):
+        # The product of two uint32 wraps to the right 64 bits in int64; the mask undoes the sign extension.
+        product = even * multipliers
+        even = ((product >> 32) & MASK).flip(0) ^ odd ^ key
+        odd = (product & MASK).flip(0)
+        key = (key + steps) & MASK
+    return torch.stack((even[0], odd[0], even[1], odd[1]))
+
+
+def words(
+    seed: Tensor, offset: Tensor, rows: int, columns: int, *, row_start: int | Tensor = 0, stream: int = 0
+) -> Tensor:
+    """Random words of rows [row_start, row_start + rows).
+
+    seed, offset: int64, same device, scalars or [...] (leading dimensions broadcast together).
+    Returns int64 [..., rows, columns] with values in [0, 2^32).
+    """
+    device = seed.device
+    blocks_a_row = (columns + 3) // 4
+    row = torch.arange(rows, device=device) + row_start
+    block = row[:, None] * blocks_a_row + torch.arange(blocks_a_row, device=device)  # [rows, blocks]
+    seed, offset = torch.broadcast_tensors(seed, offset)
+    seed, offset = seed[..., None, None], offset[..., None, None]
+    last = ((offset >> 32) & 0x7FFFFFFF) | (stream << 31)
+    counter = torch.stack(torch.broadcast_tensors(block & MASK, (block >> 32) & MASK, offset & MASK, last))
+    key = torch.stack((seed & MASK, (seed >> 32) & MASK))
+    out = philox(counter, key)  # [4, ..., rows, blocks]
+    return out.movedim(0, -1).flatten(-2)[..., :columns]
+
+
+def to_uniform(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Words to uniforms in [2^-33, 1 - 2^-24]: both ends are open, so no logarithm meets 0.
+
+    The rounding to float32 is part of the stream, whatever `dtype` is computed in afterwards.
+    """
+    u = word.to(torch.float32) * 2.0**-32
+    return u.clamp(SMALLEST, LARGEST).to(dtype)
+
+
+def to_gumbel(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Words to Gumbel(0, 1) noise -log(-log(1 - u)).
+
+    Near u = 0, where the largest noise comes from, 1 - u would round: there -log(1 - u) = u + u^2/2.
+    """
+    u = to_uniform(word, dtype)
+    exponential = torch.where(u < 1e-3, u + 0.5 * u * u, -torch.log(1.0 - u))
+    return -torch.log(exponential)
+
+
+def to_normal(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Words [..., 2n] to standard normals [..., 2n], by Box-Muller on neighbouring pairs."""
+    first, second = to_uniform(word, dtype).unflatten(-1, (-1, 2)).unbind(-1)
+    radius = torch.sqrt(-2.0 * torch.log(first))
+    angle = 2.0 * torch.pi * second
+    return torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1).flatten(-2)

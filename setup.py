@@ -1,0 +1,47 @@
+"""Packaging for fastgan: `pip install -e .` gives the packages `fastgan` and `kernels`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+LINUX = 'platform_system == "Linux"'
+
+setup(
+    name="fastgan",
+    version="0.1.0",
+    description="A fast, tested trainer for Elastic-InfoGAN: classes and their frequencies from unlabelled images",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["fastgan", "fastgan.*", "kernels", "kernels.*"]),
+    package_data={"fastgan.data": ["*.csv"], "fastgan": ["py.typed"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "torch>=2.11",
+        "torchvision>=0.26",
+        "numpy>=2.0,<2.4",  # Triton 3.6's interpreter fails on run-time ranges under NumPy 2.4
+        "scipy>=1.13",
+        "scikit-learn>=1.5",
+        "tyro>=0.9",
+        "tqdm>=4.66",
+        "safetensors>=0.5",
+        "matplotlib>=3.9",
+        "pillow>=12.3",
+        f"triton>=3.6; {LINUX}",
+        f"nvidia-dali-cuda130>=2.4; {LINUX}",
+    ],
+    extras_require={
+        "dev": [
+            "pytest>=8",
+            "pytest-benchmark>=5",
+            "hypothesis>=6",
+            "ruff>=0.9",
+            "mypy>=1.14",
+            "pre-commit>=4",
+            "setuptools>=77",
+            "wheel",
+        ],
+        "tensorboard": ["tensorboard>=2.18"],
+    },
+)

@@ -1,0 +1,33 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# `tolerances` is imported from here under every import mode of pytest, and the root stands first, lest the folder
+# tests/kernels pass for the package `kernels`.
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder of MNIST's four idx files."""
+    folder = Path(os.environ.get("FASTGAN_MNIST") or ROOT.parent / "shared" / "data" / "mnist")
+    if not any(folder.glob("train-images-idx3-ubyte*")):
+        pytest.skip(f"MNIST is not in {folder}; name its folder in FASTGAN_MNIST")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _same_backend_after() -> Iterator[None]:
+    """No test leaves a backend behind for the next."""
+    from kernels import use_backend
+
+    yield
+    use_backend("auto")

@@ -1,0 +1,57 @@
+"""The golden run: 20 fixed-seed steps in float64 on the CPU, and the losses that they gave.
+
+A refactor must match step_losses.txt; a change of numerics writes it anew, in a commit of its own:
+
+    python tests/golden/make.py
+
+AVX2 and AVX-512 give the same 15 digits. Other instruction sets do not: torch draws the weights, and computes the noise
+and the angles, in float32, where its logarithms and cosines end in another bit there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastgan import data
+from fastgan.config import NetworkConfig, TrainConfig, preset
+from fastgan.model import Networks, Shape
+from fastgan.prior import ClassPrior
+from fastgan.step import LOSSES, Step
+
+PATH = Path(__file__).with_name("step_losses.txt")
+STEPS = 20
+CONFIG = TrainConfig(
+    dataset="digits",
+    image_size=16,
+    batch_size=32,
+    seed=7,
+    transform=preset("digits").transform,
+    network=NetworkConfig(width=8, hidden=64),
+)
+
+
+def run() -> Tensor:
+    """The losses of every step, float64 [STEPS, 4]."""
+    shape = Shape(CONFIG.image_size, 1, CONFIG.classes, CONFIG.network)
+    networks = Networks(shape).initialise(CONFIG.seed).double()
+    prior = ClassPrior("learned", CONFIG.classes).double()
+    step = Step(networks, prior, CONFIG, torch.device("cpu"))
+    images = data.load(CONFIG).images
+    batches = data.epoch_order(CONFIG, len(images), 0).split(CONFIG.batch_size)
+    return torch.stack([step(images[index]) for index in batches[:STEPS]])
+
+
+def main() -> None:
+    """Write the file that tests/test_step.py compares with."""
+    lines = [" ".join(("# step", *LOSSES))]
+    for number, losses in enumerate(run().tolist(), start=1):
+        lines.append(" ".join((str(number), *(f"{loss:.17g}" for loss in losses))))
+    PATH.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"wrote {PATH}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""One training step: equal to the literal loop, frugal with gradients, reproducible, free of host synchronisation."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from literal import LiteralLoop
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import kernels
+from fastgan import data
+from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.data import digits
+from fastgan.model import Networks, Shape
+from fastgan.prior import ClassPrior
+from fastgan.step import LOSSES, Step
+from kernels import philox
+
+GOLDEN = Path(__file__).parent / "golden"
+SMALL = TrainConfig(image_size=28, batch_size=16, network=NetworkConfig(width=8, hidden=64))
+CPU = torch.device("cpu")
+EXACT = {"atol": 1e-8, "rtol": 0.0}  # after 20 steps in float64: rounding of 1e-16, which Adam's division enlarges
+
+
+def make_step(config: TrainConfig, dtype: torch.dtype = torch.float32) -> Step:
+    """A fresh step on one-channel images; "true" priors are given frequencies that are far from equal."""
+    frequencies = torch.arange(1, config.classes + 1, dtype=torch.float64)
+    prior = ClassPrior(config.prior, config.classes, frequencies / frequencies.sum()).to(dtype)
+    networks = Networks(Shape(config.image_size, 1, config.classes, config.network)).initialise(config.seed)
+    return Step(networks.to(dtype), prior, config, CPU)
+
+
+def batches(config: TrainConfig, count: int) -> list[Tensor]:
+    """The first batches of real digits, uint8 [B, 1, H, W]."""
+    images = digits.full(config.image_size).images
+    order = data.epoch_order(config, len(images), 0)
+    return [images[index] for index in order.split(config.batch_size)[:count]]
+
+
+def with_settings(**changes: Any) -> TrainConfig:
+    return dataclasses.replace(SMALL, **changes)
+
+
+@pytest.mark.parametrize("contrastive_weight", [10.0, 0.0])
+@pytest.mark.parametrize("prior", ["learned", "uniform", "true"])
+def test_equals_literal_loop(prior: str, contrastive_weight: float) -> None:
+    """float64, 20 steps on the same images and noise: every parameter, buffer and prior logit to 1e-8."""
+    config = with_settings(prior=prior, contrastive_weight=contrastive_weight)
+    step = make_step(config, torch.float64)
+    literal = LiteralLoop(
+        step.prior.logits,
+        learn_prior=prior == "learned",
+        contrastive_weight=contrastive_weight,
+        width=config.network.width,
+        hidden=config.network.hidden,
+    )
+    with torch.no_grad():
+        for ours, theirs in zip(step.networks.parameters(), literal.networks.parameters(), strict=True):
+            theirs.copy_(ours)
+
+    for number, images in enumerate(batches(config, 20)):
+        real, other, _ = step.draw(images, step.images_seen)
+        seed, clock = step.noise_seed, torch.tensor(number * config.batch_size)
+        noise = kernels.normal((config.batch_size, config.network.noise), seed=seed, offset=clock).double()
+        words = philox.words(seed, clock, config.batch_size, config.classes, stream=philox.STREAM_GUMBEL)
+        expected = literal.iteration(real, other, noise, philox.to_gumbel(words, torch.float64))
+        torch.testing.assert_close(step(images), expected, **EXACT)
+
+    theirs = dict(zip(step.networks.state_dict(), literal.networks.state_dict().values(), strict=True))
+    for name, ours in step.networks.state_dict().items():
+        torch.testing.assert_close(ours, theirs[name], **EXACT, msg=lambda text, name=name: f"{name}: {text}")
+    torch.testing.assert_close(step.prior.logits.detach(), literal.prior_logits.detach(), **EXACT)
+    moved = (step.prior.logits.detach() - make_step(config, torch.float64).prior.logits.detach()).abs().max()
+    assert (moved > 1e-5) == (prior == "learned")
+
+
+def test_parameter_counts() -> None:
+    """The paper's networks, to the last parameter."""
+    networks = Networks(Shape(28, 1, 10, NetworkConfig()))
+
+    def count(module: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    assert count(networks.generator) == 6_650_433
+    assert count(networks.front_end) == 6_558_144
+    assert count(networks.discriminator) == 1_025
+    assert count(networks.code_head) == 132_746
+    assert count(networks) == 13_342_348
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [16, 28, 32, 64])
+def test_shapes(size: int, channels: int) -> None:
+    network = NetworkConfig(noise=5, width=8, hidden=24, embedding=12)
+    networks = Networks(Shape(size, channels, 7, network)).initialise(0)
+    image = networks.generator(torch.randn(4, 5), torch.eye(7)[:4])
+    assert image.shape == (4, channels, size, size)
+    assert image.abs().max() <= 1
+    features = networks.front_end(image)
+    assert features.shape == (4, 24)
+    assert networks.discriminator(features).shape == (4,)
+    assert networks.code_head.embed(features).shape == (4, 12)
+    assert networks.code_head(features).shape == (4, 7)
+
+
+@pytest.mark.parametrize("contrastive_weight", [10.0, 0.0])
+def test_computes_each_gradient_once_and_keeps_none(contrastive_weight: float) -> None:
+    """F and D get a gradient from the D step alone, G, Q and the prior from the G step alone."""
+    step = make_step(with_settings(contrastive_weight=contrastive_weight))
+    learned = {**dict(step.networks.named_parameters()), "prior": step.prior.logits}
+    arrived: list[str] = []
+    for name, parameter in learned.items():
+        parameter.register_post_accumulate_grad_hook(lambda _, name=name: arrived.append(name))
+    before = copy.deepcopy(learned)
+    step(batches(SMALL, 1)[0])
+    assert sorted(arrived) == sorted(learned)
+    for name, parameter in learned.items():
+        assert parameter.grad is None, name
+        assert parameter.requires_grad, name
+        assert not torch.equal(parameter, before[name]), f"{name} was not updated"
+
+
+def trained(config: TrainConfig, steps: int = 3) -> dict[str, Tensor]:
+    step = make_step(config)
+    for images in batches(config, steps):
+        step(images)
+    return {**step.networks.state_dict(), "prior": step.prior.logits.detach()}
+
+
+def test_same_seed_same_weights() -> None:
+    first, again = trained(SMALL), trained(SMALL)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_other_seed_other_weights() -> None:
+    first, other = trained(SMALL), trained(with_settings(seed=1))
+    same = [name for name in first if torch.equal(first[name], other[name])]
+    assert all(name.endswith("num_batches_tracked") for name in same), same
+
+
+@pytest.mark.parametrize("amp_dtype", ["bfloat16", "float16"])
+def test_mixed_precision_stays_near_float32(amp_dtype: str) -> None:
+    """Under --amp the losses of five steps are finite and within 5% of float32's; weights stay float32."""
+    full, mixed = make_step(SMALL), make_step(with_settings(amp=True, amp_dtype=amp_dtype))
+    assert mixed.scaler.is_enabled() == (amp_dtype == "float16")
+    for images in batches(SMALL, 5):
+        expected, losses = full(images), mixed(images)
+        assert losses.dtype == torch.float32
+        assert losses.isfinite().all()
+        torch.testing.assert_close(losses, expected, rtol=0.05, atol=0)
+    assert all(parameter.dtype == torch.float32 for parameter in mixed.networks.parameters())
+
+
+def test_scaled_losses_skip_an_overflow() -> None:
+    """float16: a step whose scaled gradients overflow leaves the weights alone and lowers the scale."""
+    step = make_step(with_settings(amp=True, amp_dtype="float16"))
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
+    before = copy.deepcopy(dict(step.networks.named_parameters()))
+    step(batches(SMALL, 1)[0])
+    assert all(torch.equal(parameter, before[name]) for name, parameter in step.networks.named_parameters())
+    assert step.scaler.get_scale() < 2.0**120
+
+
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
+    reason="the golden losses hold where torch has AVX2 or AVX-512 (tests/golden/make.py says why)",
+)
+def test_golden_run() -> None:
+    """20 steps in float64 against the committed losses; `python tests/golden/make.py` writes them anew."""
+    header, *lines = (GOLDEN / "step_losses.txt").read_text(encoding="utf-8").splitlines()
+    assert header.split() == ["#", "step", *LOSSES]
+    rows = [line.split() for line in lines]
+    assert [row[0] for row in rows] == [str(number) for number in range(1, 21)]
+    expected = torch.tensor([[float(loss) for loss in row[1:]] for row in rows], dtype=torch.float64)
+    torch.testing.assert_close(runpy.run_path(str(GOLDEN / "make.py"))["run"](), expected, rtol=1e-9, atol=0)
+
+
+class _Dispatched(TorchDispatchMode):
+    """Notes each op that reads a tensor's values on the host, or whose result's size depends on them."""
+
+    SYNCHRONISING = frozenset(
+        ["_local_scalar_dense", "item", "equal", "is_nonzero", "nonzero", "masked_select", "_unique2", "bincount"]
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        self.count += 1
+        indices = args[1] if name in ("index", "index_put", "index_put_") else []
+        by_mask = any(index is not None and index.dtype == torch.bool for index in indices)
+        if name in self.SYNCHRONISING or by_mask:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_search_for_synchronisation_finds_it() -> None:
+    x = torch.arange(4.0)
+    with _Dispatched() as dispatched:
+        x.sum().item()
+        x[x > 1]
+        torch.equal(x, x)
+    assert {"_local_scalar_dense", "index", "equal"} <= set(dispatched.found)
+
+
+@pytest.mark.parametrize("amp_dtype", [None, "bfloat16", "float16"])
+def test_step_never_waits_for_the_device(amp_dtype: str | None) -> None:
+    """No op of a step needs a value on the host. Nothing is excepted: fused Adam reads none by itself either."""
+    step = make_step(with_settings(amp=amp_dtype is not None, amp_dtype=amp_dtype or "bfloat16"))
+    first, second = batches(SMALL, 2)
+    step(first)  # the optimisers' state is made here
+    with _Dispatched() as dispatched:
+        step(second)
+    assert dispatched.count > 100
+    assert dispatched.found == []
