@@ -56,24 +56,26 @@ def simple_config(kind: type[T], argv: Sequence[str], prog: str, description: st
 
 
 def _one_line(box: str, prog: str) -> str:
-    """tyro draws a framed, many-line message; keep its first part and what it suggests, on one line."""
+    """tyro draws a framed, many-line message (in ASCII on some terminals); keep its first part and what it suggests."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    sections = re.split(r"^│ ─+ │$", plain, flags=re.MULTILINE)
-    lines = [[part.strip("│╭╮╰╯─ \t") for part in section.splitlines()] for section in sections]
-    message = " ".join(" ".join(filter(None, lines[0][1:] if len(lines[0]) > 1 else lines[0])).split())
-    hints = re.findall(r"^│\s+(--[\w.-]+)", sections[1], flags=re.MULTILINE) if "meant" in plain else []
+    body = plain.strip("\n").partition("\n")[2]  # without the frame's title
+    sections = [part for part in re.split(r"^[│| ]*[─-]{4,}[│| ]*$", body, flags=re.MULTILINE) if part.strip()]
+    lines = [line.strip("│|╭╮╰╯─ \t") for line in (sections or [plain])[0].splitlines()]
+    message = " ".join(" ".join(filter(None, lines)).split())
+    hinted = "".join(sections[1:]) if "meant" in plain else ""
+    hints = re.findall(r"^[│| ]\s+(--[\w.-]+)", hinted, flags=re.MULTILINE)
     meant = f"; perhaps you meant {' or '.join(dict.fromkeys(hints))}" if hints else ""
     return f"{message.rstrip('.')}{meant}; see {prog} --help"
 
 
 def _flag_value(argv: Sequence[str], flag: str) -> str | None:
-    """The value of `--flag value` or `--flag=value`, before the whole command line is parsed."""
+    """The last value of `--flag value` or `--flag=value`, before the whole command line is parsed."""
+    found = None
     for i, word in enumerate(argv):
-        if word == flag and i + 1 < len(argv):
-            return argv[i + 1]
-        if word.startswith(flag + "="):
-            return word.split("=", 1)[1]
-    return None
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") == flag:
+            found = value if equals else (argv[i + 1] if i + 1 < len(argv) else found)
+    return found
 
 
 def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> TrainConfig:

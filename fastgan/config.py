@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from fastgan.errors import ConfigError
 
+PAPER_ROTATION = 25  # degrees; the crop of the authors' library loses its height a little above 30
 Dataset = Literal["digits", "mnist"]
 
 
@@ -170,6 +171,10 @@ def validate(config: TrainConfig) -> TrainConfig:
     for flag, count in (("eval-every", c.eval_every), ("save-every", c.save_every), ("log-every", c.log_every)):
         _require(count >= 1, f"--{flag} {count}: must be at least 1")
     _require(0 <= t.rotation <= 45, f"--transform.rotation {t.rotation}: must be 0 to 45 degrees")
+    _require(
+        t.kind != "paper" or t.rotation <= PAPER_ROTATION,
+        f"--transform.rotation {t.rotation}: at most {PAPER_ROTATION} with --transform.kind paper, whose crop vanishes",
+    )
     _require(0 < t.zoom[0] <= t.zoom[1] <= 4, f"--transform.zoom {t.zoom[0]} {t.zoom[1]}: must be 0 < low <= high <= 4")
     _require(0 <= t.shift <= 0.5, f"--transform.shift {t.shift}: must be 0 to 0.5")
     for flag, count in (("noise", n.noise), ("width", n.width), ("hidden", n.hidden), ("embedding", n.embedding)):
@@ -227,5 +232,5 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         for name in ("data_dir", "run_dir"):
             values[name] = None if values[name] is None else Path(values[name])
         return TrainConfig(**values)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"run.json: settings cannot be read ({error}); it was written by another version") from error

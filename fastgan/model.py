@@ -158,7 +158,10 @@ class Networks(nn.Module):
         self.code_head = CodeHead(shape)
 
     def initialise(self, seed: int) -> Networks:
-        """Draw every weight from N(0, 0.02) and zero the biases, from `seed` alone; returns itself."""
+        """Draw every weight from N(0, 0.02) and zero the biases, from `seed` alone; returns itself.
+
+        Processors whose vector units torch uses differently may draw weights that differ by 3e-8.
+        """
         random = torch.Generator().manual_seed(stream_seed(seed, "weights"))
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):

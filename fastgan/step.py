@@ -60,10 +60,11 @@ class Step:
         learned = [prior.logits] if isinstance(prior.logits, nn.Parameter) else []
         self.g_optimizer = self._adam([*networks.generator_side(), *learned])
         half = config.amp and config.amp_dtype == "float16"
-        self.scaler = torch.amp.grad_scaler.GradScaler(device.type, enabled=half)
+        # float16 overflows at 65,504: torch's first scale of 2^16 would lose the first steps of every run.
+        self.scaler = torch.amp.grad_scaler.GradScaler(device.type, init_scale=2.0**10, enabled=half)
         self.average = copy.deepcopy(networks.generator) if config.average_decay > 0 else None
         # What may be compiled is called through these names.
-        self._draw: Callable[..., Any] = self.draw
+        self._numbers: Callable[..., Any] = self.numbers
         self._generator: Callable[..., Any] = networks.generator
         self._front_end: Callable[..., Any] = networks.front_end
         self._forward_groups: Callable[..., Any] = networks.front_end.forward_groups
@@ -74,13 +75,13 @@ class Step:
         return torch.optim.Adam(parameters, lr=self.config.learning_rate, betas=BETAS, fused=True)
 
     def _compile(self, *, networks: bool) -> None:
-        """Compile what gains by it: the draws, and the wide `networks` too where asked.
+        """Compile what gains by it: the counter-based random numbers, and the wide `networks` too where asked.
 
-        Everywhere the draws: some 300 tiny operations become a few. On a GPU the networks too. On a CPU they are
-        matrix products and convolutions in oneDNN already; compiled they were no faster (0.82 to 0.94 of eager) and
-        cost 50 s to compile, so there they stay as they are.
+        The numbers are some 300 tiny integer operations, which become a few. The networks are asked for on a GPU
+        only: on a CPU they are oneDNN's matrix products and convolutions already; compiled, a step was no faster
+        (0.82 to 0.94 of eager's speed) and the compiler took 50 s.
         """
-        self._draw = Compiled(self._draw)
+        self._numbers = Compiled(self._numbers)
         if networks:
             self._generator = Compiled(self._generator)
             self._front_end = Compiled(self._front_end)
@@ -96,24 +97,28 @@ class Step:
         self.scaler.step(optimizer)
         optimizer.zero_grad(set_to_none=True)
 
-    def draw(self, images_BCHW: Tensor, images_seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the step feeds on: real images in [-1, 1], their transforms and noise [B, Z].
-
-        Computed in the networks' own precision, from uint8 images and the clock alone.
-        """
-        transform, dtype = self.config.transform, self.networks.discriminator.real.weight.dtype
-        real = augment.to_unit_range(images_BCHW, dtype)
+    def numbers(self, count: int, images_seen: Tensor) -> tuple[Tensor, Tensor]:
+        """The transforms' affine maps [B, 2, 3] and the generator's noise [B, Z], from the clock alone."""
+        config = self.config
         maps = augment.draw(
-            transform, images_BCHW.shape[-1], len(images_BCHW), seed=self.transform_seed, first_image=images_seen
+            config.transform, config.image_size, count, seed=self.transform_seed, first_image=images_seen
         )
-        other = augment.warp(real, maps, interpolation=transform.interpolation)
-        shape = (len(images_BCHW), self.config.network.noise)
-        noise = kernels.normal(shape, seed=self.noise_seed, offset=images_seen)
+        return maps, kernels.normal((count, config.network.noise), seed=self.noise_seed, offset=images_seen)
+
+    def draw(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the step feeds on, from uint8 images: them in [-1, 1], their transforms, and noise [B, Z].
+
+        In the networks' own precision.
+        """
+        dtype = self.networks.discriminator.real.weight.dtype
+        real = augment.to_unit_range(images_BCHW, dtype)
+        maps, noise = self._numbers(len(images_BCHW), self.images_seen)
+        other = augment.warp(real, maps, interpolation=self.config.transform.interpolation)
         return real, other, noise.to(dtype)
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
         """Update everything on uint8 images [B, C, H, W]; returns the losses [4] in the order of LOSSES."""
-        return self.update(*self._draw(images_BCHW, self.images_seen))
+        return self.update(*self.draw(images_BCHW))
 
     def update(self, real: Tensor, other: Tensor, noise_BZ: Tensor) -> Tensor:
         """The D and G step on a batch and its transforms, both [B, C, H, W] in [-1, 1], and noise [B, Z]."""

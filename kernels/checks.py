@@ -16,6 +16,13 @@ def check_temperature(temperature: float | Tensor) -> None:
         raise ValueError(f"temperature {temperature}: must be above 0 and finite")
 
 
+def positive_or_nan(temperature: float | Tensor) -> float | Tensor:
+    """The temperature, with a tensor that is not above 0 and finite turned into NaN, without reading it."""
+    if not isinstance(temperature, Tensor):
+        return temperature
+    return torch.where((temperature > 0) & temperature.isfinite(), temperature, torch.nan)
+
+
 def check_counters(seed: Tensor, offset: Tensor, device: torch.device | None = None) -> None:
     """seed and offset: int64 tensors on one device."""
     for name, value in (("seed", seed), ("offset", offset)):

@@ -31,17 +31,15 @@ LARGEST = 1.0 - 2.0**-24  # the largest float32 below 1
 
 def philox(counter: Tensor, key: Tensor) -> Tensor:
     """Ten Philox rounds. counter [4, ...] and key [2, ...] int64 holding uint32; returns words [4, ...]."""
-    shape = (2,) + (1,) * (counter.dim() - 1)
-    multipliers = torch.tensor(MULTIPLIERS, device=counter.device).view(shape)
-    steps = torch.tensor(KEY_STEPS, device=counter.device).view(shape)
-    even, odd = counter[0::2], counter[1::2]  # words (0, 2) and (1, 3)
+    # The constants stay Python numbers: as tensors they would be copied to the device at every call.
+    (a, b), (c0, c1, c2, c3), (k0, k1) = MULTIPLIERS, counter, key
     for _ in range(ROUNDS):
         # The product of two uint32 wraps to the right 64 bits in int64; the mask undoes the sign extension.
-        product = even * multipliers
-        even = ((product >> 32) & MASK).flip(0) ^ odd ^ key
-        odd = (product & MASK).flip(0)
-        key = (key + steps) & MASK
-    return torch.stack((even[0], odd[0], even[1], odd[1]))
+        first, second = c0 * a, c2 * b
+        c0, c1 = ((second >> 32) & MASK) ^ c1 ^ k0, second & MASK
+        c2, c3 = ((first >> 32) & MASK) ^ c3 ^ k1, first & MASK
+        k0, k1 = (k0 + KEY_STEPS[0]) & MASK, (k1 + KEY_STEPS[1]) & MASK
+    return torch.stack((c0, c1, c2, c3))
 
 
 def words(

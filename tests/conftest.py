@@ -15,6 +15,11 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 
+# Tests use networks too small to share out between threads, and threads that wait for each other on a busy machine
+# crawl. Set before torch is imported, so that the processes which tests start do the same.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
 @pytest.fixture(scope="session")
 def mnist_dir() -> Path:
     """The folder of MNIST's four idx files."""

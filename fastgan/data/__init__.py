@@ -29,6 +29,8 @@ def load(config: TrainConfig) -> ImageSet:
         raise ConfigError(
             f"--batch-size {config.batch_size}: larger than the data, which has {len(images.images)} images"
         )
+    if config.classes > len(images.images):
+        raise ConfigError(f"--classes {config.classes}: more codes than the data has images, {len(images.images)}")
     return images
 
 

@@ -23,6 +23,7 @@ FILES = {
     ("test", "images"): ("t10k-images-idx3-ubyte", 3),
     ("test", "labels"): ("t10k-labels-idx1-ubyte", 1),
 }
+SIDE = 28
 FOLDERS = ("", "MNIST/raw")  # torchvision unpacks into the second
 MOST_BYTES = 1 << 30  # a header that asks for more is taken for damage, not obeyed
 
@@ -55,13 +56,13 @@ def _parse_idx(file: BinaryIO, path: Path, dimensions: int) -> Tensor:
         )
     shape = np.frombuffer(header, ">u4", offset=4).tolist()
     expected = math.prod(shape)
-    if expected > MOST_BYTES:
+    if not 0 < expected <= MOST_BYTES:
         raise DataError(f"{path}: its header asks for {expected} bytes {shape}; that is no MNIST file")
     body = file.read(expected + 1)
     if len(body) != expected:
         found = f"{len(body)}" if len(body) < expected else f"more than {expected}"
         raise DataError(f"{path}: expected {expected} bytes of data {shape}, found {found}; fetch the file again")
-    return torch.frombuffer(bytearray(body), dtype=torch.uint8).reshape(shape) if expected else torch.empty(shape)
+    return torch.frombuffer(bytearray(body), dtype=torch.uint8).reshape(shape)
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -100,6 +101,8 @@ def parts(folder: Path) -> tuple[ImageSet, ImageSet]:
         images, labels = arrays[part, "images"], arrays[part, "labels"]
         if len(images) != len(labels) or len(images) == 0:
             raise DataError(f"{folder}: {len(images)} {part} images but {len(labels)} labels; fetch both files again")
+        if tuple(images.shape[1:]) != (SIDE, SIDE):
+            raise DataError(f"{folder}: {part} images are {tuple(images.shape[1:])}, expected {SIDE}x{SIDE}")
         if int(labels.max()) > 9:
             raise DataError(f"{folder}: {part} labels reach {int(labels.max())}, expected 0 to 9; fetch the file again")
         sets.append(ImageSet("mnist", images.unsqueeze(1), labels.long(), 10))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kernels import philox
+from kernels.checks import positive_or_nan
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -50,8 +51,9 @@ def gumbel_softmax(
         noise = noise.squeeze(-2)
     perturbed = log_prior + noise
     code = perturbed.detach().argmax(dim=-1)
-    sample = torch.softmax(perturbed / temperature, dim=-1)
+    sample = torch.softmax(perturbed / positive_or_nan(temperature), dim=-1)
     if hard:
-        one_hot = torch.nn.functional.one_hot(code, logits.shape[-1]).to(sample.dtype)
+        # The sum carries a NaN of bad logits on: a one-hot code of nothing would look like a good one.
+        one_hot = torch.nn.functional.one_hot(code, logits.shape[-1]) + 0.0 * sample.detach()
         sample = _StraightThrough.apply(sample, one_hot)
     return sample.to(logits.dtype), code

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels.checks import positive_or_nan
+
 EPS = 1e-8
 
 
@@ -21,13 +23,17 @@ def _normalise(x: Tensor) -> tuple[Tensor, Tensor]:
     zero = largest == 0
     scale = torch.where(zero, 1.0, largest)  # keeps the squares from overflowing or vanishing
     scaled = torch.where(zero, 1.0, x / scale)
-    inverse = 1.0 / (scaled.square().sum(-1, keepdim=True).sqrt() * scale).clamp_min(EPS)
-    return torch.where(zero, 0.0, x * inverse), torch.where(zero, 0.0, inverse.detach())
+    length = scaled.square().sum(-1, keepdim=True).sqrt()  # |x| / scale, from 1 to sqrt(D)
+    small = length * scale < EPS
+    unit = torch.where(small, x / EPS, scaled / length)
+    inverse = torch.where(small, 1.0 / EPS, 1.0 / length / scale)
+    return torch.where(zero, 0.0, unit), torch.where(zero, 0.0, inverse.detach())
 
 
 def nt_xent(view_a: Tensor, view_b: Tensor, *, temperature: float | Tensor, precision: str = "tf32") -> Tensor:
     """See kernels.nt_xent."""
     count = view_a.shape[-2]
+    temperature = positive_or_nan(temperature)
     embed_VD, _ = _normalise(torch.cat((view_a, view_b), dim=-2))
     logits_VV = embed_VD @ embed_VD.mT / temperature
     itself = torch.eye(2 * count, dtype=torch.bool, device=view_a.device)
@@ -44,6 +50,7 @@ def _logits(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(logits [2n, 2N] with the anchors themselves masked, index of each positive, embeddings, 1 / norms)."""
     n, count = local.shape[1], everyone.shape[1]
+    temperature = positive_or_nan(temperature)
     embed, inverse = _normalise(local.flatten(0, 1))
     logits = embed @ _normalise(everyone.flatten(0, 1))[0].mT / temperature
     i = torch.arange(n, device=local.device) + row_start
@@ -71,7 +78,7 @@ def nt_xent_grad(
     # Similarities are symmetric: anchor j gives i the weight exp(s_ij - lse_j), and i gives j exp(s_ij - lse_i).
     weight = torch.exp(logits - lse_local[:, None]) + torch.exp(logits - lse_everyone.flatten())
     weight = weight.scatter_add(1, positive[:, None], torch.full_like(weight[:, :1], -2.0))
-    grad = weight @ _normalise(everyone.flatten(0, 1))[0] / temperature / lse_everyone.numel()
+    grad = weight @ _normalise(everyone.flatten(0, 1))[0] / positive_or_nan(temperature) / lse_everyone.numel()
     # Back through x / |x|: what points along the embedding is lost, unless |x| is below EPS and acts as a constant.
     along = (grad * embed).sum(-1, keepdim=True) * embed
     grad = (grad - torch.where(inverse < 1 / EPS, along, 0.0)) * inverse

@@ -40,7 +40,6 @@ def test_an_error_inside_restores_it() -> None:
     assert backend() == "auto"
 
 
-@pytest.mark.xfail(strict=True, reason="a context variable's value is not seen by other threads")
 def test_it_is_the_default_of_the_whole_process() -> None:
     """Autograd and data loading run in threads of their own."""
     use_backend("reference")

@@ -202,13 +202,12 @@ def test_gradient_by_hand(classes: int, dtype: torch.dtype) -> None:
         torch.testing.assert_close(leaf.grad.double(), torch.from_numpy(expected), **close(dtype, 10))
 
 
-@pytest.mark.parametrize("hard", [False])
 @pytest.mark.parametrize("shape, batch_size", [((5,), 4), ((4, 5), None), ((2, 5), 3), ((1,), 3)])
-def test_gradcheck(shape: tuple[int, ...], batch_size: int | None, hard: bool) -> None:
+def test_gradcheck(shape: tuple[int, ...], batch_size: int | None) -> None:
     logits = random_logits(*shape, dtype=torch.float64).requires_grad_()
 
     def sample(logits: Tensor) -> Tensor:
-        return gumbel_softmax(logits, temperature=0.7, batch_size=batch_size, hard=hard, **counters())[0]
+        return gumbel_softmax(logits, temperature=0.7, batch_size=batch_size, **counters())[0]
 
     assert torch.autograd.gradcheck(sample, (logits,))
 
@@ -242,7 +241,6 @@ def test_bad_logits_give_nan(values: list[float], dtype: torch.dtype) -> None:
     assert sample[0].isfinite().all() and sample[1].isnan().all()
 
 
-@pytest.mark.xfail(strict=True, reason="hard=True turns NaN into a finite one-hot sample")
 @pytest.mark.parametrize("values", BAD.values(), ids=BAD)
 def test_bad_logits_give_nan_when_hard(values: list[float]) -> None:
     sample, _ = gumbel_softmax(torch.tensor(values), temperature=0.5, batch_size=5, hard=True, **counters())
@@ -254,10 +252,8 @@ def test_bad_logits_give_nan_when_hard(values: list[float]) -> None:
     [
         0.0,
         float("nan"),
-        pytest.param(-1.0, marks=pytest.mark.xfail(strict=True, reason="a negative temperature tensor gives numbers")),
-        pytest.param(
-            float("inf"), marks=pytest.mark.xfail(strict=True, reason="an infinite temperature tensor gives numbers")
-        ),
+        -1.0,
+        float("inf"),
     ],
 )
 def test_bad_temperature_tensor_gives_nan(temperature: float) -> None:
@@ -285,8 +281,8 @@ def test_ties_go_to_the_lowest_index() -> None:
 def test_code_is_not_read_off_the_rounded_sample(dtype: torch.dtype) -> None:
     """At a high temperature the rounded sample has ties that the perturbed logits do not have."""
     logits = random_logits(10, dtype=dtype)
-    sample, code = gumbel_softmax(logits, temperature=100.0, batch_size=500, **counters())
-    _, expected = gumbel_softmax(logits.float(), temperature=100.0, batch_size=500, **counters())
+    sample, code = gumbel_softmax(logits, temperature=100.0, batch_size=20_000, **counters())
+    _, expected = gumbel_softmax(logits.float(), temperature=100.0, batch_size=20_000, **counters())
     assert torch.equal(code, expected)
     assert (sample.argmax(-1) != code).any()
 

@@ -121,7 +121,7 @@ def test_uniforms_are_uniform() -> None:
 
 def test_neighbouring_words_are_independent() -> None:
     """Chi-square over 32 x 32 bins of a word and its neighbour, along columns, rows and offsets."""
-    grid = torch.stack([draw(300, 300, offset=offset) for offset in range(8)]) >> 27
+    grid = torch.stack([draw(160, 160, offset=offset) for offset in range(8)]) >> 27
     for axis in range(3):
         steps = grid.shape[axis] - 1
         pair = grid.narrow(axis, 0, steps) * 32 + grid.narrow(axis, 1, steps)

@@ -1,0 +1,137 @@
+"""The rows of the step table: the naive loop and fastgan's own, on the same images, at the paper's size."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.naive import NaiveTrainer, loader
+from fastgan import data
+from fastgan.config import TrainConfig, preset, validate
+from fastgan.data import ImageSet
+from fastgan.loop import build
+
+ROOT = Path(__file__).parents[1]
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+WORKERS = (0, 1, 2)  # what the naive loop's DataLoader is tried with
+
+
+def load_images() -> tuple[TrainConfig, ImageSet, str]:
+    """MNIST's preset with its images, or digits at MNIST's size where MNIST is not to be had; and which it was."""
+    config = preset("mnist")
+    folder = Path(os.environ.get("FASTGAN_MNIST") or ROOT.parent / "shared" / "data" / "mnist")
+    if any(folder.rglob("train-images-idx3-ubyte*")):
+        config = dataclasses.replace(config, data_dir=folder)
+        images = data.load(config)
+        return config, images, f"mnist split {config.split}, {len(images.images)} images"
+    config = dataclasses.replace(config, dataset="digits", imbalance="none")
+    images = data.load(config)
+    return config, images, f"digits resized to 28x28, {len(images.images)} images (MNIST is not in {folder})"
+
+
+class Row:
+    """One way to train. An iteration is `train(load())`; `begin` and `end` stand around each block of them."""
+
+    workers: int | None = None
+
+    def begin(self) -> None:
+        """Start what must run only while this row is measured."""
+
+    def end(self) -> None:
+        """Stop it, so that it takes nothing from the other rows."""
+
+    def load(self) -> Any:
+        raise NotImplementedError
+
+    def train(self, batch: Any) -> None:
+        raise NotImplementedError
+
+    def transform(self, batch: Any) -> bool:
+        """Do once more the part of `train` that is loading in other rows; False where there is none."""
+        return False
+
+
+class Naive(Row):
+    """The naive loop with its DataLoader."""
+
+    def __init__(self, config: TrainConfig, images: ImageSet, workers: int) -> None:
+        self.workers = workers
+        self.trainer = NaiveTrainer(DEVICE)
+        self.loader = loader(images.images, config.batch_size, workers, DEVICE)
+        self.batches: Iterator[Any] | None = None
+
+    def begin(self) -> None:
+        self.batches = iter(self.loader)
+
+    def end(self) -> None:
+        self.batches = None  # its workers end with it
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        assert self.batches is not None
+        batch = next(self.batches, None)
+        if batch is None:  # the epoch is over
+            self.begin()
+            batch = next(self.batches)
+        real, other = batch
+        return real.to(DEVICE), other.to(DEVICE)
+
+    def train(self, batch: tuple[Tensor, Tensor]) -> None:
+        self.trainer.step(*batch)
+
+
+class NaiveStep(Row):
+    """The naive loop on one batch that stays on the device: no loading, no transforms."""
+
+    def __init__(self, config: TrainConfig, images: ImageSet) -> None:
+        self.trainer = NaiveTrainer(DEVICE)
+        real, other = next(iter(loader(images.images, config.batch_size, 0, DEVICE)))
+        self.batch = real.to(DEVICE), other.to(DEVICE)
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        return self.batch
+
+    def train(self, batch: tuple[Tensor, Tensor]) -> None:
+        self.trainer.step(*batch)
+
+
+class Ours(Row):
+    """fastgan's step on images that are fetched by index, as its loop does."""
+
+    def __init__(self, config: TrainConfig, images: ImageSet, *, amp: bool, compile: bool) -> None:
+        self.config = validate(dataclasses.replace(config, amp=amp, compile=compile))
+        self.step = build(self.config, images, DEVICE)
+        self.images = images.images.to(DEVICE)
+        self.order = data.epoch_order(self.config, len(self.images), 0).to(DEVICE)
+        self.position = 0
+
+    def load(self) -> Tensor:
+        size = self.config.batch_size
+        if self.position + size > len(self.order):
+            self.position = 0
+        self.position += size
+        return self.images[self.order[self.position - size : self.position]]
+
+    def train(self, batch: Tensor) -> None:
+        self.step(batch)
+
+    def transform(self, batch: Tensor) -> bool:
+        self.step.draw(batch)
+        return True
+
+
+NAMES = ("naive", "naive_step", "ours_fp32", "ours_bf16", "ours_bf16_compile")
+
+
+def make_row(name: str, config: TrainConfig, images: ImageSet, workers: int = 0) -> Row:
+    """The row of that name; `workers` matters to "naive" alone."""
+    if name == "naive":
+        return Naive(config, images, workers)
+    if name == "naive_step":
+        return NaiveStep(config, images)
+    return Ours(config, images, amp="bf16" in name, compile="compile" in name)

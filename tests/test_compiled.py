@@ -1,0 +1,82 @@
+"""--compile: it never stops a run, and it changes no result."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tolerances import close
+
+from fastgan import compiled, data
+from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.data import digits
+from fastgan.model import Networks, Shape
+from fastgan.prior import ClassPrior
+from fastgan.step import Step
+
+CONFIG = TrainConfig(image_size=16, batch_size=16, network=NetworkConfig(width=4, hidden=32, embedding=8))
+
+
+@pytest.fixture(autouse=True)
+def _unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_warned", False)
+
+
+def _no_compiler(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+    """torch.compile on a machine without a compiler: it fails when the result is first called."""
+
+    def call(*args: Any) -> Any:
+        raise torch._dynamo.exc.BackendCompilerFailed(function, RuntimeError("no C++ compiler found"), None)
+
+    return call
+
+
+def test_without_a_compiler_it_warns_once_and_runs_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", _no_compiler)
+    first, second = compiled.Compiled(lambda x: x + 1), compiled.Compiled(lambda x: x * 2)
+    with pytest.warns(RuntimeWarning, match="goes on eagerly") as said:
+        assert first(1) == 2
+        assert second(3) == 6
+        assert first(2) == 3
+    assert len(said) == 1
+
+
+def test_what_the_function_raises_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+
+    def fails(x: int) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiled.Compiled(fails)(1)
+
+
+def _step(compile: bool, networks: bool = False) -> Step:
+    config = dataclasses.replace(CONFIG, compile=compile)
+    built = Networks(Shape(16, 1, 10, config.network)).initialise(0)
+    step = Step(built, ClassPrior("learned", 10), config, torch.device("cpu"))
+    if networks:
+        step._compile(networks=True)
+    return step
+
+
+def _batches(count: int) -> list[torch.Tensor]:
+    images = digits.full(16).images
+    order = data.epoch_order(CONFIG, len(images), 0)
+    return [images[index] for index in order.split(16)[:count]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("networks", [False, True], ids=["draws", "draws and networks"])
+def test_compiled_equals_eager(networks: bool) -> None:
+    """The same draws, and losses that differ by rounding alone; `networks` takes the path of a GPU."""
+    eager, fast = _step(False), _step(True, networks)
+    for images in _batches(3):
+        for ours, theirs in zip(fast.draw(images), eager.draw(images), strict=True):
+            torch.testing.assert_close(ours, theirs, **close(torch.float32))
+        torch.testing.assert_close(fast(images), eager(images), **close(torch.float32, 100))

@@ -1,0 +1,219 @@
+"""Settings: presets, what validation refuses and how it says so, and the way through run.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastgan.config import (
+    PRESETS,
+    NetworkConfig,
+    TrainConfig,
+    TransformConfig,
+    from_json,
+    halvings,
+    preset,
+    stream_seed,
+    to_json,
+    validate,
+)
+from fastgan.errors import ConfigError
+
+NAN, INF = float("nan"), float("inf")
+
+
+def changed(**changes: Any) -> TrainConfig:
+    return dataclasses.replace(TrainConfig(), **changes)
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_presets_are_valid(name: str) -> None:
+    config = preset(name)
+    assert config.dataset == name and validate(config) is config
+    assert set(PRESETS) == {"digits", "mnist"}
+
+
+def test_the_mnist_preset_is_the_papers_recipe() -> None:
+    """Elastic-InfoGAN's published settings for MNIST."""
+    c = preset("mnist")
+    assert (c.image_size, c.classes, c.prior, c.batch_size, c.epochs, c.learning_rate) == (
+        28,
+        10,
+        "learned",
+        64,
+        20,
+        2e-4,
+    )
+    assert (c.temperature, c.contrastive_temperature, c.contrastive_weight) == (0.1, 1.0, 10.0)
+    assert c.network == NetworkConfig(noise=62, width=64, hidden=1024, embedding=128)
+    assert (c.transform.rotation, c.transform.zoom) == (20.0, (0.9, 1.1))
+
+
+def test_presets_cannot_be_changed() -> None:
+    for part, name in ((preset("digits"), "seed"), (preset("digits").transform, "shift"), (NetworkConfig(), "noise")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, name, 1)
+
+
+def test_an_unknown_data_set_has_no_preset() -> None:
+    with pytest.raises(ConfigError, match="--dataset faces: not known; choose one of digits, mnist"):
+        preset("faces")
+
+
+@pytest.mark.parametrize(
+    "flag, values",
+    [
+        ("split", [0, 51, -1]),
+        ("classes", [1, 0, -3, 65_537]),
+        ("epochs", [0, -1]),
+        ("batch-size", [1, 0, -64]),
+        ("seed", [-1]),
+        ("temperature", [0.0, -0.1, NAN, INF]),
+        ("contrastive-temperature", [0.0, -1.0, NAN, INF]),
+        ("learning-rate", [0.0, -1e-4, NAN, INF]),
+        ("contrastive-weight", [-0.1, NAN, INF]),
+        ("average-decay", [-0.1, 1.0, 1.5, NAN]),
+        ("image-size", [0, -28, 4, 30, 257, 260, 512, 66]),
+        ("eval-every", [0, -1]),
+        ("save-every", [0, -1]),
+        ("log-every", [0, -1]),
+    ],
+)
+def test_a_bad_value_names_its_flag(flag: str, values: list[float]) -> None:
+    for value in values:
+        with pytest.raises(ConfigError, match=f"^--{flag} {re.escape(str(value))}: must be ") as caught:
+            validate(changed(**{flag.replace("-", "_"): value}))
+        assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "field, values",
+    [
+        ("rotation", [-1.0, 45.1, NAN, INF]),
+        ("zoom", [(0.0, 1.0), (-0.5, 1.0), (1.1, 0.9), (0.5, 4.1), (NAN, 1.0), (1.0, NAN), (1.0, INF)]),
+        ("shift", [-0.1, 0.51, NAN, INF]),
+    ],
+)
+def test_a_bad_transform_names_its_flag(field: str, values: list[Any]) -> None:
+    for value in values:
+        with pytest.raises(ConfigError, match=f"^--transform.{field} "):
+            validate(changed(transform=TransformConfig(**{field: value})))
+
+
+@pytest.mark.parametrize("field", ["noise", "width", "hidden", "embedding"])
+def test_a_bad_width_names_its_flag(field: str) -> None:
+    for value in (0, -1):
+        with pytest.raises(ConfigError, match=f"^--network.{field} {value}: must be at least 1"):
+            validate(changed(network=NetworkConfig(**{field: value})))
+
+
+@pytest.mark.parametrize("rotation", [35.0, 45.0])
+def test_the_papers_crop_bears_less_rotation(rotation: float) -> None:
+    with pytest.raises(ConfigError, match="^--transform.rotation "):
+        validate(changed(transform=TransformConfig(kind="paper", rotation=rotation)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"split": 50},
+        {"classes": 2},
+        {"classes": 65_536},
+        {"epochs": 1},
+        {"batch_size": 2},
+        {"contrastive_weight": 0.0},
+        {"average_decay": 0.999},
+        {"transform": TransformConfig(rotation=45.0, zoom=(1.0, 1.0), shift=0.5)},
+        {"transform": TransformConfig(rotation=0.0, zoom=(4.0, 4.0))},
+        *({"image_size": size} for size in (8, 16, 28, 32, 64, 128, 256)),
+    ],
+    ids=str,
+)
+def test_the_ends_of_what_is_allowed(changes: dict[str, Any]) -> None:
+    validate(changed(**changes))
+
+
+@pytest.mark.parametrize("size, expected", [(8, 2), (16, 2), (28, 2), (32, 2), (64, 3), (128, 4), (256, 5)])
+def test_halvings(size: int, expected: int) -> None:
+    assert halvings(size) == expected
+    assert size % 2**expected == 0 and size / 2**expected <= 8
+
+
+def test_streams_share_no_seed() -> None:
+    """Purposes and neighbouring runs are told apart, and no seed changes between versions or processes."""
+    purposes = ("noise", "transform", "order-0", "order-1", "order-10", "weights", "")
+    seeds = {stream_seed(seed, purpose) for seed in (0, 1, 2, 10, 2**63) for purpose in purposes}
+    assert len(seeds) == 5 * len(purposes)
+    assert all(0 <= seed < 2**63 for seed in seeds)  # it fits an int64 tensor
+    assert stream_seed(0, "noise") == 6361121761893349898
+
+
+FAR_FROM_DEFAULT = TrainConfig(
+    dataset="mnist",
+    data_dir=Path("/some/data"),
+    run_dir=Path("runs/a b"),
+    split=7,
+    prior="true",
+    temperature=0.25,
+    learning_rate=1e-5,
+    amp=True,
+    amp_dtype="float16",
+    transform=TransformConfig(kind="paper", zoom=(0.8, 1.25), shift=0.1, interpolation="bilinear"),
+    network=NetworkConfig(noise=5, width=6, hidden=7, embedding=8),
+)
+
+
+@pytest.mark.parametrize("config", [FAR_FROM_DEFAULT, *PRESETS.values()], ids=["far from default", *PRESETS])
+def test_json_and_back(config: TrainConfig) -> None:
+    """Through text, since tuples and paths have no place there."""
+    values = to_json(config)
+    assert set(values) == {field.name for field in dataclasses.fields(TrainConfig)}
+    restored = from_json(json.loads(json.dumps(values)))
+    assert restored == config
+    assert isinstance(restored.transform.zoom, tuple)
+    assert restored.data_dir is None or isinstance(restored.data_dir, Path)
+
+
+def test_json_is_read_without_being_changed() -> None:
+    values = to_json(FAR_FROM_DEFAULT)
+    copy = json.loads(json.dumps(values))
+    from_json(values)
+    assert values == copy
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown settings a_new_one, another; it was written by another version"):
+        from_json(to_json(TrainConfig()) | {"another": 1, "a_new_one": 2})
+
+
+BROKEN: list[dict[str, Any]] = [
+    {"network": {"noise": 62, "depth": 3}},
+    {"transform": {"zoom": 3}},
+    {"network": 5},
+    {"network": None},
+    {"data_dir": 5},
+]
+
+
+@pytest.mark.parametrize("changes", BROKEN, ids=str)
+def test_settings_that_cannot_be_read_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="run.json: settings cannot be read"):
+        from_json(to_json(TrainConfig()) | changes)
+
+
+@pytest.mark.parametrize("name", ["network", "transform", "data_dir", "run_dir"])
+def test_a_missing_setting_is_refused(name: str) -> None:
+    values = to_json(TrainConfig())
+    del values[name]
+    with pytest.raises(ConfigError, match=f"run.json: settings cannot be read .'{name}'"):
+        from_json(values)
+
+
+def test_text_in_place_of_a_table_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        from_json(to_json(TrainConfig()) | {"network": "wide"})

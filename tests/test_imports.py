@@ -1,0 +1,85 @@
+"""Data flows one way: who may import whom, read off the source."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+KERNELS = {"kernels"}
+BASE = {"config", "errors"}
+
+# Module (or package) of fastgan -> the parts of fastgan that it may import; "kernels" is the kernels package.
+ALLOWED = {
+    "__init__": set(),
+    "errors": set(),
+    "config": {"errors"},
+    "command_line": BASE,
+    "compiled": set(),
+    "data": BASE | {"data"},
+    "augment": {"config", "augment"} | KERNELS,
+    "model": {"config"},
+    "prior": {"errors"} | KERNELS,
+    "losses": KERNELS,
+    "step": {"augment", "losses", "compiled", "config", "model", "prior"} | KERNELS,
+    "checkpoint": {"errors"},
+    "metrics": {"config"},
+    "report": {"config"},
+    "run_folder": BASE | {"__init__"},
+    "judge": {"augment", "config", "data"},
+    "evaluation": {"augment", "config", "data", "judge", "metrics", "model"} | KERNELS,
+    "loop": BASE | {"checkpoint", "data", "metrics", "report", "evaluation", "model", "prior", "run_folder", "step"},
+    "trained": BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
+    "train": BASE | {"command_line", "data", "loop", "metrics", "run_folder"},
+    "evaluate": BASE | {"command_line", "data", "evaluation", "metrics", "run_folder", "trained"},
+    "sample": BASE | {"command_line", "evaluation", "report", "run_folder", "trained"},
+}
+
+
+def _imported(path: Path) -> set[str]:
+    """Dotted names of everything of ours that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] in ("fastgan", "kernels", "bench", "tests")}
+
+
+def _part(name: str) -> str:
+    """The part of the tree that a dotted name lies in."""
+    package, *rest = name.split(".")
+    if package != "fastgan":
+        return package
+    return rest[0] if rest and rest[0] in ALLOWED else "__init__"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "fastgan").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_fastgan_imports_only_what_it_may(path: Path) -> None:
+    own = path.relative_to(ROOT / "fastgan").parts[0].removesuffix(".py")
+    extra = {_part(name) for name in _imported(path)} - ALLOWED[own]
+    assert not extra, f"{path.name} imports {sorted(extra)}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "kernels").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_kernels_never_import_fastgan(path: Path) -> None:
+    assert {name.split(".")[0] for name in _imported(path)} <= {"kernels"}
+
+
+def test_no_file_grows_past_350_lines() -> None:
+    long = {
+        str(path.relative_to(ROOT)): count
+        for folder in ("fastgan", "kernels", "bench", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 350
+    }
+    assert not long
+
+
+def test_a_specification_is_short() -> None:
+    for path in (ROOT / "kernels").rglob("reference.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 100, path

@@ -1,0 +1,130 @@
+"""Figures of merit against their definitions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.metrics import normalized_mutual_info_score
+
+from fastgan import metrics
+
+
+def _random_counts(codes: int, classes: int) -> torch.Tensor:
+    return torch.randint(0, 50, (codes, classes), generator=torch.Generator().manual_seed(1))
+
+
+def test_count_matrix_counts_pairs() -> None:
+    counts = metrics.count_matrix(torch.tensor([0, 0, 2, 1]), torch.tensor([1, 1, 0, 3]), 3, 4)
+    assert counts.tolist() == [[0, 2, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0]]
+
+
+def test_entropy_score_is_zero_for_a_permutation_and_log_k_for_uniform_counts() -> None:
+    assert metrics.entropy_score(torch.eye(10)[torch.randperm(10)] * 1000) == (0.0, 0)
+    score, empty = metrics.entropy_score(torch.full((10, 10), 100))
+    assert score == pytest.approx(math.log(10))
+    assert empty == 0
+
+
+def test_entropy_score_by_hand_with_an_empty_column() -> None:
+    # Rows: entropies log 2, 0. Columns: (1, 1) -> log 2, (1, 0) -> hmm of [2, 0] is 0, and an empty one -> log 3.
+    counts = torch.tensor([[2, 2, 0], [2, 0, 0], [1, 0, 0]])
+    rows = [math.log(2), 0.0, 0.0]
+    column = [2 / 5, 2 / 5, 1 / 5]
+    columns = [-sum(p * math.log(p) for p in column), 0.0, math.log(3)]
+    score, empty = metrics.entropy_score(counts)
+    assert score == pytest.approx((sum(rows) + sum(columns)) / 6)
+    assert empty == 1
+
+
+def test_nmi_equals_scikit_learn_on_the_spelled_out_labels() -> None:
+    counts = _random_counts(7, 10)
+    codes = [k for k in range(7) for c in range(10) for _ in range(int(counts[k, c]))]
+    labels = [c for k in range(7) for c in range(10) for _ in range(int(counts[k, c]))]
+    expected = normalized_mutual_info_score(labels, codes)
+    assert metrics.normalised_mutual_information(counts) == pytest.approx(expected)
+
+
+def test_nmi_is_one_for_a_permutation_and_zero_for_independence() -> None:
+    assert metrics.normalised_mutual_information(torch.eye(4).long()[[2, 0, 3, 1]] * 9) == pytest.approx(1.0)
+    assert metrics.normalised_mutual_information(torch.full((4, 4), 9)) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_matching_is_one_to_one_and_best() -> None:
+    # Greedy by rows would give class 0 to code 0; the best total gives it to code 1.
+    counts = torch.tensor([[10, 9], [10, 0]])
+    assert metrics.match_codes(counts).tolist() == [1, 0]
+
+
+def test_prior_error_undoes_the_permutation() -> None:
+    frequencies = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    permutation = torch.tensor([2, 0, 1])
+    counts = torch.eye(3).long()[permutation] * 100
+    assert metrics.prior_error(frequencies[permutation], frequencies, counts) == pytest.approx(0.0, abs=1e-12)
+    uniform = torch.full((3,), 1 / 3, dtype=torch.float64)
+    assert metrics.prior_error(uniform, frequencies, counts) == pytest.approx(
+        float((uniform - frequencies).square().mean().sqrt())
+    )
+
+
+def test_prior_error_adds_up_codes_of_one_class() -> None:
+    frequencies = torch.tensor([0.7, 0.3], dtype=torch.float64)
+    prior = torch.tensor([0.4, 0.3, 0.3], dtype=torch.float64)
+    counts = torch.tensor([[9, 1], [8, 2], [0, 10]])
+    assert metrics.prior_error(prior, frequencies, counts) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_clustering_is_perfect_up_to_names() -> None:
+    labels = torch.arange(30) % 3
+    found = metrics.clustering((labels + 1) % 3, labels, 3, 3)
+    assert found == {"accuracy": 1.0, "nmi": pytest.approx(1.0), "ari": pytest.approx(1.0)}
+
+
+def test_frechet_distance_of_equal_and_of_shifted_sets() -> None:
+    features = torch.randn(2000, 8, generator=torch.Generator().manual_seed(0))
+    assert metrics.frechet_distance(features, features) == pytest.approx(0.0, abs=1e-8)
+    # A shift adds its squared length; a scale s adds (1 - s)^2 times the total variance.
+    assert metrics.frechet_distance(features, features + 0.5) == pytest.approx(8 * 0.25, rel=1e-6)
+    centred = features - features.mean(0)
+    variance = float(torch.cov(features.T).trace())
+    assert metrics.frechet_distance(centred, 3 * centred) == pytest.approx(4 * variance, rel=1e-5)
+
+
+def test_frechet_distance_bears_dead_features() -> None:
+    """A judge's hidden unit that never fires makes the covariance singular."""
+    features = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
+    features[:, 2] = 0
+    assert metrics.frechet_distance(features, features + 1) == pytest.approx(4.0, rel=1e-6)
+
+
+def test_mean_pairwise_distance() -> None:
+    assert metrics.mean_pairwise_distance(torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]])) == pytest.approx(10 / 3)
+    assert math.isnan(metrics.mean_pairwise_distance(torch.zeros(1, 2)))
+
+
+def test_effective_classes() -> None:
+    assert metrics.effective_classes(torch.full((10,), 0.1)) == pytest.approx(10.0)
+    assert metrics.effective_classes(torch.tensor([1.0, 0.0])) == pytest.approx(1.0)
+
+
+def test_log_keeps_whole_rows_and_drops_what_a_resumed_run_writes_again(tmp_path: Path) -> None:
+    log = metrics.MetricsLog(tmp_path / "metrics.jsonl")
+    assert log.rows() == []
+    for images in (10, 20, 30):
+        log.append({"images_seen": images, "nmi": math.nan})
+    with log.path.open("a") as file:
+        file.write('{"images_seen": 4')  # a kill in the middle of a line
+    assert [row["images_seen"] for row in log.rows()] == [10, 20, 30]
+    assert log.rows()[0]["nmi"] is None
+    log.keep_until(20)
+    log.append({"images_seen": 25})
+    assert [row["images_seen"] for row in log.rows()] == [10, 20, 25]
+
+
+def test_table_shows_figures_that_are_there() -> None:
+    text = metrics.table({"nmi": 0.8125, "unused_codes": 2, "ent": None})
+    assert "0.8125" in text
+    assert "2" in text.splitlines()[1]
+    assert "ENT" not in text
