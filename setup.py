@@ -42,6 +42,5 @@ setup(
             "setuptools>=77",
             "wheel",
         ],
-        "tensorboard": ["tensorboard>=2.18"],
     },
 )

@@ -52,13 +52,13 @@ def plot_prior(prior_K: Tensor, sizes_K: Tensor | None, true_K: Tensor | None, p
     """The class prior beside the share of real images that Q gives each code and the matched class's frequency."""
     bars = [("prior", prior_K), ("real images that Q assigns", sizes_K), ("true, of the matched class", true_K)]
     shown = [(name, values) for name, values in bars if values is not None]
-    figure, axes = plt.subplots(figsize=(max(6.0, 0.6 * len(prior_K)), 3.5), constrained_layout=True)
+    figure, axes = plt.subplots(figsize=(max(6.0, 0.6 * len(prior_K)), 4.2), constrained_layout=True)
     width = 0.8 / len(shown)
     for i, (name, values) in enumerate(shown):
         axes.bar([k + (i - (len(shown) - 1) / 2) * width for k in range(len(values))], values, width, label=name)
     axes.axhline(1 / len(prior_K), color="grey", linewidth=0.8, linestyle="--", label="uniform")
     axes.set(xlabel="code", ylabel="probability", title="Class prior", xticks=range(len(prior_K)))
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     _save(figure, path)
 
 
