@@ -97,12 +97,13 @@ class Loop:
         config: the settings, validated.
         run: the folder to write to.
         images: the training set (its labels serve evaluation only).
+        step: as `build` makes it, on `device`.
     """
 
-    def __init__(self, config: TrainConfig, run: RunFolder, images: ImageSet, device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, run: RunFolder, images: ImageSet, step: Step, device: torch.device) -> None:
         self.config, self.run, self.device = config, run, device
         self.images = images.to(device)
-        self.step = build(config, images, device)
+        self.step = step
         self.log = metrics.MetricsLog(run.metrics)
         self.progress = Progress(device)
         self.images_seen = 0

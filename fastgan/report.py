@@ -51,7 +51,7 @@ def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:
 def plot_prior(prior_K: Tensor, sizes_K: Tensor | None, true_K: Tensor | None, path: Path) -> None:
     """The class prior beside the share of real images that Q gives each code and the matched class's frequency."""
     bars = [("prior", prior_K), ("real images that Q assigns", sizes_K), ("true, of the matched class", true_K)]
-    shown = [(name, values) for name, values in bars if values is not None]
+    shown = [(name, values.tolist()) for name, values in bars if values is not None]
     figure, axes = plt.subplots(figsize=(max(6.0, 0.6 * len(prior_K)), 4.2), constrained_layout=True)
     width = 0.8 / len(shown)
     for i, (name, values) in enumerate(shown):
@@ -68,7 +68,7 @@ def plot_confusion(counts_KC: Tensor, order_K: Tensor, path: Path) -> None:
     share = counts_KC[rows].double()
     share = share / share.sum(1, keepdim=True).clamp_min(1)
     figure, axes = plt.subplots(figsize=(5.5, 5), constrained_layout=True)
-    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    picture = axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
     axes.set(
         xlabel="class seen by the judge",
         ylabel="code",

@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     device = run_folder.choose_device(config.device)
     images = data.load(config)
+    step = loop.build(config, images, device)  # before the folder is made: what cannot be built leaves nothing behind
     if config.resume:
         assert config.run_dir is not None
         run = run_folder.RunFolder(config.run_dir)
@@ -44,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         f"K = {config.classes}, on {run_folder.device_name(device)}; run folder {run.path}",
         file=sys.stderr,
     )
-    training = loop.Loop(config, run, images, device)
+    training = loop.Loop(config, run, images, step, device)
     if config.resume:
         training.resume()
     outcome = training.train()

@@ -49,10 +49,14 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
 
 def _parse_idx(file: BinaryIO, path: Path, dimensions: int) -> Tensor:
     header = file.read(4 + 4 * dimensions)
-    if len(header) < 4 + 4 * dimensions or header[:4] != bytes((0, 0, 8, dimensions)):
+    if len(header) < 4 + 4 * dimensions:
         raise DataError(
-            f"{path}: not an idx file of {dimensions}-dimensional bytes (it begins with {header[:4].hex() or 'nothing'}"
-            f", expected 000008{dimensions:02x})"
+            f"{path}: expected a header of {4 + 4 * dimensions} bytes, found {len(header)}; fetch the file again"
+        )
+    if header[:4] != bytes((0, 0, 8, dimensions)):
+        raise DataError(
+            f"{path}: not an idx file of {dimensions}-dimensional bytes (it begins with {header[:4].hex()}, "
+            f"expected 000008{dimensions:02x}); fetch the file again"
         )
     shape = np.frombuffer(header, ">u4", offset=4).tolist()
     expected = math.prod(shape)
