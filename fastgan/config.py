@@ -121,9 +121,9 @@ PRESETS: dict[str, TrainConfig] = {
     "digits": TrainConfig(
         dataset="digits",
         image_size=16,
-        epochs=200,
-        eval_every=100,
-        save_every=50,
+        epochs=160,
+        eval_every=80,
+        save_every=40,
         log_every=64 * 100,
         transform=TransformConfig(rotation=15.0, shift=0.1),
         network=NetworkConfig(width=32, hidden=512),
