@@ -34,10 +34,12 @@ BATCH = 1000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures as one flat row, and the count matrix M [K, C] (None without a judge)."""
+    """Figures as one flat row, the count matrix M [K, C] (None without a judge), and the share of real images that Q
+    gives each code."""
 
     row: dict[str, Any]
     counts_KC: Tensor | None
+    sizes_K: Tensor
 
 
 class Sampler:
@@ -122,7 +124,7 @@ class Evaluator:
             found = metrics.clustering(codes, labels, self.config.classes, self.images.label_count)
             row |= {f"cluster_{name}": value for name, value in found.items()}
         counts = self._judge(generator, prior_K, row) if self.judge is not None else None
-        return Evaluation(row, counts)
+        return Evaluation(row, counts, sizes)
 
     def _judge(self, generator: Generator, prior_K: Tensor, row: dict[str, Any]) -> Tensor:
         """Add to `row` what the judge sees in generated images; returns M."""

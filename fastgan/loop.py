@@ -20,7 +20,7 @@ from fastgan import checkpoint, data, metrics, report
 from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError, DivergenceError
-from fastgan.evaluation import Evaluation, Evaluator, Sampler, assign, context_rows, obtain_judge
+from fastgan.evaluation import Evaluation, Evaluator, Sampler, context_rows, obtain_judge
 from fastgan.model import Networks, Shape
 from fastgan.prior import ClassPrior
 from fastgan.run_folder import RunFolder
@@ -109,6 +109,7 @@ class Loop:
         self.images_seen = 0
         self.epoch_images = len(images.images) // config.batch_size * config.batch_size
         self.total = config.epochs * self.epoch_images
+        self._saved_at = 0
         self._evaluator: Evaluator | None = None
         self._last: Evaluation | None = None
 
@@ -121,7 +122,7 @@ class Loop:
             self.progress.load(training)
         except (KeyError, RuntimeError, ValueError) as error:
             raise ConfigError(f"{path}: does not fit this run's networks ({error})") from error
-        self.images_seen = int(self.step.images_seen)
+        self.images_seen = self._saved_at = int(self.step.images_seen)
         self.log.keep_until(self.images_seen)
         print(f"resumed from {path} after {self.images_seen:,} images", file=sys.stderr)
 
@@ -170,10 +171,13 @@ class Loop:
                     self.progress.seconds += time.perf_counter() - since
                     self.evaluate(final=done)
                     since, since_images = time.perf_counter(), self.images_seen
-                if done or received or self._passed(config.save_every * self.epoch_images):
+                if done or self._passed(config.save_every * self.epoch_images):
                     self.progress.seconds += time.perf_counter() - since
                     self.save()
                     since, since_images = time.perf_counter(), self.images_seen
+            if self._saved_at != self.images_seen:  # stopped by a signal, which may come at any point of the loop
+                self.progress.seconds += time.perf_counter() - since
+                self.save()
             if self.images_seen >= self.total and self._last is None:  # resumed after its last image
                 self.evaluate(final=True)
         return Outcome(
@@ -214,6 +218,7 @@ class Loop:
         self._check(dict(zip(LOSSES, self.progress.loss_sum.tolist(), strict=True)))
         parts = {"model": self.step.model_state(), "training": self.step.training_state() | self.progress.state()}
         checkpoint.save(self.run.checkpoints, self.images_seen, parts)
+        self._saved_at = self.images_seen
 
     def evaluate(self, *, final: bool) -> None:
         """Measure, log, and draw the sample grid; at the end also the curves and the context rows."""
@@ -228,7 +233,7 @@ class Loop:
             row |= context_rows(self.images, self.config.classes)
         row["train_seconds"] = self.progress.seconds
         self.log.append(row)
-        self._last = Evaluation(row, found.counts_KC)
+        self._last = Evaluation(row, found.counts_KC, found.sizes_K)
         self._draw(found, probabilities.cpu())
         figures = ", ".join(f"{name} {row[key]:.3f}" for key, name in report.FIGURES.items() if key in row)
         tqdm.write(f"epoch {row['epoch']} of {self.config.epochs}: {figures}", file=sys.stderr)
@@ -240,21 +245,19 @@ class Loop:
         images = Sampler(self.step.sampling_generator, config, self.device, "samples")(codes)
         epoch = round(self.images_seen / self.epoch_images)
         report.save_grid(images, self.run.samples / f"epoch-{epoch:04d}.png", GRID_COLUMNS)
-        assigned, _ = assign(self.step.networks, self.images.images, config, self.device)
-        sizes = torch.bincount(assigned, minlength=config.classes).double() / len(assigned)
         frequencies, true_K, matched = self.images.class_frequencies(), None, None
         if found.counts_KC is not None:
             matched = metrics.match_codes(found.counts_KC)
             if frequencies is not None:
                 true_K = frequencies[matched]
             report.plot_confusion(found.counts_KC, matched, self.run.path / "confusion.png")
-        report.plot_prior(prior_K, sizes, true_K, self.run.path / "prior.png")
+        report.plot_prior(prior_K, found.sizes_K, true_K, self.run.path / "prior.png")
         report.plot_losses(self.log.rows(), self.run.path / "losses.png")
         self.run.write_prior(
             {
                 "images_seen": self.images_seen,
                 "probabilities": prior_K.tolist(),
-                "cluster_sizes": sizes.tolist(),
+                "cluster_sizes": found.sizes_K.tolist(),
                 "matched_class": None if matched is None else matched.tolist(),
                 "true_frequencies": None if frequencies is None else frequencies.tolist(),
             }
