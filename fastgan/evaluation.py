@@ -123,10 +123,10 @@ class Evaluator:
         if labels is not None:
             found = metrics.clustering(codes, labels, self.config.classes, self.images.label_count)
             row |= {f"cluster_{name}": value for name, value in found.items()}
-        counts = self._judge(generator, prior_K, row) if self.judge is not None else None
+        counts = self._judge(generator, prior_K, sizes, row) if self.judge is not None else None
         return Evaluation(row, counts, sizes)
 
-    def _judge(self, generator: Generator, prior_K: Tensor, row: dict[str, Any]) -> Tensor:
+    def _judge(self, generator: Generator, prior_K: Tensor, sizes_K: Tensor, row: dict[str, Any]) -> Tensor:
         """Add to `row` what the judge sees in generated images; returns M."""
         assert self.judge is not None
         classes, codes = self.images.label_count, self.config.classes
@@ -140,6 +140,7 @@ class Evaluator:
         frequencies = self.images.class_frequencies()
         if frequencies is not None:
             row["prior_error"] = metrics.prior_error(prior_K, frequencies, counts)
+            row["cluster_size_error"] = metrics.prior_error(sizes_K, frequencies, counts)
             uniform = torch.full_like(frequencies, 1 / classes)
             row["prior_error_uniform"] = float((uniform - frequencies).square().mean().sqrt())
         row |= self._diversity(sampler, prior_K, drawn, features, metrics.match_codes(counts))

@@ -178,8 +178,6 @@ class Loop:
             if self._saved_at != self.images_seen:  # stopped by a signal, which may come at any point of the loop
                 self.progress.seconds += time.perf_counter() - since
                 self.save()
-            if self.images_seen >= self.total and self._last is None:  # resumed after its last image
-                self.evaluate(final=True)
         return Outcome(
             self._last, received[0] if received and self.images_seen < self.total else None, self.progress.seconds
         )
@@ -259,6 +257,6 @@ class Loop:
                 "probabilities": prior_K.tolist(),
                 "cluster_sizes": found.sizes_K.tolist(),
                 "matched_class": None if matched is None else matched.tolist(),
-                "true_frequencies": None if frequencies is None else frequencies.tolist(),
+                "true_frequencies_by_class": None if frequencies is None else frequencies.tolist(),
             }
         )

@@ -109,6 +109,7 @@ SHOWN = {
     "ent": "ENT, mean entropy of the counts (0 is perfect)",
     "prior_error": "prior error (learned against true frequencies)",
     "prior_error_uniform": "  the same for a uniform prior",
+    "cluster_size_error": "  the same for the sizes of Q's clusters of real images",
     "cluster_accuracy": "clustering accuracy of the real images by Q",
     "cluster_nmi": "clustering NMI of the real images by Q",
     "kmeans_pixels_accuracy": "  clustering accuracy of k-means on pixels",

@@ -45,9 +45,14 @@ def main(argv: Sequence[str]) -> int:
         f"K = {config.classes}, on {run_folder.device_name(device)}; run folder {run.path}",
         file=sys.stderr,
     )
+    if config.compile:
+        print("compiling at the first step (up to half a minute, once a machine) ...", file=sys.stderr)
     training = loop.Loop(config, run, images, step, device)
     if config.resume:
         training.resume()
+        if training.images_seen >= training.total:
+            print(f"{run.path} is complete after {config.epochs} epochs; raise --epochs to train on")
+            return 0
     outcome = training.train()
     _say(run, config, outcome)
     return 128 + outcome.signal_number if outcome.signal_number is not None else 0

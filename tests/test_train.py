@@ -86,7 +86,7 @@ def test_metrics_are_flat_rows_and_end_with_an_evaluation(finished: Path) -> Non
 
 def test_prior_json_adds_up(finished: Path) -> None:
     prior = json.loads((finished / "prior.json").read_text())
-    for key in ("probabilities", "cluster_sizes", "true_frequencies"):
+    for key in ("probabilities", "cluster_sizes", "true_frequencies_by_class"):
         assert sum(prior[key]) == pytest.approx(1.0, abs=1e-5)
     assert sorted(prior["matched_class"]) == list(range(10))
 
@@ -145,6 +145,15 @@ def test_a_corrupt_newest_checkpoint_is_told_and_the_one_before_is_used(
     assert _weights(run) == _weights(finished)
 
 
+def test_resuming_a_complete_run_says_so_and_changes_nothing(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "metrics.jsonl").read_bytes(), _weights(finished)
+    assert command_line.run_command(train.main, ["--resume", "--run-dir", str(finished)]) == 0
+    assert "--epochs" in capsys.readouterr().out
+    assert ((finished / "metrics.jsonl").read_bytes(), _weights(finished)) == before
+
+
 def test_resume_refuses_other_settings_and_takes_more_epochs(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,7 +170,7 @@ def test_a_fixed_prior_stays_and_a_variant_without_contrast_runs(tmp_path: Path,
     if prior == "uniform":
         assert values["probabilities"] == pytest.approx([0.1] * 10)
     else:
-        assert values["probabilities"] == pytest.approx(values["true_frequencies"], abs=1e-6)
+        assert values["probabilities"] == pytest.approx(values["true_frequencies_by_class"], abs=1e-6)
     assert _rows(run)[0]["contrastive_loss"] == 0
 
 
