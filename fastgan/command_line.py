@@ -50,11 +50,6 @@ def positional() -> Any:
     return tyro.conf.Positional
 
 
-def simple_config(kind: type[T], argv: Sequence[str], prog: str, description: str) -> T:
-    """The parsed config of a command without presets."""
-    return parse(kind, argv, prog=prog, description=description)
-
-
 def _one_line(box: str, prog: str) -> str:
     """tyro draws a framed, many-line message (in ASCII on some terminals); keep its first part and what it suggests."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fastgan import data, metrics, run_folder, trained
-from fastgan.command_line import positional, run_command, simple_config
+from fastgan.command_line import parse, positional, run_command
 from fastgan.evaluation import Evaluator, context_rows, obtain_judge
 
 
@@ -30,8 +30,11 @@ class EvaluateConfig:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, evaluate, print. Returns the exit code."""
-    asked = simple_config(
-        EvaluateConfig, argv, "python -m fastgan.evaluate", "NMI, ENT, prior error, clustering and diversity of a run."
+    asked = parse(
+        EvaluateConfig,
+        argv,
+        prog="python -m fastgan.evaluate",
+        description="NMI, ENT, prior error, clustering and diversity of a run.",
     )
     device = run_folder.choose_device(asked.device)
     run = trained.load(asked.run, device)

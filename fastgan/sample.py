@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import torch
 
 from fastgan import report, run_folder, trained
-from fastgan.command_line import positional, run_command, simple_config
+from fastgan.command_line import parse, positional, run_command
 from fastgan.errors import ConfigError
 from fastgan.evaluation import Sampler
 
@@ -36,7 +36,9 @@ class SampleConfig:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, draw, save. Returns the exit code."""
-    asked = simple_config(SampleConfig, argv, "python -m fastgan.sample", "Images of one code, or of all in rows.")
+    asked = parse(
+        SampleConfig, argv, prog="python -m fastgan.sample", description="Images of one code, or of all in rows."
+    )
     run = trained.load(asked.run, run_folder.choose_device(asked.device))
     classes = run.config.classes
     if asked.code is not None and not 0 <= asked.code < classes:

@@ -174,7 +174,7 @@ def test_a_fixed_prior_stays_and_a_variant_without_contrast_runs(tmp_path: Path,
     assert _rows(run)[0]["contrastive_loss"] == 0
 
 
-def test_amp_and_compile_train_on_a_cpu(tmp_path: Path) -> None:
+def test_amp_and_the_papers_transform_train_on_a_cpu(tmp_path: Path) -> None:
     flags = ("--amp", "--epochs", "2", "--transform.kind", "paper", "--run-dir", str(tmp_path / "amp"))
     assert _train(*flags) == 0
 
