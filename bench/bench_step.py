@@ -4,22 +4,21 @@
 
 Rows: naive (PIL transforms in a DataLoader with the best of 0, 1 and 2 workers), naive_step (the same on one batch that
 stays on the device), ours_fp32, ours_bf16 and ours_bf16_compile (fetching and transforms included). All of them are
-timed in turns in one process; pytest-benchmark's table repeats the same measurements.
+timed in turns, each in a process of its own; pytest-benchmark's table repeats the same measurements.
 """
 
 from __future__ import annotations
 
 import re
 import statistics
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from bench.conftest import Results
-from bench.measure import Samples, figures, machine, measure, peak_memory, ratio
-from bench.rows import DEVICE, NAMES, WORKERS, Row, load_images, make_row
+from bench.measure import Samples, figures, machine, measure, ratio
+from bench.rows import DEVICE, NAMES, WORKERS, load_images
 
 ROUNDS, STEPS = (5, 100) if DEVICE.type == "cuda" else (5, 8)
 WARMUP = 5
@@ -48,12 +47,10 @@ def _run(names: list[str]) -> tuple[dict[str, Samples], dict[str, Any]]:
     """The samples of each row, and what is to be known about all of them."""
     config, images, kind = load_images()
     about: dict[str, Any] = {"data": kind, "batch_size": config.batch_size, "rounds": ROUNDS, **machine()}
-    rows: dict[str, Row] = {name: make_row(name, config, images) for name in names if name != "naive"}
-    tried = {f"naive {n}": make_row("naive", config, images, n) for n in WORKERS} if "naive" in names else {}
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")  # a warning of torch's is no reason to lose the figures
-        samples = measure(tried | rows, ROUNDS, STEPS, WARMUP)
-    fell_back = [str(warning.message) for warning in said if str(warning.message).startswith("--compile")]
+    rows = {name: (name, 0) for name in names if name != "naive"}
+    tried = {f"naive {n}": ("naive", n) for n in WORKERS} if "naive" in names else {}
+    samples = measure(tried | rows, ROUNDS, STEPS, WARMUP)
+    fell_back = [sample.about["compile"] for sample in samples.values() if sample.about["compile"]]
     about |= {"compile": fell_back[0]} if fell_back else {}
     if tried:
         each = [samples.pop(name) for name in tried]
@@ -82,7 +79,7 @@ def measured(request: pytest.FixtureRequest, twins_agree: None, results: Results
     about["peak_mib"] = "of the device" if DEVICE.type == "cuda" else "of the process, torch included, workers not"
     reported: dict[str, dict[str, Any]] = {}
     for name, sample in samples.items():
-        reported[name] = figures(sample, about["batch_size"]) | peak_memory(name, about.get("workers", 0))
+        reported[name] = figures(sample, about["batch_size"]) | {"peak_mib": sample.about["peak_mib"]}
         if "naive" in samples:
             reported[name] |= ratio(samples["naive"], sample)
     slug = re.sub(r"[^a-z0-9]+", "-", f"{about['device_type']} {about['device']}".lower()).strip("-")

@@ -16,6 +16,7 @@ from fastgan import data
 from fastgan.config import TrainConfig, preset, validate
 from fastgan.data import ImageSet
 from fastgan.loop import build
+from fastgan.memory import keep_freed_memory
 
 ROOT = Path(__file__).parents[1]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -104,6 +105,7 @@ class Ours(Row):
     """fastgan's step on images that are fetched by index, as its loop does."""
 
     def __init__(self, config: TrainConfig, images: ImageSet, *, amp: bool, compile: bool) -> None:
+        keep_freed_memory()  # as `python -m fastgan.train` does
         self.config = validate(dataclasses.replace(config, amp=amp, compile=compile))
         self.step = build(self.config, images, DEVICE)
         self.images = images.images.to(DEVICE)

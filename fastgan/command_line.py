@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -80,7 +81,10 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
     folder through `saved`, and a flag that would change the course of training raises ConfigError.
     """
     prog = "python -m fastgan.train"
-    description = "Train Elastic-InfoGAN: classes, their frequencies and generated images from unlabelled images."
+    description = (
+        "Train Elastic-InfoGAN: classes, their frequencies and generated images from unlabelled images. "
+        "Defaults are those of --dataset digits; `--dataset mnist --help` shows MNIST's."
+    )
     run_dir = _flag_value(argv, "--run-dir")
     if "--resume" in argv and not {"-h", "--help"} & set(argv):
         if run_dir is None:
@@ -106,7 +110,13 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Call a command; a user's mistake becomes one line on stderr and exit code 2, a failed run 1."""
     try:
-        return main(sys.argv[1:] if argv is None else argv)
+        try:
+            return main(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `--help | head`: nobody reads on, and Python must not complain of it at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # 128 + SIGPIPE, as other commands end
     except FastganError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fastgan.config import NetworkConfig, halvings, stream_seed
+from fastgan.linear import Linear
 
 WEIGHT_STD = 0.02  # of every Linear, Conv and ConvTranspose weight; biases start at zero
 WIDEST = 512
@@ -49,10 +51,10 @@ class Generator(nn.Module):
         super().__init__()
         widths, side, hidden = shape.widths, shape.smallest, shape.network.hidden
         self.linear = nn.Sequential(
-            nn.Linear(shape.network.noise + shape.classes, hidden),
+            Linear(shape.network.noise + shape.classes, hidden),
             nn.BatchNorm1d(hidden),
             nn.ReLU(inplace=True),
-            nn.Linear(hidden, widths[-1] * side * side),
+            Linear(hidden, widths[-1] * side * side),
             nn.BatchNorm1d(widths[-1] * side * side),
             nn.ReLU(inplace=True),
             nn.Unflatten(1, (widths[-1], side, side)),
@@ -68,6 +70,32 @@ class Generator(nn.Module):
         return torch.tanh(self.image(self.blocks(hidden)))
 
 
+class _Unroll(torch.autograd.Function):
+    """x [B, C, H, W] in channels-last layout to [B, C * H * W], and its gradient back into that layout.
+
+    Flatten's own gradient would be channels first, and every layer below would mix both, which is slow.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.shape = x.shape
+        return x.flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad.view(ctx.shape).contiguous(memory_format=torch.channels_last)
+
+
+class Flatten(nn.Module):
+    """[B, C, H, W] to [B, C * H * W], whichever layout it comes in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_contiguous():
+            return x.flatten(1)
+        result: Tensor = _Unroll.apply(x)
+        return result
+
+
 class FrontEnd(nn.Module):
     """The trunk F that the discriminator and the code head share: image [B, C, H, W] to features [B, H]."""
 
@@ -79,8 +107,8 @@ class FrontEnd(nn.Module):
             blocks += [nn.Conv2d(narrow, wide, 4, 2, 1), nn.BatchNorm2d(wide), nn.LeakyReLU(SLOPE, inplace=True)]
         self.blocks = nn.Sequential(*blocks)
         self.linear = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(widths[-1] * side * side, hidden),
+            Flatten(),
+            Linear(widths[-1] * side * side, hidden),
             nn.BatchNorm1d(hidden),
             nn.LeakyReLU(SLOPE, inplace=True),
         )
@@ -117,7 +145,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.real = nn.Linear(shape.network.hidden, 1)
+        self.real = Linear(shape.network.hidden, 1)
 
     def forward(self, features_BH: Tensor) -> Tensor:
         logit: Tensor = self.real(features_BH).squeeze(1)
@@ -130,11 +158,11 @@ class CodeHead(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.embedding = nn.Sequential(
-            nn.Linear(shape.network.hidden, shape.network.embedding),
+            Linear(shape.network.hidden, shape.network.embedding),
             nn.BatchNorm1d(shape.network.embedding),
             nn.LeakyReLU(SLOPE, inplace=True),
         )
-        self.code = nn.Linear(shape.network.embedding, shape.classes)
+        self.code = Linear(shape.network.embedding, shape.classes)
 
     def embed(self, features_BH: Tensor) -> Tensor:
         """The embedding that the contrastive loss compares."""

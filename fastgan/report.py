@@ -36,15 +36,17 @@ def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, constrained_layout=True)
     for key, name in LOSS_NAMES.items():
         top.plot([row["images_seen"] for row in logged], [row[key] for row in logged], label=name, linewidth=1)
-    top.set(ylabel="loss", title="Losses")
-    top.legend()
+    top.set(ylabel="loss")
+    top.set_title("Losses", loc="left")
     for key, name in FIGURES.items():
         points = [(row["images_seen"], row[key]) for row in evaluated if row.get(key) is not None]
         if points:
             bottom.plot(*zip(*points, strict=True), marker="o", label=name)
-    bottom.set(xlabel="real images seen", ylabel="figure", title="Evaluations", ylim=(0, None))
-    if bottom.lines:
-        bottom.legend()
+    bottom.set(xlabel="real images seen", ylabel="figure", ylim=(0, None))
+    bottom.set_title("Evaluations", loc="left")
+    for axes in (top, bottom):
+        if axes.lines:  # above the curves, so that it covers none
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, borderaxespad=0.2)
     _save(figure, path)
 
 

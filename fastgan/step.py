@@ -22,6 +22,7 @@ import kernels
 from fastgan import augment, losses
 from fastgan.compiled import Compiled
 from fastgan.config import TrainConfig, stream_seed
+from fastgan.mixed import LowPrecision
 from fastgan.model import Generator, Networks
 from fastgan.prior import ClassPrior
 
@@ -59,15 +60,17 @@ class Step:
         self.d_optimizer = self._adam(list(networks.discriminator_side()))
         learned = [prior.logits] if isinstance(prior.logits, nn.Parameter) else []
         self.g_optimizer = self._adam([*networks.generator_side(), *learned])
+        self.low = LowPrecision(networks, getattr(torch, config.amp_dtype)) if config.amp else None
+        running = self.low.networks if self.low is not None else networks
         half = config.amp and config.amp_dtype == "float16"
         # float16 overflows at 65,504: torch's first scale of 2^16 would lose the first steps of every run.
         self.scaler = torch.amp.grad_scaler.GradScaler(device.type, init_scale=2.0**10, enabled=half)
         self.average = copy.deepcopy(networks.generator) if config.average_decay > 0 else None
         # What may be compiled is called through these names.
         self._numbers: Callable[..., Any] = self.numbers
-        self._generator: Callable[..., Any] = networks.generator
-        self._front_end: Callable[..., Any] = networks.front_end
-        self._forward_groups: Callable[..., Any] = networks.front_end.forward_groups
+        self._generator: Callable[..., Any] = running.generator
+        self._front_end: Callable[..., Any] = running.front_end
+        self._forward_groups: Callable[..., Any] = running.front_end.forward_groups
         if config.compile:
             self._compile(networks=device.type == "cuda")
 
@@ -93,37 +96,48 @@ class Step:
         return torch.autocast(self.device.type, dtype=getattr(torch, self.config.amp_dtype))
 
     def _update(self, optimizer: torch.optim.Adam, loss: Tensor) -> None:
+        masters = optimizer.param_groups[0]["params"]
         self.scaler.scale(loss).backward()
+        if self.low is not None:
+            self.low.take_gradients(masters)
         self.scaler.step(optimizer)
         optimizer.zero_grad(set_to_none=True)
+        if self.low is not None:
+            self.low.follow(masters)
 
-    def numbers(self, count: int, images_seen: Tensor) -> tuple[Tensor, Tensor]:
-        """The transforms' affine maps [B, 2, 3] and the generator's noise [B, Z], from the clock alone."""
+    def numbers(self, count: int, images_seen: Tensor) -> tuple[Tensor | None, Tensor]:
+        """The transforms' affine maps [B, 2, 3] and the generator's noise [B, Z], from the clock alone.
+
+        There are no maps where no contrastive loss reads the transforms.
+        """
         config = self.config
-        maps = augment.draw(
-            config.transform, config.image_size, count, seed=self.transform_seed, first_image=images_seen
-        )
-        return maps, kernels.normal((count, config.network.noise), seed=self.noise_seed, offset=images_seen)
+        noise = kernels.normal((count, config.network.noise), seed=self.noise_seed, offset=images_seen)
+        if config.contrastive_weight == 0:
+            return None, noise
+        size, seed = config.image_size, self.transform_seed
+        return augment.draw(config.transform, size, count, seed=seed, first_image=images_seen), noise
 
-    def draw(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the step feeds on, from uint8 images: them in [-1, 1], their transforms, and noise [B, Z].
+    def draw(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """What the step feeds on, from uint8 images: them in [-1, 1], their transforms (or None), and noise [B, Z].
 
         In the networks' own precision.
         """
         dtype = self.networks.discriminator.real.weight.dtype
         real = augment.to_unit_range(images_BCHW, dtype)
         maps, noise = self._numbers(len(images_BCHW), self.images_seen)
-        other = augment.warp(real, maps, interpolation=self.config.transform.interpolation)
+        other = None if maps is None else augment.warp(real, maps, interpolation=self.config.transform.interpolation)
         return real, other, noise.to(dtype)
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
         """Update everything on uint8 images [B, C, H, W]; returns the losses [4] in the order of LOSSES."""
         return self.update(*self.draw(images_BCHW))
 
-    def update(self, real: Tensor, other: Tensor, noise_BZ: Tensor) -> Tensor:
-        """The D and G step on a batch and its transforms, both [B, C, H, W] in [-1, 1], and noise [B, Z]."""
-        net, config = self.networks, self.config
-        contrastive = config.contrastive_weight > 0
+    def update(self, real: Tensor, other: Tensor | None, noise_BZ: Tensor) -> Tensor:
+        """The D and G step on a batch and its transforms, both [B, C, H, W] in [-1, 1], and noise [B, Z].
+
+        Without transforms there is no contrastive loss.
+        """
+        net, config = self.low.networks if self.low is not None else self.networks, self.config
         code_BK, code_B = self.prior.sample(
             len(real), temperature=config.temperature, seed=self.noise_seed, offset=self.images_seen
         )
@@ -131,13 +145,12 @@ class Step:
         # 1. D step: update F and D.
         with self._autocast():
             fake = self._generator(noise_BZ, code_BK)
-            both_BH, other_BH = self._forward_groups(real, other if contrastive else None, fake.detach())
+            both_BH, other_BH = self._forward_groups(real, other, fake.detach())
             real_logit, fake_logit = net.discriminator(both_BH).chunk(2)
             d_loss = losses.discriminator_loss(real_logit, fake_logit)
         self._update(self.d_optimizer, d_loss)
 
-        # 2. G step: update G, Q and the prior, through the new F and D. A second autocast context, since the first
-        # still holds low-precision copies of the weights that were just updated.
+        # 2. G step: update G, Q and the prior, through the new F and D.
         with self._autocast(), _frozen(net.front_end, net.discriminator):
             fake_BH = self._front_end(fake)
             g_loss = losses.generator_loss(net.discriminator(fake_BH))
@@ -189,6 +202,8 @@ class Step:
     def load_state(self, model: dict[str, Tensor], training: dict[str, Tensor]) -> None:
         """Continue from `model_state` and `training_state`, exactly."""
         load_model(model, self.networks, self.prior, self.average)
+        if self.low is not None:
+            self.low.follow(self.networks.parameters())
         self.images_seen.copy_(training["images_seen"])
         for name, optimizer in self._optimizers().items():
             state: dict[int, dict[str, Tensor]] = {}

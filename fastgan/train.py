@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fastgan import data, loop, metrics, run_folder
 from fastgan.command_line import run_command, train_config
 from fastgan.config import TrainConfig, to_json
+from fastgan.memory import keep_freed_memory
 
 
 def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome) -> None:
@@ -32,6 +33,7 @@ def main(argv: Sequence[str]) -> int:
     if config.dry_run:
         print(json.dumps(to_json(config), indent=1))
         return 0
+    keep_freed_memory()
     device = run_folder.choose_device(config.device)
     images = data.load(config)
     step = loop.build(config, images, device)  # before the folder is made: what cannot be built leaves nothing behind

@@ -125,8 +125,11 @@ class LiteralLoop:
         probability_K = torch.softmax(self.prior_logits, dim=0)
         return torch.softmax((torch.log(probability_K) + gumbel_BK) / temperature, dim=1)
 
-    def iteration(self, real: Tensor, other: Tensor, noise_BZ: Tensor, gumbel_BK: Tensor) -> Tensor:
-        """One D step and one G step; returns the losses [4]: D, G, information, contrastive."""
+    def iteration(self, real: Tensor, other: Tensor | None, noise_BZ: Tensor, gumbel_BK: Tensor) -> Tensor:
+        """One D step and one G step; returns the losses [4]: D, G, information, contrastive.
+
+        `other` is read only with a contrastive loss.
+        """
         one, zero = real.new_ones(len(real), 1), real.new_zeros(len(real), 1)
         contrastive = self.contrastive_weight > 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,17 @@ def test_the_terminals_encoding_does_not_matter(
     """tyro frames its messages with other characters where stdout is not called utf-8."""
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
     assert mistake(*argv).startswith(start)
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    """`--help | head -1`: whoever reads standard output closes it early."""
+    command = [sys.executable, "-m", "fastgan.train", "--help"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 141
 
 
 def test_help_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:

@@ -208,17 +208,21 @@ def test_images_of_another_size(tmp_path: Path, shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("File not found or corrupted."), OSError("closed port")], ids=repr)
 def test_download_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """The message names each file and where to put it; torchvision raises either kind."""
+    """The message gives the cause, each file and where to put it; torchvision raises either kind. No folder stays."""
+    folder = tmp_path / "data"
 
-    def refuse(*_: Any, **__: Any) -> None:
+    def refuse(root: str, **_: Any) -> None:
+        (Path(root) / "MNIST" / "raw").mkdir(parents=True)
         raise error
 
     monkeypatch.setattr("torchvision.datasets.MNIST", refuse)
     with pytest.raises(DataError) as caught:
-        mnist.parts(tmp_path)
+        mnist.parts(folder)
     message = str(caught.value)
     assert all(name in message for name in NAMES)
-    assert str(tmp_path) in message and "--data-dir" in message and "\n" not in message
+    assert str(error).rstrip(".") in message
+    assert str(folder) in message and "--data-dir" in message and "\n" not in message
+    assert tmp_path.is_dir() and not folder.exists()
 
 
 def test_no_download_where_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

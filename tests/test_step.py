@@ -68,6 +68,7 @@ def test_equals_literal_loop(prior: str, contrastive_weight: float) -> None:
 
     for number, images in enumerate(batches(config, 20)):
         real, other, _ = step.draw(images)
+        assert (other is None) == (contrastive_weight == 0), "a transform that no loss reads is not drawn"
         seed, clock = step.noise_seed, torch.tensor(number * config.batch_size)
         noise = kernels.normal((config.batch_size, config.network.noise), seed=seed, offset=clock).double()
         words = philox.words(seed, clock, config.batch_size, config.classes, stream=philox.STREAM_GUMBEL)

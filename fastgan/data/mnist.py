@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import math
@@ -80,12 +81,18 @@ def _find(folder: Path, name: str) -> Path | None:
 def _download(folder: Path) -> None:
     from torchvision.datasets import MNIST
 
+    raw = folder / "MNIST" / "raw"
+    makes = [path for path in (raw, *raw.parents) if not path.exists()]
     try:
         MNIST(str(folder), download=True)
     except Exception as error:  # noqa: BLE001 - torchvision raises many kinds; each means the files are out of reach
+        for path in makes:  # the empty folders that torchvision leaves
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        cause = " ".join(str(error).split()).rstrip(":. ") or type(error).__name__
         names = ", ".join(f"{name}[.gz]" for name, _ in FILES.values())
         raise DataError(
-            f"MNIST is not in {folder} and cannot be downloaded ({type(error).__name__}); "
+            f"MNIST is not in {folder} and cannot be downloaded ({cause}); "
             f"put {names} there, or name their folder with --data-dir"
         ) from error
 

@@ -1,0 +1,93 @@
+"""One row of a table in a process of its own: `python -m bench.worker NAME WORKERS`, told what to do line by line.
+
+Each line of standard input is a JSON object, and each is answered by one on standard output:
+{"warmup": N} makes N steps; {"steps": N} times N steps; {"about": true} reports peak memory and warnings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.rows import DEVICE, Row, load_images, make_row
+
+SETTLE = 2  # untimed steps at the start of each block: caches and a DataLoader's queue get back to their usual state
+
+
+def _now() -> float:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _train(row: Row, steps: int) -> None:
+    for _ in range(steps):
+        row.train(row.load())
+
+
+def _block(row: Row, steps: int) -> dict[str, list[float]]:
+    total, loading, transform = [], [], []
+    _train(row, SETTLE)
+    for _ in range(steps):
+        start = _now()
+        batch = row.load()
+        loaded = _now()
+        row.train(batch)
+        total.append(_now() - start)
+        loading.append(loaded - start)
+    for _ in range(3):
+        start = _now()
+        if row.transform(batch):
+            transform.append(_now() - start)
+    return {"total": total, "loading": loading, "transform": transform}
+
+
+def _peak_mib() -> float:
+    """The most memory that was held: the device's, or on a CPU this process's, torch included."""
+    if DEVICE.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not ru_maxrss: on Linux that starts at what the parent held before exec.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _answer(row: Row, request: dict[str, Any], said: list[warnings.WarningMessage]) -> dict[str, Any]:
+    if "about" in request:
+        compile_said = [str(warning.message) for warning in said if str(warning.message).startswith("--compile")]
+        return {"peak_mib": _peak_mib(), "compile": compile_said[0] if compile_said else None}
+    row.begin()
+    try:
+        if "warmup" in request:
+            _train(row, request["warmup"])
+            return {}
+        return _block(row, request["steps"])
+    finally:
+        row.end()
+
+
+def main(name: str, workers: int) -> None:
+    """Serve requests until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    config, images, _ = load_images()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")  # a warning of torch's is no reason to lose the figures
+        row = make_row(name, config, images, workers)
+        for line in sys.stdin:
+            print(json.dumps(_answer(row, json.loads(line), said)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
