@@ -75,11 +75,9 @@ def to_uniform(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 def to_gumbel(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Words to Gumbel(0, 1) noise -log(-log(1 - u)).
 
-    Near u = 0, where the largest noise comes from, 1 - u would round: there -log(1 - u) = u + u^2/2.
+    log1p, since the largest noise comes from u near 0, where 1 - u would round.
     """
-    u = to_uniform(word, dtype)
-    exponential = torch.where(u < 1e-3, u + 0.5 * u * u, -torch.log(1.0 - u))
-    return -torch.log(exponential)
+    return -torch.log(-torch.log1p(-to_uniform(word, dtype)))
 
 
 def to_normal(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
