@@ -32,6 +32,8 @@ setup(
         f"nvidia-dali-cuda130>=2.4; {LINUX}",
     ],
     extras_require={
+        # What `pytest bench/` measures beside us, where it is installed; outside the lock.
+        "rivals": ["lightly", "pytorch-metric-learning", "inf-cl"],
         "dev": [
             "pytest>=8",
             "pytest-benchmark>=5",

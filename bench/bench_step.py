@@ -9,7 +9,6 @@ timed in turns, each in a process of its own; pytest-benchmark's table repeats t
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from bench.conftest import Results
-from bench.measure import Samples, figures, machine, measure, ratio
+from bench.measure import Samples, figures, machine, measure, ratio, slug
 from bench.rows import DEVICE, NAMES, WORKERS, load_images
 
 ROUNDS, STEPS = (5, 100) if DEVICE.type == "cuda" else (5, 8)
@@ -82,8 +81,7 @@ def measured(request: pytest.FixtureRequest, twins_agree: None, results: Results
         reported[name] = figures(sample, about["batch_size"]) | {"peak_mib": sample.about["peak_mib"]}
         if "naive" in samples:
             reported[name] |= ratio(samples["naive"], sample)
-    slug = re.sub(r"[^a-z0-9]+", "-", f"{about['device_type']} {about['device']}".lower()).strip("-")
-    results.add(f"step-{slug}", _table(reported, about), {"about": about, "rows": reported})
+    results.add(f"step-{slug(about)}", _table(reported, about), {"about": about, "rows": reported})
     return samples, {name: {**about, **row} for name, row in reported.items()}
 
 

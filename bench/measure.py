@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -125,3 +126,8 @@ def machine() -> dict[str, Any]:
         "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "date": environment["started"][:10],
     }
+
+
+def slug(about: dict[str, Any]) -> str:
+    """A file name's part for the machine."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{about['device_type']} {about['device']}".lower()).strip("-")

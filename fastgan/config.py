@@ -94,6 +94,9 @@ class TrainConfig:
     """Precision under --amp; float16 scales its losses."""
     compile: bool = False
     """Compile the networks with torch.compile (falls back to eager without a C++ compiler)."""
+    kernels: Literal["auto", "triton", "reference"] = "auto"
+    """Random draws, contrastive loss and Adam by fused Triton kernels or by their references in plain torch; auto
+    takes Triton on a CUDA GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a CUDA GPU when there is one."""
 

@@ -22,7 +22,7 @@ import kernels
 from fastgan import augment, losses
 from fastgan.compiled import Compiled
 from fastgan.config import TrainConfig, stream_seed
-from fastgan.mixed import LowPrecision
+from fastgan.mixed import LowPrecision, rounded_parameters
 from fastgan.model import Generator, Networks
 from fastgan.prior import ClassPrior
 
@@ -57,10 +57,11 @@ class Step:
         self.images_seen = torch.zeros((), dtype=torch.int64, device=device)
         self.noise_seed = torch.tensor(stream_seed(config.seed, "noise"), device=device)
         self.transform_seed = torch.tensor(stream_seed(config.seed, "transform"), device=device)
+        learned = {"prior": prior.logits} if isinstance(prior.logits, nn.Parameter) else {}
+        self._names = {p: name for name, p in [*networks.named_parameters(), *learned.items()]}
         self.d_optimizer = self._adam(list(networks.discriminator_side()))
-        learned = [prior.logits] if isinstance(prior.logits, nn.Parameter) else []
-        self.g_optimizer = self._adam([*networks.generator_side(), *learned])
-        self.low = LowPrecision(networks, getattr(torch, config.amp_dtype)) if config.amp else None
+        self.g_optimizer = self._adam([*networks.generator_side(), *learned.values()])
+        self.low = self._low_precision() if config.amp else None
         running = self.low.networks if self.low is not None else networks
         half = config.amp and config.amp_dtype == "float16"
         # float16 overflows at 65,504: torch's first scale of 2^16 would lose the first steps of every run.
@@ -74,8 +75,29 @@ class Step:
         if config.compile:
             self._compile(networks=device.type == "cuda")
 
-    def _adam(self, parameters: list[nn.Parameter]) -> torch.optim.Adam:
-        return torch.optim.Adam(parameters, lr=self.config.learning_rate, betas=BETAS, fused=True)
+    def _adam(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """Adam: by our kernel where it runs, and there under bfloat16 with the copies that the networks read.
+
+        Elsewhere by torch, which on a CPU takes the gradients where backward leaves them.
+        """
+        settings: dict[str, Any] = {"lr": self.config.learning_rate, "betas": BETAS}
+        if not kernels.runs_triton(parameters[0]):
+            return torch.optim.Adam(parameters, fused=True, **settings)
+        if not self.config.amp or self.config.amp_dtype == "float16":  # whose gradients a GradScaler must see
+            return kernels.FusedAdam(parameters, **settings)
+        rounded = rounded_parameters(self.networks)
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p in rounded], "shadow_dtype": torch.bfloat16},
+            {"params": [p for p in parameters if p not in rounded], "shadow_dtype": None},
+        ]
+        return kernels.FusedAdam([group for group in groups if group["params"]], **settings)
+
+    def _low_precision(self) -> LowPrecision:
+        leaves: dict[nn.Parameter, nn.Parameter] = {}
+        for optimizer in self._optimizers().values():
+            if isinstance(optimizer, kernels.FusedAdam):
+                leaves |= optimizer.shadow_parameters()
+        return LowPrecision(self.networks, getattr(torch, self.config.amp_dtype), leaves or None)
 
     def _compile(self, *, networks: bool) -> None:
         """Compile what gains by it: the counter-based random numbers, and the wide `networks` too where asked.
@@ -95,8 +117,8 @@ class Step:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=getattr(torch, self.config.amp_dtype))
 
-    def _update(self, optimizer: torch.optim.Adam, loss: Tensor) -> None:
-        masters = optimizer.param_groups[0]["params"]
+    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        masters = _parameters(optimizer)
         self.scaler.scale(loss).backward()
         if self.low is not None:
             self.low.take_gradients(masters)
@@ -194,8 +216,9 @@ class Step:
         """What continuing needs besides: both optimisers, the clock and the loss scale."""
         state = {"images_seen": self.images_seen}
         for name, optimizer in self._optimizers().items():
-            for index, values in optimizer.state_dict()["state"].items():
-                state |= {f"{name}.{index}.{key}": value for key, value in values.items()}
+            for parameter in _parameters(optimizer):
+                values = optimizer.state[parameter]
+                state |= {f"{name}.{self._names[parameter]}.{key}": value for key, value in values.items()}
         state |= {f"scaler.{k}": torch.tensor(v, dtype=torch.float64) for k, v in self.scaler.state_dict().items()}
         return state
 
@@ -207,19 +230,25 @@ class Step:
         self.images_seen.copy_(training["images_seen"])
         for name, optimizer in self._optimizers().items():
             state: dict[int, dict[str, Tensor]] = {}
-            for key, value in training.items():
-                owner, _, rest = key.partition(".")
-                if owner == name:
-                    index, _, field = rest.partition(".")
-                    state.setdefault(int(index), {})[field] = value
+            for index, parameter in enumerate(_parameters(optimizer)):
+                prefix = f"{name}.{self._names[parameter]}."
+                state[index] = {
+                    key.removeprefix(prefix): value
+                    for key, value in training.items()
+                    if key.rpartition(".")[0] + "." == prefix
+                }
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         scaler = {k.removeprefix("scaler."): v.item() for k, v in training.items() if k.startswith("scaler.")}
         if scaler:
             whole = {"growth_interval", "_growth_tracker"}
             self.scaler.load_state_dict({k: int(v) if k in whole else v for k, v in scaler.items()})
 
-    def _optimizers(self) -> dict[str, torch.optim.Adam]:
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"d_optimizer": self.d_optimizer, "g_optimizer": self.g_optimizer}
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _float_buffers(module: nn.Module) -> list[Tensor]:

@@ -6,9 +6,11 @@ import json
 import sys
 from collections.abc import Sequence
 
+import kernels
 from fastgan import data, loop, metrics, run_folder
 from fastgan.command_line import run_command, train_config
 from fastgan.config import TrainConfig, to_json
+from fastgan.errors import ConfigError
 from fastgan.memory import keep_freed_memory
 
 
@@ -27,6 +29,13 @@ def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome) 
         )
 
 
+def _choose_kernels(config: TrainConfig) -> None:
+    try:
+        kernels.use_backend(config.kernels)
+    except ValueError as error:
+        raise ConfigError(f"--kernels {config.kernels}: {error}") from error
+
+
 def main(argv: Sequence[str]) -> int:
     """Parse, build, train. Returns the exit code."""
     config = train_config(argv, run_folder.saved_config)
@@ -34,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps(to_json(config), indent=1))
         return 0
     keep_freed_memory()
+    _choose_kernels(config)
     device = run_folder.choose_device(config.device)
     images = data.load(config)
     step = loop.build(config, images, device)  # before the folder is made: what cannot be built leaves nothing behind

@@ -1,20 +1,26 @@
-"""The ops that fastgan stands on: random samples of the class prior and the contrastive loss.
+"""The ops that fastgan stands on: random samples of the class prior, the contrastive loss and Adam.
 
-Everything that other code may touch is here. Importing this package needs torch alone.
+Everything that other code may touch is here. Importing this package needs torch and NumPy alone.
 """
 
-from kernels.backend import backend, use_backend
+from kernels.adam.op import FusedAdam
+from kernels.backend import backend, runs_triton, use_backend
 from kernels.gumbel_softmax.op import gumbel_softmax
 from kernels.normal.op import normal, uniform
 from kernels.nt_xent.op import nt_xent, nt_xent_grad, nt_xent_lse
+from kernels.products import ONEDNN, product
 
 __all__ = [
+    "ONEDNN",
+    "FusedAdam",
     "backend",
     "gumbel_softmax",
     "normal",
     "nt_xent",
     "nt_xent_grad",
     "nt_xent_lse",
+    "product",
+    "runs_triton",
     "uniform",
     "use_backend",
 ]

@@ -12,12 +12,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # `tolerances` is imported from here under every import mode of pytest, and the root stands first, lest the folder
 # tests/kernels pass for the package `kernels`.
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "kernels")]
 
 
 # Tests use networks too small to share out between threads, and threads that wait for each other on a busy machine
 # crawl. Set before torch is imported, so that the processes which tests start do the same.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch  # noqa: E402 - see above
+
+# Without a GPU, Triton's kernels run under its interpreter: set before any of them is imported.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ ALLOWED = {
     "compiled": set(),
     "data": BASE | {"data"},
     "augment": {"config", "augment"} | KERNELS,
-    "linear": set(),
+    "linear": KERNELS,
     "memory": set(),
     "model": {"config", "linear"},
     "mixed": {"model"},
@@ -35,7 +35,7 @@ ALLOWED = {
     "evaluation": {"augment", "config", "data", "judge", "metrics", "model"} | KERNELS,
     "loop": BASE | {"checkpoint", "data", "metrics", "report", "evaluation", "model", "prior", "run_folder", "step"},
     "trained": BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
-    "train": BASE | {"command_line", "data", "loop", "memory", "metrics", "run_folder"},
+    "train": BASE | {"command_line", "data", "loop", "memory", "metrics", "run_folder"} | KERNELS,
     "evaluate": BASE | {"command_line", "data", "evaluation", "metrics", "run_folder", "trained"},
     "sample": BASE | {"command_line", "evaluation", "report", "run_folder", "trained"},
 }
@@ -71,6 +71,32 @@ def test_fastgan_imports_only_what_it_may(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "kernels").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_kernels_never_import_fastgan(path: Path) -> None:
     assert {name.split(".")[0] for name in _imported(path)} <= {"kernels"}
+
+
+# What each file of an op's folder may import besides torch; op.py and launch.py may import them all.
+OUTSIDE = {"triton_kernel": {"triton"}, "small_kernel": {"triton"}, "reference": {"torch"}, "cpu": {"torch", "numpy"}}
+INSIDE = {
+    "triton_kernel": {"triton_stream"},
+    "small_kernel": set(),
+    "reference": {"philox", "checks"},
+    "cpu": {"philox", "philox_numpy", "checks", "products"},
+}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "kernels").glob("*/*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_kernel_and_its_twin_know_nothing_of_each_other(path: Path) -> None:
+    if path.stem not in OUTSIDE:
+        return
+    outside, inside = set(), set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{a.name}" for a in node.names]
+        for name in names:
+            package, _, rest = name.partition(".")
+            (inside if package == "kernels" else outside).add(rest.split(".")[0] if package == "kernels" else package)
+    assert outside - {"__future__", "typing", "collections", "functools", "math", "concurrent"} <= OUTSIDE[path.stem]
+    assert inside - {path.parent.name} <= INSIDE[path.stem]
 
 
 def test_no_file_grows_past_350_lines() -> None:

@@ -59,7 +59,7 @@ def test_linear_without_onednn_is_torchs_own(monkeypatch: pytest.MonkeyPatch) ->
     torch.manual_seed(0)
     layer, x = Linear(9, 4), torch.randn(3, 9)
     with_it = layer(x)
-    monkeypatch.setattr(linear, "_ONEDNN", None)
+    monkeypatch.setattr(linear, "ONEDNN", None)
     torch.testing.assert_close(layer(x), with_it, **close(torch.float32))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16

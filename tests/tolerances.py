@@ -7,7 +7,7 @@ import torch
 TOLERANCES: dict[torch.dtype, tuple[float, float]] = {
     # Rounding is 1e-16; sums of thousands of terms and a division by a small temperature cost some digits.
     torch.float64: (1e-12, 1e-9),
-    # Rounding is 6e-8; Gumbel noise takes 1 - u in float32, which costs up to 3e-5 near u = 1e-3.
+    # Rounding is 6e-8; a GPU's own logarithm, of which Gumbel noise takes two, costs up to 3e-6.
     torch.float32: (1e-5, 1e-4),
     # Computed in float32, then rounded once to 8 bits: half a unit in the last place is 2^-9, one whole is allowed.
     torch.bfloat16: (1e-5, 2.0**-8),

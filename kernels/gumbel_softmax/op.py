@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from kernels.backend import backend, runs_triton
 from kernels.checks import check_counters, check_float, check_row_start, check_temperature
-from kernels.gumbel_softmax import reference
+from kernels.gumbel_softmax import cpu, reference
+from kernels.philox_numpy import plain_cpu
 
 
 def gumbel_softmax(
@@ -52,7 +54,11 @@ def gumbel_softmax(
     for name, value in (("seed", seed), ("offset", offset)):
         if value.dim() and value.shape != leading:
             raise ValueError(f"{name} {list(value.shape)}: must be a scalar or {list(leading)}")
-    return reference.gumbel_softmax(
+    if runs_triton(logits):
+        return _triton(logits, temperature, seed, offset, batch_size, row_start, hard)
+    plain = plain_cpu(logits, seed, offset, row_start, temperature)
+    version = cpu if plain and backend() != "reference" else reference
+    return version.gumbel_softmax(
         logits,
         temperature=temperature,
         seed=seed,
@@ -61,3 +67,39 @@ def gumbel_softmax(
         row_start=row_start,
         hard=hard,
     )
+
+
+def _triton(
+    logits: Tensor,
+    temperature: float | Tensor,
+    seed: Tensor,
+    offset: Tensor,
+    batch_size: int | None,
+    row_start: int | Tensor,
+    hard: bool,
+) -> tuple[Tensor, Tensor]:
+    """Bring the arguments into the kernel's shapes, [E, 1 or B, K], and its results back."""
+    from kernels.gumbel_softmax import launch
+
+    K = logits.shape[-1]
+    if batch_size is not None:
+        rows, leading = batch_size, logits.shape[:-1]
+        logits_EBK = logits.reshape(-1, 1, K)
+    else:
+        rows, leading = (logits.shape[-2] if logits.dim() > 1 else 1), logits.shape[:-2]
+        logits_EBK = logits.reshape(-1, rows, K)
+    tensors = [value if isinstance(value, Tensor) else None for value in (temperature, row_start)]
+    sample, code = launch.gumbel_softmax(
+        logits_EBK,
+        seed.reshape(-1),
+        offset.reshape(-1),
+        0.0 if tensors[0] is not None else float(temperature),
+        tensors[0],
+        0 if tensors[1] is not None else int(row_start),
+        tensors[1],
+        rows,
+        hard,
+    )
+    if batch_size is None and logits.dim() == 1:
+        return sample.reshape(K), code.reshape(())
+    return sample.reshape(*leading, rows, K), code.reshape(*leading, rows)

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from kernels.backend import backend, runs_triton
 from kernels.checks import check_counters, check_row_start
-from kernels.normal import reference
+from kernels.normal import cpu, reference
+from kernels.philox_numpy import plain_cpu
 
 
 def _check(shape: tuple[int, int], seed: Tensor, offset: Tensor, row_start: int | Tensor) -> None:
     if len(shape) != 2 or shape[0] < 1 or shape[1] < 1:
         raise ValueError(f"shape {tuple(shape)}: must be (rows, columns), each at least 1")
     check_counters(seed, offset)
+    if seed.dim() and offset.dim() and seed.shape != offset.shape:
+        raise ValueError(f"seed {list(seed.shape)}, offset {list(offset.shape)}: must be scalars or agree in shape")
     check_row_start(row_start)
+
+
+def _triton(shape: tuple[int, int], seed: Tensor, offset: Tensor, row_start: int | Tensor, *, normal: bool) -> Tensor:
+    """Bring the arguments into the kernel's shapes, [E], and its result back."""
+    from kernels.normal import launch
+
+    leading = seed.shape or offset.shape
+    tensor = row_start if isinstance(row_start, Tensor) else None
+    first = 0 if isinstance(row_start, Tensor) else row_start
+    out = launch.draw(seed.reshape(-1), offset.reshape(-1), first, tensor, leading.numel(), *shape, normal)
+    return out.reshape(*leading, *shape)
 
 
 def normal(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: int | Tensor = 0) -> Tensor:
@@ -25,7 +40,10 @@ def normal(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: i
         ValueError: naming the argument that cannot be used.
     """
     _check(shape, seed, offset, row_start)
-    return reference.normal(shape, seed=seed, offset=offset, row_start=row_start)
+    if runs_triton(seed):
+        return _triton(shape, seed, offset, row_start, normal=True)
+    version = reference if backend() == "reference" or not plain_cpu(seed, offset, row_start) else cpu
+    return version.normal(shape, seed=seed, offset=offset, row_start=row_start)
 
 
 def uniform(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: int | Tensor = 0) -> Tensor:
@@ -37,4 +55,7 @@ def uniform(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: 
         ValueError: naming the argument that cannot be used.
     """
     _check(shape, seed, offset, row_start)
-    return reference.uniform(shape, seed=seed, offset=offset, row_start=row_start)
+    if runs_triton(seed):
+        return _triton(shape, seed, offset, row_start, normal=False)
+    version = reference if backend() == "reference" or not plain_cpu(seed, offset, row_start) else cpu
+    return version.uniform(shape, seed=seed, offset=offset, row_start=row_start)

@@ -6,10 +6,33 @@ from typing import Literal
 
 from torch import Tensor
 
+from kernels.backend import backend, runs_triton
 from kernels.checks import check_float, check_row_start, check_temperature
-from kernels.nt_xent import reference
+from kernels.nt_xent import cpu, reference
+from kernels.philox_numpy import plain_cpu
 
+Precision = Literal["bf16", "tf32", "ieee"]
 PRECISIONS = ("bf16", "tf32", "ieee")
+LONGEST = 512  # embedding that a tile of the Triton kernels holds
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r}: must be one of {', '.join(PRECISIONS)}")
+
+
+def _runs_kernel(x: Tensor, temperature: float | Tensor) -> bool:
+    """Whether the Triton kernels compute this: not long embeddings, nor a temperature that is learned or not scalar."""
+    if isinstance(temperature, Tensor) and (temperature.dim() or temperature.requires_grad):
+        return False
+    return runs_triton(x) and x.shape[-1] <= LONGEST
+
+
+def _split(temperature: float | Tensor, x: Tensor) -> tuple[float, Tensor | None]:
+    """A temperature as the kernels' ops take it: a number, and a tensor on the device of x that comes before it."""
+    if isinstance(temperature, Tensor):
+        return 0.0, temperature.to(x.device)
+    return float(temperature), None
 
 
 def nt_xent(
@@ -17,7 +40,7 @@ def nt_xent(
     view_b: Tensor,
     *,
     temperature: float | Tensor,
-    precision: Literal["bf16", "tf32", "ieee"] = "tf32",
+    precision: Precision = "tf32",
 ) -> Tensor:
     """Mean NT-Xent loss over the 2N anchors of two views (arXiv 2002.05709, eq. 1).
 
@@ -33,7 +56,8 @@ def nt_xent(
         The loss, scalar or [E], float32 (float64 for float64 views); gradients flow to both views.
 
     N = 1 has no negatives: loss 0 and gradient 0. A zero embedding has similarity 0 to all and gradient 0.
-    NaN or inf in an embedding gives NaN.
+    NaN or inf in an embedding gives NaN. On a GPU the similarities are never stored, in memory O(N D); embeddings
+    longer than 512, and a temperature that needs a gradient, are left to the reference, in memory O(N^2).
 
     Raises:
         ValueError: naming the argument that cannot be used.
@@ -48,9 +72,15 @@ def nt_xent(
     if view_a.dim() not in (2, 3) or 0 in view_a.shape:
         raise ValueError(f"view_a, view_b {list(view_a.shape)}: must be [N, D] or [E, N, D], none of them 0")
     check_temperature(temperature)
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision {precision!r}: must be one of {', '.join(PRECISIONS)}")
-    return reference.nt_xent(view_a, view_b, temperature=temperature, precision=precision)
+    _check_precision(precision)
+    if _runs_kernel(view_a, temperature):
+        from kernels.nt_xent import launch
+
+        if view_a.dim() == 3:
+            return launch.nt_xent(view_a, view_b, *_split(temperature, view_a), precision)
+        return launch.nt_xent(view_a[None], view_b[None], *_split(temperature, view_a), precision)[0]
+    version = cpu if plain_cpu(view_a, view_b, temperature) and backend() != "reference" else reference
+    return version.nt_xent(view_a, view_b, temperature=temperature, precision=precision)
 
 
 def _check_parts(local: Tensor, everyone: Tensor, row_start: int, temperature: float | Tensor) -> None:
@@ -67,13 +97,19 @@ def _check_parts(local: Tensor, everyone: Tensor, row_start: int, temperature: f
 
 
 def nt_xent_lse(
-    local: Tensor, everyone: Tensor, row_start: int, *, temperature: float | Tensor
+    local: Tensor,
+    everyone: Tensor,
+    row_start: int,
+    *,
+    temperature: float | Tensor,
+    precision: Precision = "tf32",
 ) -> tuple[Tensor, Tensor]:
     """One rank's part of the NT-Xent forward pass.
 
     Args:
         local: this rank's raw embeddings [2, n, D], its two views stacked.
         everyone: all ranks' [2, N, D]; local[v, i] is everyone[v, row_start + i].
+        temperature, precision: as in `nt_xent`, and the same in `nt_xent_grad`.
 
     Returns:
         lse [2, n], the log-sum-exp of each local anchor, and loss [2, n]; without gradient.
@@ -82,11 +118,23 @@ def nt_xent_lse(
         ValueError: naming the argument that cannot be used.
     """
     _check_parts(local, everyone, row_start, temperature)
+    _check_precision(precision)
+    if _runs_kernel(local, temperature):
+        from kernels.nt_xent import launch
+
+        given = _split(temperature, local)
+        return launch.nt_xent_lse(local.detach(), everyone.detach(), row_start, *given, precision)
     return reference.nt_xent_lse(local.detach(), everyone.detach(), row_start, temperature=temperature)
 
 
 def nt_xent_grad(
-    local: Tensor, everyone: Tensor, lse_everyone: Tensor, row_start: int, *, temperature: float | Tensor
+    local: Tensor,
+    everyone: Tensor,
+    lse_everyone: Tensor,
+    row_start: int,
+    *,
+    temperature: float | Tensor,
+    precision: Precision = "tf32",
 ) -> Tensor:
     """The gradient [2, n, D] of the mean loss over all 2N anchors with respect to this rank's raw embeddings.
 
@@ -98,6 +146,12 @@ def nt_xent_grad(
     _check_parts(local, everyone, row_start, temperature)
     if lse_everyone.shape != everyone.shape[:2]:
         raise ValueError(f"lse_everyone {list(lse_everyone.shape)}: must be {list(everyone.shape[:2])}")
+    _check_precision(precision)
+    if _runs_kernel(local, temperature):
+        from kernels.nt_xent import launch
+
+        lse, given = lse_everyone.detach(), _split(temperature, local)
+        return launch.nt_xent_grad(local.detach(), everyone.detach(), lse, row_start, *given, precision)
     return reference.nt_xent_grad(
         local.detach(), everyone.detach(), lse_everyone.detach(), row_start, temperature=temperature
     )

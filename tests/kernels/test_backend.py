@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from kernels import backend, use_backend
 
@@ -67,3 +69,36 @@ def test_importing_kernels_needs_no_triton() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_triton_needs_a_gpu_or_the_interpreter() -> None:
+    """Refused where it is asked for, with the remedy; a GPU or TRITON_INTERPRET=1 makes it right."""
+    code = "import kernels; kernels.use_backend('triton')"
+    root = Path(__file__).parents[2]
+    for interpret in ("0", "1"):
+        environment = os.environ | {"TRITON_INTERPRET": interpret, "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
+        assert (done.returncode == 0) == (interpret == "1"), done.stderr
+        if interpret == "0":
+            assert "ValueError" in done.stderr and "TRITON_INTERPRET=1" in done.stderr and '"auto"' in done.stderr
+
+
+def test_triton_that_is_not_installed() -> None:
+    code = "import sys; sys.modules['triton'] = None; import kernels; kernels.use_backend('triton')"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "pip install triton" in done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's tensors take the kernels")
+def test_auto_never_interprets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does float64 ever leave the reference."""
+    from kernels.backend import runs_triton
+
+    use_backend("auto")
+    assert not runs_triton(torch.zeros(1))
+    use_backend("triton")
+    assert runs_triton(torch.zeros(1)) and not runs_triton(torch.zeros(1, dtype=torch.float64))
+    use_backend("reference")
+    assert not runs_triton(torch.zeros(1))

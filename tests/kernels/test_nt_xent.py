@@ -14,6 +14,8 @@ from torch import Tensor
 
 from kernels import nt_xent, nt_xent_grad, nt_xent_lse
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 
 

@@ -1,0 +1,234 @@
+"""Break each kernel on purpose, a line at a time, and see that a test fails: `python -m bench.mutations [--save]`.
+
+Works on a copy of the tree. Each line of the table: what was broken, and the first test that noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "bench" / "results"
+PARTS = ("fastgan", "kernels", "tests", "bench", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`old` stands once in kernels/`file`; with `new` in its place a test of `tests` must fail."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+GUMBEL = ("test_gumbel_softmax.py", "test_gumbel_softmax_triton.py")
+NORMAL = ("test_normal.py",)
+NT_XENT = ("test_nt_xent_large.py", "test_nt_xent.py")
+ADAM = ("test_adam_triton.py", "test_adam.py")
+G, S = "gumbel_softmax/triton_kernel.py", "triton_stream.py"
+X, Y, A = "nt_xent/triton_kernel.py", "nt_xent/small_kernel.py", "adam/triton_kernel.py"
+MUTATIONS = (
+    Mutation("noise: the offset is ignored", S, "(offset & 0xFFFFFFFF)", "0", GUMBEL),
+    Mutation("noise: high bits of the row are lost", S, "((block >> 32) & 0xFFFFFFFF)", "zero", NORMAL),
+    Mutation(
+        "noise: words in another order",
+        S,
+        "tl.join(tl.join(a, c), tl.join(b, d))",
+        "tl.join(tl.join(a, b), tl.join(c, d))",
+        GUMBEL,
+    ),
+    Mutation(
+        "noise: both streams the same",
+        S,
+        "blocks_a_row, COLUMNS // 4, FIRST, 1)",
+        "blocks_a_row, COLUMNS // 4, FIRST, 0)",
+        NORMAL,
+    ),
+    Mutation(
+        "noise: the winning tail is cut off",
+        S,
+        "SMALLEST = tl.constexpr(2.0**-33)",
+        "SMALLEST = tl.constexpr(2.0**-20)",
+        GUMBEL,
+    ),
+    Mutation("normal: sine of the wrong sign", S, "tl.where(x < 0.0, -near, near)", "near", NORMAL),
+    Mutation(
+        "gumbel: row_start is ignored",
+        G,
+        "i_row = i_b + first_row(p_row_start, row_start, ROW_START_TENSOR)",
+        "i_row = i_b",
+        GUMBEL,
+    ),
+    Mutation("gumbel: no 1/T in the sample", G, "(inverse * 1.4426950408889634)", "1.4426950408889634", GUMBEL),
+    Mutation(
+        "gumbel: no 1/T in the gradient",
+        G,
+        "return b_s * (b_g - b_dot) * inverse",
+        "return b_s * (b_g - b_dot)",
+        GUMBEL,
+    ),
+    Mutation(
+        "gumbel: <s, g> left out of the gradient",
+        G,
+        "return b_s * (b_g - b_dot) * inverse",
+        "return b_s * b_g * inverse",
+        GUMBEL,
+    ),
+    Mutation(
+        "gumbel: a tie goes to the highest index",
+        G,
+        "tl.min(tl.where(b_x == b_most, i_k, BLOCK_K)",
+        "tl.max(tl.where(b_x == b_most, i_k, -1)",
+        GUMBEL,
+    ),
+    Mutation(
+        "gumbel: largest logit not taken off",
+        G,
+        "stride_k, BLOCK_K) - b_top\n",
+        "stride_k, BLOCK_K) - 0.0 * b_top\n",
+        GUMBEL,
+    ),
+    Mutation(
+        "gumbel: looped sum not rescaled",
+        G,
+        "b_sum = b_sum * _weights(b_most, b_new, inverse)",
+        "b_sum = b_sum * 1.0",
+        GUMBEL,
+    ),
+    Mutation(
+        "gumbel: partial sums of some programs lost",
+        G,
+        "for first_p in range(0, P, BLOCK_P):",
+        "for first_p in range(0, 1):",
+        GUMBEL,
+    ),
+    Mutation("gumbel: a NaN is not carried into a hard sample", G, " + 0.0 * b_s\n", "\n", GUMBEL),
+    Mutation("gumbel: bad temperature tensor not caught", G, 'tl.where(good, value, float("nan"))', "value", GUMBEL),
+    Mutation(
+        "nt_xent: self-mask off in the loss",
+        X,
+        "b_s = tl.where((i_j[None, :] != i_anchor[:, None]) & (i_j < 2 * N)[None, :], b_s",
+        "b_s = tl.where((i_j < 2 * N)[None, :], b_s",
+        NT_XENT,
+    ),
+    Mutation(
+        "nt_xent: self-mask off in the gradient",
+        X,
+        "b_w = tl.where((i_j[None, :] != i_anchor[:, None]) & (i_j < 2 * N)[None, :], b_w",
+        "b_w = tl.where((i_j < 2 * N)[None, :], b_w",
+        NT_XENT,
+    ),
+    Mutation(
+        "nt_xent: positive off by one",
+        X,
+        "i_positive = first_positive + tl.arange",
+        "i_positive = 1 + first_positive + tl.arange",
+        NT_XENT,
+    ),
+    Mutation(
+        "nt_xent: no 1/T in the gradient", X, "factor = inverse_t / (2.0 * N)", "factor = 1.0 / (2.0 * N)", NT_XENT
+    ),
+    Mutation(
+        "nt_xent: what points along the embedding stays",
+        X,
+        "return (b_grad - b_along[:, None] * b_unit)",
+        "return (b_grad - 0.0 * b_along[:, None] * b_unit)",
+        NT_XENT,
+    ),
+    Mutation(
+        "nt_xent: P_ji left out, fixed shift",
+        X,
+        "(tl.exp2(scale - b_lse_i) + tl.exp2(scale - b_lse_j))",
+        "(tl.exp2(scale - b_lse_i) * 2.0)",
+        NT_XENT,
+    ),
+    Mutation(
+        "nt_xent: P_ji left out, running maximum",
+        X,
+        "return tl.exp2(b_s - b_lse_i) + tl.exp2(b_s - b_lse_j)",
+        "return tl.exp2(b_s - b_lse_i) * 2.0",
+        NT_XENT,
+    ),
+    Mutation("nt_xent: sum not rescaled", X, "b_sum = b_sum * tl.exp2(b_most - b_new) +", "b_sum = b_sum +", NT_XENT),
+    Mutation(
+        "nt_xent small: self-mask off",
+        Y,
+        "m = (i_row[:, None] != i_column[None, :]) & (i_row < 2 * N)[:, None]",
+        "m = (i_row[:, None] >= 0) & (i_row < 2 * N)[:, None]",
+        NT_XENT,
+    ),
+    Mutation("nt_xent small: positive's 2 left out", Y, "(b_w_positive - 2.0)", "b_w_positive", NT_XENT),
+    Mutation(
+        "nt_xent small: P_ji left out",
+        Y,
+        "b_w = tl.exp2(b_s - b_lse_i[:, None]) + tl.exp2(b_s - b_lse_j[None, :])",
+        "b_w = tl.exp2(b_s - b_lse_i[:, None]) * 2.0",
+        NT_XENT,
+    ),
+    Mutation(
+        "nt_xent small: no 1/T in the gradient", Y, "(inverse_t * some / (2.0 * N))", "(some / (2.0 * N))", NT_XENT
+    ),
+    Mutation("adam: no bias correction", A, "size = tl.div_rn(tl.load(p_lr), left1)", "size = tl.load(p_lr)", ADAM),
+    Mutation("adam: the flag is ignored", A, "go = not (tl.load(p_found_inf).to(tl.float32) > 0.0)", "go = True", ADAM),
+    Mutation("adam: copies are not written", A, "            if SHADOW:\n", "            if False:\n", ADAM),
+    Mutation("adam: arrivals are not reset", A, "            tl.store(p_arrived, 0)\n", "            pass\n", ADAM),
+    Mutation("adam: gradients are not unscaled", A, "b_g = b_g * inverse", "b_g = b_g * 1.0", ADAM),
+)
+
+
+def _first_failure(copy: Path, tests: tuple[str, ...]) -> str | None:
+    """The name of the first test that fails, or None."""
+    for test in tests:
+        command = [sys.executable, "-m", "pytest", f"tests/kernels/{test}", "-x", "--tb=no", "--show-capture=no"]
+        environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 5):
+            found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+            return found[1] if found else f"{test} ({done.stdout.strip().splitlines()[-1]})"
+    return None
+
+
+def main() -> int:
+    """Try every mutation; 1 if one went unnoticed."""
+    parser = argparse.ArgumentParser(prog="python -m bench.mutations", description=__doc__)
+    parser.add_argument("--only", default="", help="mutations whose description contains this")
+    parser.add_argument("--save", action="store_true", help="write bench/results/mutations.txt as well")
+    chosen = parser.parse_args()
+    lines, unnoticed = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__", "results"))
+            else:
+                shutil.copy(source, copy / part)
+        for mutation in MUTATIONS:
+            if chosen.only not in mutation.what:
+                continue
+            path = copy / "kernels" / mutation.file
+            text = path.read_text(encoding="utf-8")
+            assert text.count(mutation.old) == 1, f"{mutation.what}: {text.count(mutation.old)} places"
+            path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+            failure = _first_failure(copy, mutation.tests)
+            path.write_text(text, encoding="utf-8")
+            unnoticed += failure is None
+            lines.append(f"{mutation.what:55} {failure or 'NOT NOTICED'}")
+            print(lines[-1], flush=True)
+    if chosen.save:
+        (RESULTS / "mutations.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return int(unnoticed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Adam over one flat buffer a parameter group."""

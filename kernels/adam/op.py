@@ -1,0 +1,252 @@
+"""The public optimiser: torch.optim.Adam over one flat buffer a parameter group, one launch a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import increment_version
+
+from kernels.adam.flat import Flat
+
+SHADOWS = (torch.bfloat16, torch.float16)
+# What torch.optim.Adam expects in a loaded group besides; `fused` keeps its step counts float32 and on the device.
+TORCH = {
+    "weight_decay": 0,
+    "amsgrad": False,
+    "maximize": False,
+    "foreach": None,
+    "capturable": False,
+    "differentiable": False,
+    "fused": True,
+    "decoupled_weight_decay": False,
+}
+OTHER_MATH = ("weight_decay", "amsgrad", "maximize")  # what must be off in a state of torch.optim.Adam
+
+
+class FusedAdam(torch.optim.Optimizer):
+    """torch.optim.Adam (arXiv 1412.6980; no weight decay, no amsgrad), one launch over one flat buffer a group.
+
+    Parameters become views of a flat float32 buffer, with their values, shapes and memory formats; their gradients
+    are views of another, into which backward adds. So move and cast modules before, never after. (torch.save of one
+    parameter writes its group's whole buffer; safetensors does not.)
+
+    Args:
+        params: float32 parameters on one device, or group dictionaries, in which every argument below may stand.
+        lr: 0 or more. Held as a float32 device tensor in `group["lr"]`, which a captured graph reads: `set_lr`, a
+            scheduler of torch.optim.lr_scheduler and `load_state_dict` fill it in place. A number assigned to
+            `group["lr"]` is taken over by the next `step` (which a replayed graph does not run).
+        betas: decay rates of the moments, in [0, 1).
+        eps: 0 or more.
+        shadow_dtype: torch.bfloat16 or torch.float16: the forward pass reads `shadow_parameters()`, whose gradients
+            the update takes and which it rewrites in the same launch. None: the parameters themselves.
+
+    Otherwise than torch.optim.Adam:
+        - All parameters of a group are updated and counted together: one without a gradient has a zero gradient (its
+          moments decay and move it), where torch would skip it.
+        - `zero_grad` never sets gradients to None.
+        - `betas` and `eps` are fixed in a captured graph until `step` is called again outside.
+
+    The step count is float32, as torch's, and stays at 2^24 (where bias corrections have long been 1).
+
+    Raises:
+        ValueError: naming the argument that cannot be used.
+    """
+
+    _step_supports_amp_scaling = True  # torch's GradScaler hands these two over as attributes, while it steps
+    grad_scale: Tensor | None
+    found_inf: Tensor | None
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: float | Tensor,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        shadow_dtype: torch.dtype | None = None,
+    ) -> None:
+        self._flats: list[Flat] = []
+        params = list(params)
+        if not params:
+            raise ValueError("params: empty")
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "shadow_dtype": shadow_dtype})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group and take its parameters into a flat buffer of their own."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            self._check(group)
+        except ValueError:
+            self.param_groups.pop()
+            raise
+        parameters = group["params"]
+        group["betas"] = tuple(float(beta) for beta in group["betas"])
+        group["lr"] = torch.full((), float(group["lr"]), device=parameters[0].device)
+        flat = Flat(parameters, group["lr"], group["shadow_dtype"])
+        flat.hold(group["betas"], group["eps"])
+        self._flats.append(flat)
+        moments = zip(parameters, flat.views(flat.exp_avg), flat.views(flat.exp_avg_sq), strict=True)
+        for parameter, m, v in moments:
+            self.state[parameter] = {"step": flat.step, "exp_avg": m, "exp_avg_sq": v}
+
+    def _check(self, group: dict[str, Any]) -> None:
+        parameters, shadow_dtype = group["params"], group["shadow_dtype"]
+        _check_numbers(float(group["lr"]), group["betas"], group["eps"])
+        if shadow_dtype is not None and shadow_dtype not in SHADOWS:
+            raise ValueError(f"shadow_dtype {shadow_dtype}: must be torch.bfloat16, torch.float16 or None")
+        if sum(p.numel() for p in parameters) == 0:
+            raise ValueError("params: a group is empty")
+        if len(set(parameters)) < len(parameters):
+            raise ValueError("params: a parameter stands twice in a group")
+        device = self.param_groups[0]["params"][0].device
+        for p in parameters:
+            if p.dtype != torch.float32 or p.layout != torch.strided:
+                raise ValueError(f"params: must be dense float32, got {p.dtype}, {p.layout}")
+            if p.device != device:
+                raise ValueError(f"params: must be on one device, got {device} and {p.device}")
+            # A like tensor keeps the strides just where they neither overlap nor leave gaps.
+            if torch.empty_like(p, device="meta").stride() != p.stride():
+                raise ValueError(f"params: strides {p.stride()} of {list(p.shape)} overlap or leave gaps")
+
+    @property
+    def flat_grad(self) -> list[Tensor]:
+        """Each group's gradients in one buffer, of float32 or its shadow_dtype."""
+        return [flat.grad for flat in self._flats]
+
+    def shadow_parameters(self) -> dict[nn.Parameter, nn.Parameter]:
+        """Parameter -> its low-precision copy, for the forward pass; only of groups with a shadow_dtype."""
+        return {
+            parameter: leaf
+            for flat in self._flats
+            if flat.shadow is not None
+            for parameter, leaf in zip(flat.parameters, flat.leaves, strict=True)
+        }
+
+    @torch.no_grad()
+    def refresh_shadows(self) -> None:
+        """Round the parameters into their copies: after anything but `step` has written parameters."""
+        for flat in self._flats:
+            if flat.shadow is not None:
+                flat.shadow.copy_(flat.master)
+                increment_version(flat.leaves)
+
+    def set_lr(self, value: float) -> None:
+        """Set every group's learning rate, also for graphs that were captured."""
+        _check_numbers(value, (0.0, 0.0), 0.0)
+        for group, flat in zip(self.param_groups, self._flats, strict=True):
+            flat.lr.fill_(value)
+            group["lr"] = flat.lr
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Zero all gradients, one write a group, whatever `set_to_none`: backward must find the buffer to add to it."""
+        for flat in self._flats:
+            flat.zero_grad()
+
+    @torch.no_grad()
+    def step(
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        grad_scale: Tensor | None = None,
+        found_inf: Tensor | None = None,
+    ) -> Any:
+        """Update all parameters; nothing waits for the device.
+
+        Args:
+            closure: computes the loss again and returns it.
+            grad_scale: one-element tensor that divides the gradients.
+            found_inf: one-element tensor; above 0, the step changes nothing, counts included.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if hasattr(self, "found_inf"):
+            if any(flat.shadow is not None for flat in self._flats):
+                raise ValueError(
+                    "shadow_dtype: GradScaler.step sees no shadow gradients; check flat_grad, pass found_inf"
+                )
+            grad_scale = self.grad_scale if grad_scale is None else grad_scale
+            found_inf = self.found_inf if found_inf is None else found_inf
+        device = self._flats[0].master.device
+        for name, value in (("grad_scale", grad_scale), ("found_inf", found_inf)):
+            if value is not None and not (isinstance(value, Tensor) and value.numel() == 1 and value.device == device):
+                raise ValueError(f"{name}: must be a tensor of one element on {device}")
+        for flat in self._flats:
+            flat.gather()
+        for group, flat in zip(self.param_groups, self._flats, strict=True):
+            if group["lr"] is not flat.lr:
+                flat.lr.fill_(group["lr"])
+                group["lr"] = flat.lr
+            flat.update(group["betas"], group["eps"], grad_scale, found_inf)
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch.optim.Adam's, which can load it. Copies: torch keeps what it loads, and these share memory."""
+        packed = super().state_dict()
+        packed["state"] = {
+            index: {name: value.clone() for name, value in entry.items()} for index, entry in packed["state"].items()
+        }
+        for group in packed["param_groups"]:
+            del group["shadow_dtype"]
+            group |= TORCH | {"lr": _decimal(float(group["lr"]))}
+        return packed
+
+    @torch.no_grad()
+    def __setstate__(self, loaded: dict[str, Any]) -> None:
+        """Take over what `load_state_dict` has prepared, in place: captured graphs and modules keep their tensors."""
+        steps = [
+            _loaded_step(flat, group, loaded["state"])
+            for flat, group in zip(self._flats, loaded["param_groups"], strict=True)
+        ]
+        for flat, group, new, step in zip(self._flats, self.param_groups, loaded["param_groups"], steps, strict=True):
+            keep = {"params", "lr", "shadow_dtype", *TORCH}
+            group |= {name: value for name, value in new.items() if name not in keep}
+            group["betas"] = tuple(float(beta) for beta in new["betas"])
+            flat.lr.fill_(float(new["lr"]))
+            group["lr"] = flat.lr
+            flat.step.fill_(step)
+            for parameter in flat.parameters:
+                for name in ("exp_avg", "exp_avg_sq"):
+                    value = loaded["state"].get(parameter, {}).get(name, 0.0)
+                    self.state[parameter][name].copy_(torch.as_tensor(value))
+        self.refresh_shadows()
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("FusedAdam cannot be copied or pickled, its parameters are views; use its state_dict()")
+
+
+def _check_numbers(lr: float, betas: tuple[float, ...], eps: float) -> None:
+    if not (math.isfinite(lr) and lr >= 0):
+        raise ValueError(f"lr {lr}: must be 0 or more")
+    if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
+        raise ValueError(f"betas {betas}: must be two numbers in [0, 1)")
+    if not (math.isfinite(eps) and eps >= 0):
+        raise ValueError(f"eps {eps}: must be 0 or more")
+
+
+def _decimal(lr: float) -> float:
+    """The shortest number that rounds to this float32: 0.0002, not 0.00019999999494757503."""
+    short = float(f"{lr:.7g}")
+    return short if torch.tensor(short).item() == lr else lr
+
+
+def _loaded_step(flat: Flat, group: dict[str, Any], state: dict[Any, dict[str, Any]]) -> float:
+    """The one step count of a loaded group, whose numbers and shapes are checked."""
+    _check_numbers(float(group["lr"]), group["betas"], group["eps"])
+    if wrong := [name for name in OTHER_MATH if group.get(name)]:
+        raise ValueError(f"state_dict: {', '.join(wrong)} is not supported")
+    steps = {float(state.get(parameter, {}).get("step", 0.0)) for parameter in flat.parameters}
+    if len(steps) > 1:
+        raise ValueError(f"state_dict: parameters of one group have taken {sorted(steps)} steps, must be one number")
+    for parameter in flat.parameters:
+        for name in ("exp_avg", "exp_avg_sq"):
+            value = state.get(parameter, {}).get(name)
+            if value is not None and value.shape != parameter.shape:
+                raise ValueError(f"state_dict: {name} {list(value.shape)} of a parameter {list(parameter.shape)}")
+    return steps.pop()

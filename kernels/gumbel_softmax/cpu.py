@@ -1,0 +1,90 @@
+"""Gumbel-Softmax for plain CPU tensors: the stream by NumPy, one buffer for all steps, and the analytic gradient.
+
+Legend: E leading dimensions, B rows, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from kernels import philox, philox_numpy
+from kernels.checks import positive_or_nan
+from kernels.gumbel_softmax import reference
+
+
+def _noise(dtype: torch.dtype, *address: Any, **where: Any) -> Tensor:
+    """Gumbel noise [..., B, K] in `dtype`, dense and the caller's own; arguments of `philox.words`."""
+    # `philox.to_gumbel` in place.
+    exponential = philox_numpy.uniforms(*address, **where).to(dtype).neg_().log1p_().neg_()
+    return exponential.log_().neg_()
+
+
+class _GumbelSoftmax(torch.autograd.Function):
+    """logits [E, K] (shared by the rows) or [E, B, K], noise [E, B, K] or [B, K] to sample [E, B, K], code [E, B]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, noise: Tensor, temperature: float | Tensor, shared: bool, hard: bool
+    ) -> tuple[Tensor, Tensor]:
+        log_prior = torch.log_softmax(logits.to(noise.dtype), dim=-1)
+        if shared:
+            log_prior = log_prior.unsqueeze(-2)
+        # The noise is ours to overwrite, unless E priors share one seed and offset.
+        perturbed = noise.add_(log_prior) if noise.dim() == log_prior.dim() else noise + log_prior
+        code = torch.from_numpy(np.asarray(perturbed.numpy().argmax(-1), dtype=np.int64))  # like torch's, but faster
+        soft = torch.softmax(perturbed.div_(temperature), dim=-1)
+        sample = torch.nn.functional.one_hot(code, logits.shape[-1]) + 0.0 * soft if hard else soft
+        sample = sample.to(logits.dtype)
+        ctx.mark_non_differentiable(code)
+        tensor = isinstance(temperature, Tensor)
+        ctx.save_for_backward(soft, temperature if tensor else None)
+        ctx.temperature, ctx.shared, ctx.dtype = None if tensor else temperature, shared, logits.dtype
+        return sample, code
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_EBK: Tensor, _code: Any) -> tuple[Tensor | None, None, None, None, None]:
+        soft_EBK, temperature = ctx.saved_tensors
+        # soft (grad - <soft, grad>). It sums to 0 over the classes: the prior's own log softmax takes nothing off.
+        grad = torch._softmax_backward_data(grad_EBK.to(soft_EBK.dtype), soft_EBK, -1, soft_EBK.dtype)
+        if ctx.shared:
+            grad = grad.sum(-2)
+        grad = grad / (ctx.temperature if temperature is None else temperature)
+        return grad.to(ctx.dtype), None, None, None, None
+
+
+def gumbel_softmax(
+    logits: Tensor,
+    *,
+    temperature: float | Tensor,
+    seed: Tensor,
+    offset: Tensor,
+    batch_size: int | None = None,
+    row_start: int | Tensor = 0,
+    hard: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """See kernels.gumbel_softmax. For tensors that are `philox_numpy.plain_cpu`; it can be differentiated once."""
+    if isinstance(temperature, Tensor) and (temperature.dim() or temperature.requires_grad):
+        return reference.gumbel_softmax(
+            logits,
+            temperature=temperature,
+            seed=seed,
+            offset=offset,
+            batch_size=batch_size,
+            row_start=row_start,
+            hard=hard,
+        )
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    rows = batch_size or (logits.shape[-2] if logits.dim() > 1 else 1)
+    noise = _noise(dtype, seed, offset, rows, logits.shape[-1], row_start=row_start, stream=philox.STREAM_GUMBEL)
+    if batch_size is None and logits.dim() == 1:
+        noise = noise.squeeze(-2)
+    result: tuple[Tensor, Tensor] = _GumbelSoftmax.apply(
+        logits, noise, positive_or_nan(temperature), batch_size is not None, hard
+    )
+    return result

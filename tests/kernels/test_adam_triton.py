@@ -1,0 +1,170 @@
+"""What Adam's kernel has that its specification has not: tiles, programs that share them, a count of arrivals.
+
+test_adam.py runs each of its tests on the kernel as well.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from tolerances import close
+from torch import Tensor
+
+from kernels.adam import reference
+from kernels.backend import interpreted
+
+if not interpreted():
+    pytest.skip("Triton's interpreter is off: a GPU runs test_gpu.py instead", allow_module_level=True)
+
+from kernels.adam import launch
+
+PAD = 64
+BETAS, EPS = (0.5, 0.999), 1e-8
+
+
+def numbers(betas: tuple[float, float] = BETAS, eps: float = EPS) -> Tensor:
+    return torch.tensor([*betas, eps, *(math.log(b) for b in betas)], dtype=torch.float64)
+
+
+def guarded(values: Tensor) -> tuple[Tensor, Tensor]:
+    """A buffer whose pads hold NaN, and the part of it that holds `values`."""
+    buffer = torch.full((len(values) + 2 * PAD,), torch.nan, dtype=values.dtype)
+    inside = buffer[PAD : PAD + len(values)]
+    inside.copy_(values)
+    return buffer, inside
+
+
+def problem(n: int, low: torch.dtype | None, taken: int) -> dict[str, Tensor | None]:
+    """The tensors of one step, with `taken` steps behind it."""
+    generator = torch.Generator().manual_seed(n)
+    master, m, v, grad = torch.randn(4, n, generator=generator)
+    return {
+        "master": master,
+        "exp_avg": m,
+        "exp_avg_sq": v.square(),
+        "step": torch.tensor(float(taken)),
+        "shadow": None if low is None else torch.zeros(n, dtype=low),
+        "grad": grad.to(low or torch.float32),
+        "lr": torch.tensor(1e-2),
+    }
+
+
+def run(tensors: dict[str, Any], flags: dict[str, Tensor | None]) -> Tensor:
+    """The op on `tensors`, in place; returns the count of arrivals."""
+    arrived = torch.zeros((), dtype=torch.int32)
+    order = [tensors[name] for name in ("master", "exp_avg", "exp_avg_sq", "step")]
+    rest = [tensors[name] for name in ("shadow", "grad", "lr")]
+    launch.adam_step(*order, arrived, *rest, numbers(), flags.get("grad_scale"), flags.get("found_inf"))
+    return arrived
+
+
+# One element, around a power of two, one tile that is part empty, and more tiles than there are programs.
+@pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 1000, 5000, 70000])
+@pytest.mark.parametrize("low", [None, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("taken", [0, 999])
+def test_one_step_equals_the_specification(n: int, low: torch.dtype | None, taken: int) -> None:
+    """In float64; what lies beside the buffers stays, and the count grows by 1 whatever the number of programs."""
+    tensors = problem(n, low, taken)
+    buffers = {}
+    for name in ("master", "exp_avg", "exp_avg_sq", "shadow", "grad"):
+        if (values := tensors[name]) is not None:
+            buffers[name], tensors[name] = guarded(values)
+    wide: dict[str, Any] = {name: None if x is None else x.double() for name, x in tensors.items()}
+    flags: dict[str, Tensor | None] = {"grad_scale": torch.tensor(8.0)}
+    reference.adam_step(**wide, betas=BETAS, eps=EPS, **flags)
+
+    assert run(tensors, flags) == 0
+    for name in ("master", "exp_avg", "exp_avg_sq"):
+        torch.testing.assert_close(tensors[name].double(), wide[name], **close(torch.float32, 0.02))  # type: ignore[union-attr]
+    assert tensors["step"] == taken + 1
+    if low is not None:
+        # Triton's interpreter cuts bfloat16's digits off where a GPU rounds.
+        exact = {"rtol": 2.0**-7 if low == torch.bfloat16 else 0.0, "atol": 0.0}
+        torch.testing.assert_close(tensors["shadow"], tensors["master"].to(low), **exact)  # type: ignore[union-attr]
+    for name, buffer in buffers.items():
+        assert buffer[:PAD].isnan().all() and buffer[-PAD:].isnan().all(), name
+
+
+@pytest.mark.parametrize("flag", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("n", [5, 5000])
+def test_the_flag_skips_everything(n: int, flag: float) -> None:
+    tensors = problem(n, torch.float16, 4)
+    before = {name: x.clone() for name, x in tensors.items() if x is not None}
+    assert run(tensors, {"found_inf": torch.tensor(flag)}) == 0
+    for name in ("master", "exp_avg", "exp_avg_sq", "step", "shadow"):
+        assert torch.equal(tensors[name], before[name]) == (flag > 0), name  # type: ignore[arg-type]
+
+
+def test_programs_share_out_the_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit the same from 1 program as from 69, each with its arrival."""
+    results = []
+    for programs in (1, 2, 7, 69, 1000):
+        monkeypatch.setattr(launch, "_processors", lambda device, programs=programs: programs)
+        monkeypatch.setattr(launch, "RESIDENT", 1)
+        tensors = problem(70_000, torch.float16, 2)
+        for taken in (3, 4):
+            assert run(tensors, {}) == 0
+            assert tensors["step"] == taken
+        results.append(tensors)
+    for other in results[1:]:
+        for name in ("master", "exp_avg", "exp_avg_sq", "shadow"):
+            assert torch.equal(other[name], results[0][name]), name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("taken", [0, 1, 100, 10**6])
+@pytest.mark.parametrize("beta", [0.5, 0.999, 0.9999999])
+def test_bias_corrections_keep_their_digits(taken: int, beta: float) -> None:
+    """Without a second moment and with eps 1, the step is lr m / (1 - beta1^t), to float32's digits."""
+    master, m, v = torch.zeros(1), torch.ones(1), torch.zeros(1)
+    step, grad, arrived = torch.tensor(float(taken)), torch.zeros(1), torch.zeros((), dtype=torch.int32)
+    lr = torch.tensor(1.0)
+    launch.adam_step(master, m, v, step, arrived, None, grad, lr, numbers((beta, 0.5), 1.0), None, None)
+    expected = -beta / -math.expm1((taken + 1) * math.log(beta))
+    assert master.item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("low", [None, torch.bfloat16])
+@pytest.mark.parametrize("flagged", [False, True])
+def test_the_op_is_well_formed(low: torch.dtype | None, flagged: bool) -> None:
+    tensors = problem(100, low, 0)
+    order = [tensors[name] for name in ("master", "exp_avg", "exp_avg_sq", "step")]
+    rest = [tensors[name] for name in ("shadow", "grad", "lr")]
+    flags = [torch.tensor(2.0), torch.tensor(0.0)] if flagged else [None, None]
+    arguments = (*order, torch.zeros((), dtype=torch.int32), *rest, numbers(), *flags)
+    torch.library.opcheck(launch.adam_step, arguments)
+
+
+COMPILE = """
+import re
+import triton
+from triton.backends.compiler import GPUTarget
+from kernels.adam.launch import configurations
+
+for capability in (80, 90):
+    for name, kernel, signature, constexprs, options in configurations(capability):
+        if name not in ("adam-fp32", "adam-bf16-scaled-flagged"):
+            continue
+        whole = {**signature, **{key: "constexpr" for key in constexprs}}
+        names = kernel.arg_names
+        hints = {(names.index(k),): [["tt.divisibility", 16]] for k, t in signature.items() if t[0] == "*"}
+        source = triton.compiler.ASTSource(fn=kernel, signature=whole, constexprs=constexprs, attrs=hints)
+        ptx = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options).asm["ptx"]
+        print(name, *sorted(set(re.findall(r"(?:ld|st)[.]global[.]v[.\\w]*|(?:ld|st)[.]global[.]b16", ptx))))
+"""
+
+
+def test_it_compiles_to_vector_accesses() -> None:
+    """Without a GPU: 16 bytes of float32, 8 of 16-bit values, never a value alone."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    wide = "ld.global.v4.b32 st.global.v4.b32"
+    both = "ld.global.v2.b32 ld.global.v4.b32 st.global.v2.b32 st.global.v4.b32"
+    lines = sorted(done.stdout.splitlines())
+    assert lines == sorted(2 * [f"adam-fp32 {wide}", f"adam-bf16-scaled-flagged {both}"])

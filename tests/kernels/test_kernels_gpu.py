@@ -1,0 +1,184 @@
+"""The kernels on a CUDA GPU: against float64 references, repeatable to the bit, drawing anew under a CUDA graph.
+
+Run with `pytest tests -m gpu`; without a GPU the interpreted tests stand in.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tolerances import close
+from torch import Tensor
+
+import kernels
+from kernels import use_backend
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU"),
+    pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="Triton is interpreted"),
+]
+REPEATS = 250
+# Relative error of a product of unit vectors of length 128: bfloat16 rounds to 2^-9, tf32 to 2^-11.
+PRECISION = {"bf16": 2.0**-7, "tf32": 2.0**-9, "ieee": 1e-5}
+
+
+def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype).cuda()
+
+
+def counters(offset: int = 3) -> dict[str, Tensor]:
+    return {"seed": torch.tensor(5, device="cuda"), "offset": torch.tensor(offset, device="cuda")}
+
+
+def gumbel(logits: Tensor, upstream: Tensor, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    leaf = logits.detach().clone().requires_grad_()
+    sample, code = kernels.gumbel_softmax(leaf, temperature=0.5, **counters(), **options)
+    sample.backward(upstream.to(sample.dtype))
+    assert leaf.grad is not None
+    return sample.detach(), code, leaf.grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rows, classes", [(64, 10), (1, 1), (1000, 257), (4096, 1000), (33, 5000), (5, 65_536)])
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("shared", [True, False])
+def test_gumbel_softmax(rows: int, classes: int, dtype: torch.dtype, hard: bool, shared: bool) -> None:
+    logits = randn(classes, dtype=dtype) if shared else randn(rows, classes, dtype=dtype)
+    upstream, options = randn(rows, classes, seed=1), {"hard": hard} | ({"batch_size": rows} if shared else {})
+    sample, code, grad = gumbel(logits, upstream, **options)
+    expected, expected_code, expected_grad = gumbel(logits.double(), upstream.to(dtype).double(), **options)
+    torch.testing.assert_close(sample.double(), expected, **close(dtype, 2))
+    assert (code == expected_code).float().mean() > 0.99
+    size = expected_grad.abs().max().clamp_min(1e-6)
+    torch.testing.assert_close(grad.double() / size, expected_grad / size, **close(dtype, 10))
+
+
+def test_gumbel_softmax_of_ten_to_the_nine_draws_is_finite() -> None:
+    logits = torch.zeros(128, device="cuda")
+    for offset in range(8):
+        sample, code = kernels.gumbel_softmax(logits, temperature=0.1, batch_size=1_000_000, **counters(offset))
+        assert sample.isfinite().all() and (code >= 0).all() and (code < 128).all()
+
+
+@pytest.mark.parametrize("shape", [(64, 62), (1, 1), (1000, 1001)])
+def test_normals_and_uniforms(shape: tuple[int, int]) -> None:
+    for draw in (kernels.normal, kernels.uniform):
+        with use_backend("reference"):
+            expected = draw(shape, **counters())
+        torch.testing.assert_close(draw(shape, **counters()), expected, **close(torch.float32))
+
+
+def nt_xent(a: Tensor, b: Tensor, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    a, b = a.detach().clone().requires_grad_(), b.detach().clone().requires_grad_()
+    loss = kernels.nt_xent(a, b, **options)
+    loss.backward(torch.full_like(loss, 0.7))
+    assert a.grad is not None and b.grad is not None
+    return loss.detach(), a.grad, b.grad
+
+
+@pytest.mark.parametrize("precision", list(PRECISION))
+@pytest.mark.parametrize(
+    "count, width", [(1, 8), (2, 1), (63, 64), (64, 128), (128, 200), (129, 128), (1000, 100), (2048, 128), (500, 512)]
+)
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+def test_nt_xent(count: int, width: int, precision: Any, temperature: float) -> None:
+    a, b = randn(count, width), 0.1 * randn(count, width) + randn(count, width, seed=1)
+    found = nt_xent(a, b, temperature=temperature, precision=precision)
+    exact = nt_xent(a.double(), b.double(), temperature=temperature)
+    error = PRECISION[precision] / min(temperature, 1.0)
+    torch.testing.assert_close(found[0].double(), exact[0], atol=error, rtol=0)
+    for grad, expected in zip(found[1:], exact[1:], strict=True):
+        size = expected.norm().clamp_min(1e-12)
+        assert (grad.double() - expected).norm() / size < 4 * error or count == 1
+
+
+def adam_pair(shadow: torch.dtype | None) -> tuple[Any, Any]:
+    weights = [torch.nn.Parameter(randn(*shape)) for shape in ((1000, 70), (3,), (513,))]
+    theirs = [torch.nn.Parameter(weight.detach().clone()) for weight in weights]
+    options: dict[str, Any] = {"lr": 1e-3, "betas": (0.5, 0.999)}
+    return kernels.FusedAdam(weights, shadow_dtype=shadow, **options), torch.optim.Adam(theirs, fused=True, **options)
+
+
+@pytest.mark.parametrize("shadow", [None, torch.bfloat16])
+def test_adam(shadow: torch.dtype | None) -> None:
+    """A thousand steps beside torch's fused Adam on the same gradients."""
+    ours, theirs = adam_pair(shadow)
+    masters = ours.param_groups[0]["params"]
+    leaves = masters if shadow is None else list(ours.shadow_parameters().values())
+    for number in range(1000):
+        for leaf, other in zip(leaves, theirs.param_groups[0]["params"], strict=True):
+            grad = randn(*leaf.shape, seed=number).to(leaf.dtype)
+            leaf.grad.copy_(grad)
+            other.grad = grad.float()
+        ours.step()
+        theirs.step()
+    for leaf, master, other in zip(leaves, masters, theirs.param_groups[0]["params"], strict=True):
+        torch.testing.assert_close(master, other, atol=1e-5, rtol=1e-4)
+        assert torch.equal(leaf, master.to(leaf.dtype))
+
+
+def test_the_same_again_to_the_bit() -> None:
+    """Every kernel 250 times on the same input: a race would show."""
+    upstream = randn(4096, 257)
+    calls: dict[str, Callable[[], tuple[Tensor, ...]]] = {
+        "gumbel_softmax": lambda: gumbel(randn(257), upstream, batch_size=4096),
+        "nt_xent small": lambda: nt_xent(randn(64, 128), randn(64, 128, seed=1), temperature=0.5),
+        "nt_xent": lambda: nt_xent(randn(1000, 128), randn(1000, 128, seed=1), temperature=0.5),
+    }
+    for name, call in calls.items():
+        first = call()
+        for _ in range(REPEATS):
+            assert all(torch.equal(one, again) for one, again in zip(first, call(), strict=True)), name
+    ours = [adam_pair(torch.bfloat16)[0] for _ in range(2)]
+    for number in range(REPEATS):
+        for optimizer in ours:
+            for leaf in optimizer.shadow_parameters().values():
+                leaf.grad.copy_(randn(*leaf.shape, seed=number))
+            optimizer.step()
+        both = zip(*(optimizer.param_groups[0]["params"] for optimizer in ours), strict=True)
+        assert all(torch.equal(one, other) for one, other in both)
+
+
+def test_a_captured_graph_draws_anew_and_learns() -> None:
+    """Counters, learning rate and step count are read from the device at each replay."""
+    logits, offset = torch.nn.Parameter(torch.zeros(10, device="cuda")), torch.tensor(0, device="cuda")
+    optimizer = kernels.FusedAdam([logits], lr=1e-2)
+    seed, target = torch.tensor(5, device="cuda"), torch.arange(10.0, device="cuda")
+
+    def step() -> Tensor:
+        sample, _ = kernels.gumbel_softmax(logits, temperature=0.5, seed=seed, offset=offset, batch_size=64)
+        embed = sample @ torch.eye(10, 16, device="cuda")
+        loss = (sample * target).sum() + kernels.nt_xent(embed, embed.roll(1, 0), temperature=0.5)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        offset.add_(64)
+        return sample.detach()
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a gradient's stream, at the first backward pass
+        for _ in range(3):
+            step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        drawn = step()
+    start, seen = logits.detach().clone(), []
+    for _ in range(5):
+        graph.replay()
+        seen.append(drawn.clone())
+    assert int(offset) == 8 * 64
+    assert not torch.equal(seen[0], seen[1])
+    moved = (logits.detach() - start).abs().max()
+    assert moved > 0
+    before = logits.detach().clone()
+    optimizer.set_lr(0.0)
+    graph.replay()
+    assert torch.equal(logits.detach(), before)

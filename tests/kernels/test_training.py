@@ -1,0 +1,97 @@
+"""A training run on the kernels is a training run on their references."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from tolerances import close
+from torch import Tensor
+
+import kernels
+from fastgan import data
+from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.data import digits
+from fastgan.model import Networks, Shape
+from fastgan.prior import ClassPrior
+from fastgan.step import Step
+from kernels import use_backend
+from kernels.backend import interpreted
+
+pytestmark = pytest.mark.skipif(not interpreted(), reason="a GPU compares devices in test_gpu.py")
+
+CONFIG = TrainConfig(image_size=16, batch_size=16, network=NetworkConfig(width=4, hidden=32, embedding=8))
+STEPS = 20
+
+
+def run(backend: str, config: TrainConfig = CONFIG) -> tuple[Step, Tensor, Tensor]:
+    """A trained step, its losses [STEPS, 4], and images that its generator draws."""
+    images = digits.full(16).images
+    order = data.epoch_order(config, len(images), 0)
+    with use_backend(backend):  # type: ignore[arg-type]
+        networks = Networks(Shape(16, 1, 10, config.network)).initialise(0)
+        assert sum(parameter.numel() for parameter in networks.parameters()) < 200_000
+        step = Step(networks, ClassPrior("learned", 10), config, torch.device("cpu"))
+        losses = torch.stack([step(images[index]) for index in order.split(config.batch_size)[:STEPS]])
+        noise = kernels.normal((10, config.network.noise), seed=torch.tensor(1), offset=torch.tensor(0))
+    with torch.no_grad():
+        drawn = step.networks.generator.eval()(noise, torch.eye(10))
+    return step, losses, drawn
+
+
+def test_twenty_steps_match_the_reference() -> None:
+    """float32: losses and outputs (weights whose gradient is rounding noise alone are moved by Adam either way)."""
+    step, losses, drawn = run("triton")
+    reference, expected, expected_drawn = run("reference")
+    assert isinstance(step.d_optimizer, kernels.FusedAdam)
+    assert isinstance(reference.d_optimizer, torch.optim.Adam)
+    # Rounding grows with every step that is taken on its result.
+    torch.testing.assert_close(losses[:3], expected[:3], **close(torch.float32))
+    torch.testing.assert_close(losses, expected, **close(torch.float32, 100))
+    torch.testing.assert_close(drawn, expected_drawn, **close(torch.float32, 100))
+    torch.testing.assert_close(step.prior.logits, reference.prior.logits, **close(torch.float32, 100))
+
+
+def test_mixed_precision_reads_the_copies_that_adam_writes() -> None:
+    """bfloat16: losses near the reference's, and each copy its master, rounded."""
+    config = dataclasses.replace(CONFIG, amp=True)
+    step, losses, _ = run("triton", config)
+    _, expected, _ = run("reference", config)
+    torch.testing.assert_close(losses, expected, rtol=0.1, atol=0.02)
+    assert step.low is not None
+    copies = dict(step.low.networks.named_parameters())
+    low = [name for name, copy in copies.items() if copy.dtype == torch.bfloat16]
+    assert len(low) == 2 * 10  # weight and bias of every product
+    for name, master in step.networks.named_parameters():
+        if name in low:
+            assert (copies[name].float() - master).abs().max() <= master.abs().max() * 2.0**-7, name
+
+
+@pytest.mark.parametrize("amp", [False, True])
+@pytest.mark.parametrize("backends", [("triton", "triton"), ("reference", "triton"), ("triton", "reference")], ids=str)
+def test_a_checkpoint_passes_between_backends(backends: tuple[str, str], amp: bool) -> None:
+    """Optimiser states are kept by the parameters' names: three steps, a checkpoint, and three more elsewhere."""
+    config = dataclasses.replace(CONFIG, amp=amp)
+    images, before, after = digits.full(16).images, *backends
+    batches = [images[16 * i : 16 * i + 16] for i in range(6)]
+
+    def make(backend: str) -> Step:
+        with use_backend(backend):  # type: ignore[arg-type]
+            networks = Networks(Shape(16, 1, 10, config.network)).initialise(0)
+            return Step(networks, ClassPrior("learned", 10), config, torch.device("cpu"))
+
+    def train(step: Step, backend: str, part: list[Tensor]) -> Tensor:
+        with use_backend(backend):  # type: ignore[arg-type]
+            return torch.stack([step(batch) for batch in part])
+
+    whole, resumed = make(before), make(after)
+    train(whole, before, batches[:3])
+    train(resumed, after, batches[3:4])  # what is loaded replaces what was learned
+    model = {name: value.clone() for name, value in whole.model_state().items()}
+    resumed.load_state(model, {name: value.clone() for name, value in whole.training_state().items()})
+    expected, found = train(whole, before, batches[3:]), train(resumed, after, batches[3:])
+    if before == after and not amp:  # the interpreter cuts digits off a copy that loading rounds
+        assert torch.equal(found, expected)
+    else:
+        torch.testing.assert_close(found, expected, rtol=0.05 if amp else 1e-3, atol=0.01 if amp else 1e-4)
