@@ -29,8 +29,8 @@ def blocks(rows: int, classes: int) -> tuple[int, int, bool]:
 
 
 def warps(block_b: int, block_k: int) -> int:
-    """One for each 512 elements of the tile."""
-    return max(1, block_b * block_k // 512)
+    """One for each 512 elements of the tile; twice as many for long rows, whose loops take more registers."""
+    return 8 if block_k >= TILE else max(1, block_b * block_k // 512)
 
 
 def _strides(logits_EBK: Tensor) -> tuple[int, int, int]:

@@ -106,6 +106,16 @@ def test_extreme_logits(spread: float) -> None:
     assert set(code.tolist()) == {0, 3}
 
 
+@pytest.mark.parametrize("shift", [8192.0, -8192.0])
+def test_what_all_logits_share_does_not_matter(shift: float) -> None:
+    """Beside a logit of 8,192 noise would lose its digits, had the largest logit not been taken off first."""
+    logits = (64.0 * random_logits(10)).round() / 64.0  # so that adding the shift rounds nothing
+    sample, code = gumbel_softmax(logits, temperature=0.5, batch_size=50, **counters())
+    shifted, shifted_code = gumbel_softmax(logits + shift, temperature=0.5, batch_size=50, **counters())
+    torch.testing.assert_close(shifted, sample, **close(torch.float32))
+    assert torch.equal(shifted_code, code)
+
+
 def test_codes_follow_the_prior() -> None:
     """A million codes against softmax(logits), by chi-square, with classes from 1 in 2 to 1 in 10,000.
 

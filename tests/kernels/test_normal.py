@@ -13,7 +13,7 @@ from scipy import stats
 from tolerances import close
 from torch import Tensor
 
-from kernels import backend, gumbel_softmax, normal, philox, uniform
+from kernels import backend, gumbel_softmax, normal, philox, uniform, use_backend
 
 pytestmark = pytest.mark.usefixtures("each_backend")
 
@@ -61,6 +61,23 @@ def test_it_is_a_pure_function_of_its_counters(op: Callable[..., Tensor]) -> Non
 @pytest.mark.parametrize("row_start", [5, torch.tensor(5)])
 def test_ranks_draw_parts_of_one_batch(op: Callable[..., Tensor], row_start: int | Tensor) -> None:
     assert torch.equal(op((7, 62), row_start=row_start, **counters()), op((12, 62), **counters())[5:])
+
+
+@OPS
+def test_rows_beyond_thirty_two_bits(op: Callable[..., Tensor]) -> None:
+    far = op((3, 62), row_start=(1 << 33) + 5, **counters())
+    with use_backend("reference"):
+        torch.testing.assert_close(far, op((3, 62), row_start=(1 << 33) + 5, **counters()), **close(torch.float32))
+    assert not torch.isclose(far, op((3, 62), row_start=5, **counters())).all(-1).any()
+
+
+def test_the_smallest_uniforms_are_kept() -> None:
+    """The largest Gumbel noise comes from them: one of some 4 million words, far below 2^-20."""
+    word = philox.words(torch.tensor(5), torch.tensor(3), 1 << 18, 16)
+    row, column = divmod(int(word.argmin()), 16)
+    u = word[row, column].item() * 2.0**-32
+    assert u < 2.0**-20
+    assert uniform((1, 16), row_start=row, **counters())[0, column].item() == pytest.approx(u, rel=1e-6)
 
 
 @OPS
