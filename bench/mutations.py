@@ -113,7 +113,13 @@ MUTATIONS = (
         GUMBEL,
     ),
     Mutation("gumbel: a NaN is not carried into a hard sample", G, " + 0.0 * b_s\n", "\n", GUMBEL),
-    Mutation("gumbel: bad temperature tensor not caught", G, 'tl.where(good, value, float("nan"))', "value", GUMBEL),
+    Mutation(
+        "gumbel: bad temperature tensor not caught",
+        "triton_arguments.py",
+        'tl.where(good, value, float("nan"))',
+        "value",
+        GUMBEL,
+    ),
     Mutation(
         "nt_xent: self-mask off in the loss",
         X,

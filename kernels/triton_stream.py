@@ -13,15 +13,6 @@ LAST_OFFSET_BITS = tl.constexpr(0x7FFFFFFF)
 
 
 @triton.jit
-def first_row(p_row_start, row_start, FROM_TENSOR: tl.constexpr):
-    """The first row's number in the stream, int64."""
-    if FROM_TENSOR:
-        return tl.load(p_row_start).to(tl.int64)
-    else:
-        return tl.cast(row_start, tl.int64)
-
-
-@triton.jit
 def quads(seed, offset, i_row, blocks_a_row, QUADS: tl.constexpr, FIRST, STREAM: tl.constexpr):
     """Words of columns 4 FIRST ... 4 (FIRST + QUADS) - 1 of rows i_row [R, 1] (int64): four uint32 [R, QUADS]."""
     block = i_row * blocks_a_row + (FIRST + tl.arange(0, QUADS))[None, :]

@@ -14,18 +14,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.triton_stream import first_row, gumbel_tile
-
-
-@triton.jit
-def _inverse_temperature(p_temperature, temperature, FROM_TENSOR: tl.constexpr):
-    """1 / T; a tensor that is not above 0 and finite gives NaN."""
-    if FROM_TENSOR:
-        value = tl.load(p_temperature).to(tl.float32)
-        good = (value > 0.0) & (value < float("inf"))
-        return 1.0 / tl.where(good, value, float("nan"))
-    else:
-        return 1.0 / tl.cast(temperature, tl.float32)
+from kernels.triton_arguments import first_row, inverse_temperature
+from kernels.triton_stream import gumbel_tile
 
 
 @triton.jit
@@ -142,7 +132,7 @@ def forward_kernel(
     m_b = i_b < B
     seed = tl.load(p_seed + i_e * seed_step)
     offset = tl.load(p_offset + i_e * offset_step)
-    inverse = _inverse_temperature(p_temperature, temperature, TEMPERATURE_TENSOR)
+    inverse = inverse_temperature(p_temperature, temperature, TEMPERATURE_TENSOR)
     i_row = i_b + first_row(p_row_start, row_start, ROW_START_TENSOR)
     o_row = i_e * stride_e + i_b * stride_b
 
@@ -205,7 +195,7 @@ def backward_kernel(
     """Grid: (P, E), or (tiles of BLOCK_B rows, E) where each row has its own logits."""
     i_e = tl.program_id(1).to(tl.int64)
     i_p = tl.program_id(0).to(tl.int64)
-    inverse = _inverse_temperature(p_temperature, temperature, TEMPERATURE_TENSOR)
+    inverse = inverse_temperature(p_temperature, temperature, TEMPERATURE_TENSOR)
     seed = tl.load(p_seed + i_e * seed_step)
     offset = tl.load(p_offset + i_e * offset_step)
     first = first_row(p_row_start, row_start, ROW_START_TENSOR)

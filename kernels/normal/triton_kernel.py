@@ -8,7 +8,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.triton_stream import first_row, normal_tile, uniform_tile
+from kernels.triton_arguments import first_row
+from kernels.triton_stream import normal_tile, uniform_tile
 
 
 @triton.jit

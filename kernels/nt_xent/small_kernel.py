@@ -12,7 +12,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.nt_xent.triton_kernel import LN2, LOG2E, inverse_temperature, normalised, product, through_norm
+from kernels.nt_xent.triton_kernel import LN2, LOG2E, normalised, product, through_norm
+from kernels.triton_arguments import inverse_temperature
 
 
 @triton.jit

@@ -21,6 +21,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from kernels.triton_arguments import inverse_temperature
+
 EPS: tl.constexpr = tl.constexpr(1e-8)  # the least norm that an embedding is divided by
 LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
 LN2: tl.constexpr = tl.constexpr(0.6931471805599453)
@@ -34,17 +36,6 @@ def product(b_x, b_y, b_sum, DOT: tl.constexpr):
         b_x = b_x.to(tl.float32)
         b_y = b_y.to(tl.float32)
     return tl.dot(b_x, b_y, b_sum, input_precision=DOT)
-
-
-@triton.jit
-def inverse_temperature(p_temperature, temperature, FROM_TENSOR: tl.constexpr):
-    """1 / T; a tensor that is not above 0 and finite gives NaN."""
-    if FROM_TENSOR:
-        value = tl.load(p_temperature).to(tl.float32)
-        good = (value > 0.0) & (value < float("inf"))
-        return 1.0 / tl.where(good, value, float("nan"))
-    else:
-        return 1.0 / tl.cast(temperature, tl.float32)
 
 
 @triton.jit
