@@ -178,6 +178,8 @@ def _report(
         lines += [title, HEAD, *_rows(timings, work, unit)]
         values[title] = {row: vars(timing) for row, timing in timings.items()} | {"work": work, "unit": unit}
     lines += [f"not installed, left out: {', '.join(sorted(set(absent)))}"] if absent else []
+    if not CUDA:
+        lines.append("left out, since they need CUDA: the Triton kernels (bf16, tf32), inf_cl, and larger sizes")
     lines += ["'eager': timed with its launches, since it cannot be captured in a graph"] if CUDA else []
     lines += [f"{key}: {value}" for key, value in about.items()]
     results.add(
