@@ -161,7 +161,8 @@ def _rows(timings: dict[str, Timing], work: float, unit: str) -> list[str]:
         times = timings["ours" if "ours" in timings else "ours tf32"].median_us
         lines.append(
             f"  {name:30}{timing.median_us:12.1f}{timing.p20_us:12.1f}{timing.p80_us:12.1f}"
-            f"{timing.median_us / times:9.2f}{rate:10.3f} {unit:8}{memory:>10}" + ("" if timing.captured else "  eager")
+            f"{timing.median_us / times:9.2f}{rate:10.3f} {unit:8}{memory:>10}"
+            + ("" if timing.captured or not CUDA else "  eager")
         )
     return lines
 
