@@ -65,14 +65,6 @@ def _through(function: Callable[..., Tensor], *leaves: Tensor, upstream: Tensor 
     return call
 
 
-def _specified(function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Tensor) -> Any:
-        with kernels.use_backend("reference"):
-            return function(*args)
-
-    return call
-
-
 def gumbel_candidates(rows: int, classes: int) -> Candidates:
     """The shared prior, temperature 0.1."""
     from kernels.gumbel_softmax import reference

@@ -1,8 +1,8 @@
 """Low-precision copies of the networks' weights, for mixed precision without a cast at every use.
 
 Autocast casts each weight anew in every autocast context, twice a step for the front end, and each gradient back into
-fresh memory. Here the step runs on copies that are written once after each update. The numbers are those of autocast,
-bit for bit: weights are rounded, and gradients widened, at the same places.
+fresh memory. Here the step runs on copies that are written once after each update. Weights are rounded, and gradients
+widened, at the same places as under autocast; channels-last convolutions alone may sum in another order.
 """
 
 from __future__ import annotations

@@ -8,10 +8,9 @@ from kernels.backend import backend, runs_triton, use_backend
 from kernels.gumbel_softmax.op import gumbel_softmax
 from kernels.normal.op import normal, uniform
 from kernels.nt_xent.op import nt_xent, nt_xent_grad, nt_xent_lse
-from kernels.products import ONEDNN, product
+from kernels.products import on_onednn, product
 
 __all__ = [
-    "ONEDNN",
     "FusedAdam",
     "backend",
     "gumbel_softmax",
@@ -19,6 +18,7 @@ __all__ = [
     "nt_xent",
     "nt_xent_grad",
     "nt_xent_lse",
+    "on_onednn",
     "product",
     "runs_triton",
     "uniform",

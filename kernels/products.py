@@ -29,14 +29,18 @@ def _dense(x: Tensor) -> Tensor:
     return x if x.is_contiguous() or x.t().is_contiguous() else x.contiguous()
 
 
+def on_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN computes the product: float32 matrices on a CPU, unless a compiler traces and chooses itself."""
+    exact = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and x.dim() == 2
+    return exact and ONEDNN is not None and not torch.compiler.is_compiling()
+
+
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [B, I] weight [O, I]^T + bias [O], to [B, O]. On oneDNN no gradient flows through it.
 
-    On oneDNN for float32 matrices on a CPU, unless a compiler traces (it chooses for itself) or a gradient is asked
-    for; by F.linear otherwise.
+    By F.linear where `on_onednn` does not hold, or a gradient is asked for.
     """
-    exact = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and x.dim() == 2
-    if not exact or ONEDNN is None or torch.compiler.is_compiling():
+    if not on_onednn(x, weight):
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in (x, weight, bias)):
         return F.linear(x, weight, bias)

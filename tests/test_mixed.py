@@ -12,7 +12,7 @@ import torch
 from tolerances import close
 from torch import nn
 
-from fastgan import linear, memory
+from fastgan import memory
 from fastgan.config import NetworkConfig, TrainConfig
 from fastgan.data import digits
 from fastgan.linear import Linear
@@ -20,6 +20,7 @@ from fastgan.mixed import LowPrecision
 from fastgan.model import Networks, Shape
 from fastgan.prior import ClassPrior
 from fastgan.step import Step
+from kernels import products
 
 CONFIG = TrainConfig(
     image_size=28, batch_size=16, amp=True, average_decay=0.9, network=NetworkConfig(width=8, hidden=64)
@@ -59,7 +60,7 @@ def test_linear_without_onednn_is_torchs_own(monkeypatch: pytest.MonkeyPatch) ->
     torch.manual_seed(0)
     layer, x = Linear(9, 4), torch.randn(3, 9)
     with_it = layer(x)
-    monkeypatch.setattr(linear, "ONEDNN", None)
+    monkeypatch.setattr(products, "ONEDNN", None)
     torch.testing.assert_close(layer(x), with_it, **close(torch.float32))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
