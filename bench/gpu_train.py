@@ -19,8 +19,8 @@ def main(kind: str) -> None:
         config = validate(
             dataclasses.replace(config, amp=True, compile=kind == "compiled", run_dir=Path(folder) / "run")
         )
-        step = loop.build(config, images, DEVICE)
-        outcome = loop.Loop(config, run_folder.create(config, DEVICE), images, step, DEVICE).train()
+        step, feed = loop.build(config, images, DEVICE), loop.build_feed(config, images, DEVICE)
+        outcome = loop.Loop(config, run_folder.create(config, DEVICE), images, step, feed, DEVICE).train()
     assert outcome.evaluation is not None
     seen = outcome.evaluation.row["images_seen"]
     print(f"{kind}: {name}, {outcome.seconds:.2f} s of training, {seen / outcome.seconds:,.0f} images/s")

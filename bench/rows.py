@@ -15,7 +15,7 @@ from bench.naive import NaiveTrainer, loader
 from fastgan import data
 from fastgan.config import TrainConfig, preset, validate
 from fastgan.data import ImageSet
-from fastgan.loop import build
+from fastgan.loop import build, build_feed
 from fastgan.memory import keep_freed_memory
 
 ROOT = Path(__file__).parents[1]
@@ -102,29 +102,23 @@ class NaiveStep(Row):
 
 
 class Ours(Row):
-    """fastgan's step on images that are fetched by index, as its loop does."""
+    """fastgan's step on images and transforms from its feed, as its loop has it."""
 
     def __init__(self, config: TrainConfig, images: ImageSet, *, amp: bool, compile: bool) -> None:
         keep_freed_memory()  # as `python -m fastgan.train` does
-        self.config = validate(dataclasses.replace(config, amp=amp, compile=compile))
+        self.config = validate(dataclasses.replace(config, amp=amp, compile=compile, capture=False))
         self.step = build(self.config, images, DEVICE)
-        self.images = images.images.to(DEVICE)
-        self.order = data.epoch_order(self.config, len(self.images), 0).to(DEVICE)
-        self.position = 0
+        self.feed = build_feed(self.config, images, DEVICE)
+        self.images_seen = 0
 
-    def load(self) -> Tensor:
+    def load(self) -> tuple[Tensor, Tensor | None]:
         size = self.config.batch_size
-        if self.position + size > len(self.order):
-            self.position = 0
-        self.position += size
-        return self.images[self.order[self.position - size : self.position]]
+        self.feed.ensure(self.images_seen, self.images_seen + size)
+        self.images_seen += size
+        return self.feed.take(self.step.images_seen)
 
-    def train(self, batch: Tensor) -> None:
-        self.step(batch)
-
-    def transform(self, batch: Tensor) -> bool:
-        self.step.draw(batch)
-        return True
+    def train(self, batch: tuple[Tensor, Tensor | None]) -> None:
+        self.step(*batch)
 
 
 NAMES = ("naive", "naive_step", "ours_fp32", "ours_bf16", "ours_bf16_compile")

@@ -20,7 +20,7 @@ T = TypeVar("T")
 # Settings that a resumed run may change: they do not alter the course of training.
 FREE_ON_RESUME = {
     *("epochs", "run_dir", "resume", "eval_every", "save_every", "log_every", "dry_run", "data_dir", "device"),
-    *("compile", "kernels"),
+    *("compile", "kernels", "augment", "capture"),
 }
 
 

@@ -47,8 +47,18 @@ class TransformConfig:
     """Smallest and largest zoom about the centre, as a factor."""
     shift: float = 0.0
     """Largest shift along each axis, as a share of the image's side."""
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    """How the warped image is sampled."""
+    flip: float = 0.0
+    """Share of the images that are mirrored left to right; 0 mirrors none."""
+    brightness: float = 0.0
+    """Largest change of brightness: each image draws its factor from 1 +/- this; 0 leaves it."""
+    contrast: float = 0.0
+    """Largest change of contrast about mid-grey, likewise."""
+    saturation: float = 0.0
+    """Largest change of saturation, likewise (images of three channels only)."""
+    hue: float = 0.0
+    """Largest turn of the hue, degrees, each image its own from +/- this (images of three channels only)."""
+    interpolation: Literal["auto", "bicubic", "bilinear"] = "auto"
+    """How the warped image is sampled. auto: bicubic where --augment can, which is everywhere but with DALI."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +107,11 @@ class TrainConfig:
     kernels: Literal["auto", "triton", "reference"] = "auto"
     """Random draws, contrastive loss and Adam by fused Triton kernels or by their references in plain torch; auto
     takes Triton on a CUDA GPU."""
+    augment: Literal["auto", "dali", "torchvision"] = "auto"
+    """What transforms the images: NVIDIA DALI, or batched tensor operations; auto takes DALI on a CUDA GPU where it is
+    installed."""
+    capture: bool = True
+    """On a CUDA GPU, replay the training step as a CUDA graph; without effect elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a CUDA GPU when there is one."""
 
@@ -176,13 +191,20 @@ def validate(config: TrainConfig) -> TrainConfig:
     )
     for flag, count in (("eval-every", c.eval_every), ("save-every", c.save_every), ("log-every", c.log_every)):
         _require(count >= 1, f"--{flag} {count}: must be at least 1")
-    _require(0 <= t.rotation <= 45, f"--transform.rotation {t.rotation}: must be 0 to 45 degrees")
+    _require(0 <= t.rotation <= 180, f"--transform.rotation {t.rotation}: must be 0 to 180 degrees")
     _require(
         t.kind != "paper" or t.rotation <= PAPER_ROTATION,
         f"--transform.rotation {t.rotation}: at most {PAPER_ROTATION} with --transform.kind paper, whose crop vanishes",
     )
     _require(0 < t.zoom[0] <= t.zoom[1] <= 4, f"--transform.zoom {t.zoom[0]} {t.zoom[1]}: must be 0 < low <= high <= 4")
     _require(0 <= t.shift <= 0.5, f"--transform.shift {t.shift}: must be 0 to 0.5")
+    for flag in ("flip", "brightness", "contrast", "saturation"):
+        _require(0 <= getattr(t, flag) <= 1, f"--transform.{flag} {getattr(t, flag)}: must be 0 to 1")
+    _require(0 <= t.hue <= 180, f"--transform.hue {t.hue}: must be 0 to 180 degrees")
+    _require(
+        c.augment != "dali" or t.interpolation != "bicubic",
+        "--transform.interpolation bicubic: DALI's warp is at most linear; leave it out, or use --augment torchvision",
+    )
     for flag, count in (("noise", n.noise), ("width", n.width), ("hidden", n.hidden), ("embedding", n.embedding)):
         _require(count >= 1, f"--network.{flag} {count}: must be at least 1")
     return config

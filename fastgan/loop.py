@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import signal
 import sys
@@ -16,11 +17,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fastgan import checkpoint, data, metrics, report
+from fastgan import augment, checkpoint, data, metrics, report
+from fastgan.captured import Iterations
 from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError, DivergenceError
 from fastgan.evaluation import Evaluation, Evaluator, Sampler, context_rows, obtain_judge
+from fastgan.feed import Feed, chunk_images
 from fastgan.model import Networks, Shape
 from fastgan.prior import ClassPrior
 from fastgan.run_folder import RunFolder
@@ -90,6 +93,25 @@ def build(config: TrainConfig, images: ImageSet, device: torch.device) -> Step:
     return Step(networks.to(device), prior.to(device), config, device)
 
 
+def build_feed(config: TrainConfig, images: ImageSet, device: torch.device, dtype: torch.dtype = torch.float32) -> Feed:
+    """The images of a run in their order, moved to `device`, with the transforms that its contrastive loss reads.
+
+    Raises:
+        ConfigError: --augment dali where DALI cannot be used.
+    """
+    count, channels, height, width = images.images.shape
+    chunk = chunk_images(config.batch_size, channels * height * width, device)
+    transform = None
+    if config.contrastive_weight > 0:
+        transform = augment.make_transform(config, channels=channels, most=chunk, device=device, dtype=dtype)
+
+    def order(epoch: int) -> Tensor:
+        return data.epoch_order(config, count, epoch)
+
+    batch_size = config.batch_size
+    return Feed(images.images.to(device), order, batch_size=batch_size, transform=transform, chunk=chunk, dtype=dtype)
+
+
 class Loop:
     """One run, from its first or its resumed image to the last.
 
@@ -98,16 +120,20 @@ class Loop:
         run: the folder to write to.
         images: the training set (its labels serve evaluation only).
         step: as `build` makes it, on `device`.
+        feed: as `build_feed` makes it, on `device`.
     """
 
-    def __init__(self, config: TrainConfig, run: RunFolder, images: ImageSet, step: Step, device: torch.device) -> None:
+    def __init__(
+        self, config: TrainConfig, run: RunFolder, images: ImageSet, step: Step, feed: Feed, device: torch.device
+    ) -> None:
         self.config, self.run, self.device = config, run, device
-        self.images = images.to(device)
-        self.step = step
+        self.images = dataclasses.replace(images, images=feed.images)  # one copy on the device serves both
+        self.step, self.feed = step, feed
         self.log = metrics.MetricsLog(run.metrics)
         self.progress = Progress(device)
+        self.iterations = Iterations(self._iterate, self._state, device=device, capture=config.capture)
         self.images_seen = 0
-        self.epoch_images = len(images.images) // config.batch_size * config.batch_size
+        self.epoch_images = feed.epoch_images
         self.total = config.epochs * self.epoch_images
         self._saved_at = 0
         self._evaluator: Evaluator | None = None
@@ -137,25 +163,24 @@ class Loop:
             dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
         )
-        order, order_epoch = torch.empty(0), -1
-        since, since_images = time.perf_counter(), self.images_seen
         with _stop_signals() as received, bar:
+            self._prepare()
+            since, since_images = time.perf_counter(), self.images_seen
             while self.images_seen < self.total and not received:
-                # 1. Fetch: the next images of this epoch's permutation.
-                epoch, position = divmod(self.images_seen, self.epoch_images)
-                if epoch != order_epoch:
-                    order = data.epoch_order(config, len(self.images.images), epoch).to(self.device)
-                    order_epoch = epoch
-                batch = self.images.images[order[position : position + config.batch_size]]
+                # 1. Fetch: the next batches and their transforms into the ring.
+                count = self._steps_ahead()
+                images = count * config.batch_size
+                self.feed.ensure(self.images_seen, self.images_seen + images)
 
-                # 2. Step.
-                self.progress.loss_sum += self.step(batch)
-                self.progress.steps += 1
-                self.images_seen += config.batch_size
-                bar.update(config.batch_size)
+                # 2. Step, up to the next event.
+                self.iterations.run(count)
+                self.progress.steps += count
+                self.images_seen += images
+                bar.update(images)
 
                 # 3. Report.
-                if self._passed(config.log_every) or self.images_seen == self.total:
+                log_every, eval_every, save_every = self._events()
+                if self._passed(log_every) or self.images_seen == self.total:
                     row = self._report()
                     now = time.perf_counter()
                     self.progress.seconds += now - since
@@ -167,11 +192,11 @@ class Loop:
 
                 # 4. Evaluate and save, at the ends of chosen epochs and of the run.
                 done = self.images_seen == self.total
-                if done or self._passed(config.eval_every * self.epoch_images):
+                if done or self._passed(eval_every):
                     self.progress.seconds += time.perf_counter() - since
                     self.evaluate(final=done)
                     since, since_images = time.perf_counter(), self.images_seen
-                if done or self._passed(config.save_every * self.epoch_images):
+                if done or self._passed(save_every):
                     self.progress.seconds += time.perf_counter() - since
                     self.save()
                     since, since_images = time.perf_counter(), self.images_seen
@@ -181,6 +206,33 @@ class Loop:
         return Outcome(
             self._last, received[0] if received and self.images_seen < self.total else None, self.progress.seconds
         )
+
+    def _prepare(self) -> None:
+        """Compile and capture what is to be captured, on the first batch and without a trace."""
+        if self.images_seen < self.total:
+            begin = time.perf_counter()
+            self.feed.ensure(self.images_seen, self.images_seen + self.config.batch_size)
+            if self.iterations.prepare():
+                print(f"captured the step in {time.perf_counter() - begin:.1f} s", file=sys.stderr)
+
+    def _iterate(self) -> None:
+        """One iteration, on tensors that stay where they are: it may be captured."""
+        self.progress.loss_sum += self.step(*self.feed.take(self.step.images_seen))
+
+    def _state(self) -> dict[str, Tensor]:
+        return {**self.step.live_state(), "loss_sum": self.progress.loss_sum}
+
+    def _events(self) -> tuple[int, ...]:
+        """Images between two reports, two evaluations, two checkpoints."""
+        config = self.config
+        return config.log_every, config.eval_every * self.epoch_images, config.save_every * self.epoch_images
+
+    def _steps_ahead(self) -> int:
+        """Steps to run at once: they end where an event falls due."""
+        size = self.config.batch_size
+        due = [every - self.images_seen % every for every in self._events()]
+        most = min(self.iterations.unroll, self.feed.chunk // size)
+        return min(most, -(-min(*due, self.total - self.images_seen) // size))
 
     def _passed(self, every: int) -> bool:
         """Whether the last batch crossed a multiple of `every` images."""

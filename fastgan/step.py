@@ -49,14 +49,14 @@ class Step:
         networks, prior: on `device`, in training mode; updated in place.
         config: batch size, temperatures, loss weights, precision, seed.
 
-    `images_seen` is the clock (int64 tensor): every draw of a step follows from (seed, images_seen).
+    `images_seen` is the clock (int64 tensor): every draw of a step follows from (seed, images_seen). All that a step
+    reads stays where it is, and it waits for nothing, so that it can be captured (captured.py).
     """
 
     def __init__(self, networks: Networks, prior: ClassPrior, config: TrainConfig, device: torch.device) -> None:
         self.networks, self.prior, self.config, self.device = networks, prior, config, device
         self.images_seen = torch.zeros((), dtype=torch.int64, device=device)
         self.noise_seed = torch.tensor(stream_seed(config.seed, "noise"), device=device)
-        self.transform_seed = torch.tensor(stream_seed(config.seed, "transform"), device=device)
         learned = {"prior": prior.logits} if isinstance(prior.logits, nn.Parameter) else {}
         self._names = {p: name for name, p in [*networks.named_parameters(), *learned.items()]}
         self.d_optimizer = self._adam(list(networks.discriminator_side()))
@@ -68,7 +68,7 @@ class Step:
         self.scaler = torch.amp.grad_scaler.GradScaler(device.type, init_scale=2.0**10, enabled=half)
         self.average = copy.deepcopy(networks.generator) if config.average_decay > 0 else None
         # What may be compiled is called through these names.
-        self._numbers: Callable[..., Any] = self.numbers
+        self._noise: Callable[..., Tensor] = self.noise
         self._generator: Callable[..., Any] = running.generator
         self._front_end: Callable[..., Any] = running.front_end
         self._forward_groups: Callable[..., Any] = running.front_end.forward_groups
@@ -82,7 +82,12 @@ class Step:
         """
         settings: dict[str, Any] = {"lr": self.config.learning_rate, "betas": BETAS}
         if not kernels.runs_triton(parameters[0]):
-            return torch.optim.Adam(parameters, fused=True, **settings)
+            optimizer = torch.optim.Adam(parameters, fused=True, capturable=self.device.type == "cuda", **settings)
+            for group in optimizer.param_groups:
+                # A tensor, which a captured step reads anew (on a GPU in float32, which its kernel wants).
+                dtype = torch.float32 if self.device.type == "cuda" else torch.float64
+                group["lr"] = torch.tensor(self.config.learning_rate, dtype=dtype, device=self.device)
+            return optimizer
         if not self.config.amp or self.config.amp_dtype == "float16":  # whose gradients a GradScaler must see
             return kernels.FusedAdam(parameters, **settings)
         rounded = rounded_parameters(self.networks)
@@ -106,7 +111,7 @@ class Step:
         only: on a CPU they are oneDNN's matrix products and convolutions already; compiled, a step was no faster
         (0.82 to 0.94 of eager's speed) and the compiler took 50 s.
         """
-        self._numbers = Compiled(self._numbers)
+        self._noise = Compiled(self._noise)
         if networks:
             self._generator = Compiled(self._generator)
             self._front_end = Compiled(self._front_end)
@@ -127,38 +132,33 @@ class Step:
         if self.low is not None:
             self.low.follow(masters)
 
-    def numbers(self, count: int, images_seen: Tensor) -> tuple[Tensor | None, Tensor]:
-        """The transforms' affine maps [B, 2, 3] and the generator's noise [B, Z], from the clock alone.
+    def noise(self, count: int, images_seen: Tensor) -> Tensor:
+        """The generator's noise [B, Z], float32, from the clock alone."""
+        return kernels.normal((count, self.config.network.noise), seed=self.noise_seed, offset=images_seen)
 
-        There are no maps where no contrastive loss reads the transforms.
-        """
-        config = self.config
-        noise = kernels.normal((count, config.network.noise), seed=self.noise_seed, offset=images_seen)
-        if config.contrastive_weight == 0:
-            return None, noise
-        size, seed = config.image_size, self.transform_seed
-        return augment.draw(config.transform, size, count, seed=seed, first_image=images_seen), noise
+    def set_learning_rate(self, value: float) -> None:
+        """Adam's step size from here on, in captured steps as well."""
+        for optimizer in self._optimizers().values():
+            if isinstance(optimizer, kernels.FusedAdam):
+                optimizer.set_lr(value)
+            else:
+                for group in optimizer.param_groups:
+                    group["lr"].fill_(value)
 
-    def draw(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """What the step feeds on, from uint8 images: them in [-1, 1], their transforms (or None), and noise [B, Z].
+    def __call__(self, images_BCHW: Tensor, other_BCHW: Tensor | None) -> Tensor:
+        """One D and one G step: everything is updated, the clock moves on.
 
-        In the networks' own precision.
+        Args:
+            images_BCHW: uint8 [B, C, H, W].
+            other_BCHW: their transforms, [B, C, H, W] in [-1, 1]; without them there is no contrastive loss.
+
+        Returns:
+            The losses [4] in the order of LOSSES.
         """
         dtype = self.networks.discriminator.real.weight.dtype
         real = augment.to_unit_range(images_BCHW, dtype)
-        maps, noise = self._numbers(len(images_BCHW), self.images_seen)
-        other = None if maps is None else augment.warp(real, maps, interpolation=self.config.transform.interpolation)
-        return real, other, noise.to(dtype)
-
-    def __call__(self, images_BCHW: Tensor) -> Tensor:
-        """Update everything on uint8 images [B, C, H, W]; returns the losses [4] in the order of LOSSES."""
-        return self.update(*self.draw(images_BCHW))
-
-    def update(self, real: Tensor, other: Tensor | None, noise_BZ: Tensor) -> Tensor:
-        """The D and G step on a batch and its transforms, both [B, C, H, W] in [-1, 1], and noise [B, Z].
-
-        Without transforms there is no contrastive loss.
-        """
+        other = None if other_BCHW is None else other_BCHW.to(dtype)
+        noise_BZ = self._noise(len(real), self.images_seen).to(dtype)
         net, config = self.low.networks if self.low is not None else self.networks, self.config
         code_BK, code_B = self.prior.sample(
             len(real), temperature=config.temperature, seed=self.noise_seed, offset=self.images_seen
@@ -214,12 +214,28 @@ class Step:
 
     def training_state(self) -> dict[str, Tensor]:
         """What continuing needs besides: both optimisers, the clock and the loss scale."""
-        state = {"images_seen": self.images_seen}
-        for name, optimizer in self._optimizers().items():
-            for parameter in _parameters(optimizer):
-                values = optimizer.state[parameter]
-                state |= {f"{name}.{self._names[parameter]}.{key}": value for key, value in values.items()}
+        state = {"images_seen": self.images_seen} | self._optimizer_state()
         state |= {f"scaler.{k}": torch.tensor(v, dtype=torch.float64) for k, v in self.scaler.state_dict().items()}
+        return state
+
+    def _optimizer_state(self) -> dict[str, Tensor]:
+        """The optimisers' tensors, by the names of their parameters."""
+        return {
+            f"{name}.{self._names[parameter]}.{key}": value
+            for name, optimizer in self._optimizers().items()
+            for parameter in _parameters(optimizer)
+            for key, value in optimizer.state[parameter].items()
+        }
+
+    def live_state(self) -> dict[str, Tensor]:
+        """Every tensor that a step changes, itself and no copy, by name."""
+        state = {"images_seen": self.images_seen} | self.model_state() | self._optimizer_state()
+        if self.low is not None:
+            state |= {f"low.{name}": value for name, value in self.low.networks.state_dict().items()}
+        if self.scaler.is_enabled():
+            self.scaler.scale(torch.zeros((), device=self.device))  # makes its tensors, if it has not yet
+            assert self.scaler._scale is not None and self.scaler._growth_tracker is not None
+            state |= {"scaler.scale": self.scaler._scale, "scaler.growth_tracker": self.scaler._growth_tracker}
         return state
 
     def load_state(self, model: dict[str, Tensor], training: dict[str, Tensor]) -> None:

@@ -46,7 +46,8 @@ def main(argv: Sequence[str]) -> int:
     _choose_kernels(config)
     device = run_folder.choose_device(config.device)
     images = data.load(config)
-    step = loop.build(config, images, device)  # before the folder is made: what cannot be built leaves nothing behind
+    # Before the folder is made: what cannot be built leaves nothing behind.
+    step, feed = loop.build(config, images, device), loop.build_feed(config, images, device)
     if config.resume:
         assert config.run_dir is not None
         run = run_folder.RunFolder(config.run_dir)
@@ -54,12 +55,14 @@ def main(argv: Sequence[str]) -> int:
         run = run_folder.create(config, device)
     print(
         f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
-        f"K = {config.classes}, on {run_folder.device_name(device)}; run folder {run.path}",
+        f"K = {config.classes}, on {run_folder.device_name(device)}"
+        + ("" if feed.transform is None else f", transforms by {feed.transform.name}")
+        + f"; run folder {run.path}",
         file=sys.stderr,
     )
     if config.compile:
         print("compiling at the first step (up to half a minute, once a machine) ...", file=sys.stderr)
-    training = loop.Loop(config, run, images, step, device)
+    training = loop.Loop(config, run, images, step, feed, device)
     if config.resume:
         training.resume()
         if training.images_seen >= training.total:

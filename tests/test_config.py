@@ -94,9 +94,11 @@ def test_a_bad_value_names_its_flag(flag: str, values: list[float]) -> None:
 @pytest.mark.parametrize(
     "field, values",
     [
-        ("rotation", [-1.0, 45.1, NAN, INF]),
+        ("rotation", [-1.0, 180.1, NAN, INF]),
         ("zoom", [(0.0, 1.0), (-0.5, 1.0), (1.1, 0.9), (0.5, 4.1), (NAN, 1.0), (1.0, NAN), (1.0, INF)]),
         ("shift", [-0.1, 0.51, NAN, INF]),
+        ("hue", [-1.0, 180.1, NAN]),
+        *((name, [-0.1, 1.1, NAN]) for name in ("flip", "brightness", "contrast", "saturation")),
     ],
 )
 def test_a_bad_transform_names_its_flag(field: str, values: list[Any]) -> None:

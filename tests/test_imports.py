@@ -19,7 +19,9 @@ ALLOWED = {
     "command_line": BASE,
     "compiled": set(),
     "data": BASE | {"data"},
-    "augment": {"config", "augment"} | KERNELS,
+    "augment": BASE | {"augment"} | KERNELS,
+    "feed": {"augment"},
+    "captured": set(),
     "linear": KERNELS,
     "memory": set(),
     "model": {"config", "linear"},
@@ -33,7 +35,9 @@ ALLOWED = {
     "run_folder": BASE | {"__init__"},
     "judge": {"augment", "config", "data"},
     "evaluation": {"augment", "config", "data", "judge", "metrics", "model"} | KERNELS,
-    "loop": BASE | {"checkpoint", "data", "metrics", "report", "evaluation", "model", "prior", "run_folder", "step"},
+    "loop": BASE
+    | {"augment", "captured", "checkpoint", "data", "evaluation", "feed", "metrics", "model", "prior", "report"}
+    | {"run_folder", "step"},
     "trained": BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
     "train": BASE | {"command_line", "data", "loop", "memory", "metrics", "run_folder"} | KERNELS,
     "evaluate": BASE | {"command_line", "data", "evaluation", "metrics", "run_folder", "trained"},

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from advance import advance
 from tolerances import close
 from torch import nn
 
@@ -101,7 +102,7 @@ def test_copies_follow_their_masters(amp_dtype: str) -> None:
     step = make_step(dataclasses.replace(CONFIG, amp_dtype=amp_dtype))
     assert step.low is not None
     before = copy.deepcopy(step.networks.state_dict())
-    step(images(0))
+    advance(step, images(0))
     copies = dict(step.low.networks.named_parameters())
     rounded = 0
     for name, master in step.networks.named_parameters():
@@ -119,15 +120,15 @@ def test_copies_follow_their_masters(amp_dtype: str) -> None:
 def test_a_mixed_precision_run_continues_exactly() -> None:
     """What a checkpoint holds is enough: the copies are made anew from the masters."""
     whole = make_step()
-    whole(images(0))
+    advance(whole, images(0))
     model = {name: value.clone() for name, value in whole.model_state().items()}
     training = {name: value.clone() for name, value in whole.training_state().items()}
     assert all(value.dtype != torch.bfloat16 for value in model.values())
     resumed = make_step()
-    resumed(images(3))
+    advance(resumed, images(3))
     resumed.load_state(model, training)
     for number in (1, 2):
-        assert torch.equal(whole(images(number)), resumed(images(number)))
+        assert torch.equal(advance(whole, images(number)), advance(resumed, images(number)))
     for name, value in whole.model_state().items():
         assert torch.equal(value, resumed.model_state()[name]), name
 

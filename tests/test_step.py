@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from advance import advance, transformed
 from literal import LiteralLoop
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import kernels
 from fastgan import data
+from fastgan.augment import to_unit_range
 from fastgan.config import NetworkConfig, TrainConfig
 from fastgan.data import digits
 from fastgan.model import Networks, Shape
@@ -67,13 +69,12 @@ def test_equals_literal_loop(prior: str, contrastive_weight: float) -> None:
             theirs.copy_(ours)
 
     for number, images in enumerate(batches(config, 20)):
-        real, other, _ = step.draw(images)
-        assert (other is None) == (contrastive_weight == 0), "a transform that no loss reads is not drawn"
+        real, other = to_unit_range(images, torch.float64), transformed(step, images)
         seed, clock = step.noise_seed, torch.tensor(number * config.batch_size)
         noise = kernels.normal((config.batch_size, config.network.noise), seed=seed, offset=clock).double()
         words = philox.words(seed, clock, config.batch_size, config.classes, stream=philox.STREAM_GUMBEL)
         expected = literal.iteration(real, other, noise, philox.to_gumbel(words, torch.float64))
-        torch.testing.assert_close(step(images), expected, **EXACT)
+        torch.testing.assert_close(step(images, other), expected, **EXACT)
 
     theirs = dict(zip(step.networks.state_dict(), literal.networks.state_dict().values(), strict=True))
     for name, ours in step.networks.state_dict().items():
@@ -120,7 +121,7 @@ def test_computes_each_gradient_once_and_keeps_none(contrastive_weight: float) -
     for name, parameter in learned.items():
         parameter.register_post_accumulate_grad_hook(lambda _, name=name: arrived.append(name))
     before = copy.deepcopy(learned)
-    step(batches(SMALL, 1)[0])
+    advance(step, batches(SMALL, 1)[0])
     assert sorted(arrived) == sorted(learned)
     for name, parameter in learned.items():
         assert parameter.grad is None, name
@@ -131,7 +132,7 @@ def test_computes_each_gradient_once_and_keeps_none(contrastive_weight: float) -
 def trained(config: TrainConfig, steps: int = 3) -> dict[str, Tensor]:
     step = make_step(config)
     for images in batches(config, steps):
-        step(images)
+        advance(step, images)
     return {**step.networks.state_dict(), "prior": step.prior.logits.detach()}
 
 
@@ -155,7 +156,7 @@ def test_mixed_precision_stays_near_float32(amp_dtype: str) -> None:
         mixed.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
     before = copy.deepcopy(dict(mixed.networks.named_parameters()))
     for images in batches(SMALL, 5):
-        expected, losses = full(images), mixed(images)
+        expected, losses = advance(full, images), advance(mixed, images)
         assert losses.dtype == torch.float32
         assert losses.isfinite().all()
         torch.testing.assert_close(losses, expected, rtol=0.05, atol=0)
@@ -169,7 +170,7 @@ def test_scaled_losses_skip_an_overflow() -> None:
     step = make_step(with_settings(amp=True, amp_dtype="float16"))
     step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
     before = copy.deepcopy(dict(step.networks.named_parameters()))
-    step(batches(SMALL, 1)[0])
+    advance(step, batches(SMALL, 1)[0])
     assert all(torch.equal(parameter, before[name]) for name, parameter in step.networks.named_parameters())
     assert step.scaler.get_scale() < 2.0**120
 
@@ -224,8 +225,9 @@ def test_step_never_waits_for_the_device(amp_dtype: str | None) -> None:
     """No op of a step needs a value on the host. Nothing is excepted: fused Adam reads none by itself either."""
     step = make_step(with_settings(amp=amp_dtype is not None, amp_dtype=amp_dtype or "bfloat16"))
     first, second = batches(SMALL, 2)
-    step(first)  # the optimisers' state is made here
+    advance(step, first)  # the optimisers' state is made here
+    other = transformed(step, second)
     with _Dispatched() as dispatched:
-        step(second)
+        step(second, other)
     assert dispatched.count > 100
     assert dispatched.found == []

@@ -217,8 +217,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_without_a_checkpoint(
 ) -> None:
     real = loop.Step.__call__
 
-    def poisoned(self: loop.Step, images: torch.Tensor) -> torch.Tensor:
-        losses = real(self, images)
+    def poisoned(self: loop.Step, *views: torch.Tensor) -> torch.Tensor:
+        losses = real(self, *views)
         return losses * torch.where(self.images_seen > 1500, torch.nan, 1.0)
 
     monkeypatch.setattr(loop.Step, "__call__", poisoned)

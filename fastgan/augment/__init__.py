@@ -1,5 +1,59 @@
-"""Identity-preserving transforms of real images."""
+"""Identity-preserving transforms of real images, by DALI or by batched tensor operations."""
 
-from fastgan.augment.transform import draw, to_unit_range, warp
+from __future__ import annotations
 
-__all__ = ["draw", "to_unit_range", "warp"]
+import warnings
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fastgan.augment.dali import INSTALL, DaliTransform, DaliUnavailableError
+from fastgan.augment.tensor import TensorTransform, warp
+from fastgan.augment.transform import draw, to_unit_range
+from fastgan.config import TrainConfig, stream_seed
+from fastgan.errors import ConfigError
+
+__all__ = ["Transform", "draw", "make_transform", "to_unit_range", "warp"]
+
+
+class Transform(Protocol):
+    """Transforms many images at a time: what is started is fetched by `finish`, one start at a time."""
+
+    name: str
+
+    def start(self, images_BCHW: Tensor, first_image: int) -> None: ...
+
+    def finish(self) -> Tensor: ...
+
+
+def make_transform(
+    config: TrainConfig, *, channels: int, most: int, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Transform:
+    """The backend that --augment asks for, for at most `most` images at a time.
+
+    auto: DALI on a CUDA GPU, unless bicubic interpolation is asked for, which it lacks; on a CPU tensor operations,
+    which are faster there (bench/bench_augment.py). Where DALI cannot be used, auto warns and takes those as well.
+
+    Raises:
+        ConfigError: --augment dali where DALI cannot be used.
+    """
+    seed = torch.tensor(stream_seed(config.seed, "transform"), device=device)
+    wanted = config.augment == "auto" and device.type == "cuda" and config.transform.interpolation != "bicubic"
+    if config.augment == "dali" or wanted:
+        try:
+            return DaliTransform(
+                config.transform, seed, channels=channels, size=config.image_size, most=most, device=device
+            )
+        except DaliUnavailableError as error:
+            if config.augment == "dali":
+                raise ConfigError(
+                    f"--augment dali: DALI cannot be used here ({error}); {INSTALL}, or use --augment torchvision"
+                ) from error
+            warnings.warn(
+                f"--augment auto: DALI cannot be used here ({error}), so images are transformed by tensor operations; "
+                f"for DALI, {INSTALL}; --augment torchvision says that this is meant",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    return TensorTransform(config.transform, seed, dtype)

@@ -1,10 +1,11 @@
-"""What the identity-preserving transform draws, and the warp that applies it, batched and on the device.
+"""What the identity-preserving transform draws for each image: once, for every backend.
 
-Every image's parameters follow from (seed, number of the image in the run): neither the batch nor the order of
-calls matters, and a resumed run needs no saved state. The whole transform is one affine map an image, sampled
-once, where the authors' library resamples three times.
+An image's parameters follow from (seed, number of the image in the run): neither the batch nor the order of calls
+matters, and a resumed run needs no saved state. The whole transform is one affine map and one linear change of colour
+an image, where the authors' library resamples three times.
 
-Legend: B images, CHW an image, 23 a matrix that takes output to input coordinates, both in [-1, 1].
+Legend: B images, CHW an image, 23 a matrix that takes output to input coordinates, both in [-1, 1], 33 one that takes
+colours to colours.
 """
 
 from __future__ import annotations
@@ -12,16 +13,26 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 import kernels
 from fastgan.config import TransformConfig
 
+# Under one seed, each draw's own place in the stream.
+_GEOMETRY, _COLOUR, _FLIP = 0, 1, 2
+MID_GREY = 128.0  # of 255; what contrast leaves as it is, for images of bytes as in DALI
+# Luminance and two colour differences (NTSC's YIQ), in which hue is an angle and saturation a length; DALI's numbers.
+_TO_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.321), (0.211, -0.523, 0.311))
+
 
 def to_unit_range(images_BCHW: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 images to [-1, 1]."""
     return images_BCHW.to(dtype) / 127.5 - 1.0
+
+
+def _uniform(count: int, columns: int, seed: Tensor, first_image: int | Tensor, place: int) -> Tensor:
+    offset = torch.full_like(seed, place)
+    return kernels.uniform((count, columns), seed=seed, offset=offset, row_start=first_image)
 
 
 def draw(config: TransformConfig, size: int, count: int, *, seed: Tensor, first_image: int | Tensor) -> Tensor:
@@ -30,9 +41,9 @@ def draw(config: TransformConfig, size: int, count: int, *, seed: Tensor, first_
     Args:
         size: side of the image, pixels.
         seed: int64 tensor; the transforms' own, shared with no other stream.
-        first_image: images seen before this batch (an int, or an int64 tensor under a captured step).
+        first_image: images seen before the first of them.
     """
-    u_B4 = kernels.uniform((count, 4), seed=seed, offset=torch.zeros_like(seed), row_start=first_image)
+    u_B4 = _uniform(count, 4, seed, first_image, _GEOMETRY)
     signed_B4 = 2.0 * u_B4 - 1.0
     zoom_B = config.zoom[0] + (config.zoom[1] - config.zoom[0]) * u_B4[:, 1]
     if config.kind == "paper":
@@ -43,8 +54,10 @@ def draw(config: TransformConfig, size: int, count: int, *, seed: Tensor, first_
     else:
         angle_B = math.radians(config.rotation) * signed_B4[:, 0]
         # The largest square that a rotated square still covers, about its centre.
-        width_B = height_B = 1.0 / (angle_B.cos() + angle_B.abs().sin())
+        width_B = height_B = 1.0 / (angle_B.cos().abs() + angle_B.sin().abs())
     cos, sin, x, y = angle_B.cos(), angle_B.sin(), width_B / zoom_B, height_B / zoom_B
+    if config.flip > 0:  # the output's columns run backwards: the mirror comes last
+        x = torch.where(_uniform(count, 1, seed, first_image, _FLIP)[:, 0] < config.flip, -x, x)
     shift_B2 = 2.0 * config.shift * signed_B4[:, 2:4]
     return torch.stack((cos * x, -sin * y, shift_B2[:, 0], sin * x, cos * y, shift_B2[:, 1]), dim=1).view(-1, 2, 3)
 
@@ -63,9 +76,31 @@ def _paper_crop(angle_B: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return (canvas - 2.0 * torch.round(e)) / size, (canvas - 2.0 * torch.round(a)) / size
 
 
-def warp(images_BCHW: Tensor, maps_B23: Tensor, *, interpolation: str = "bicubic") -> Tensor:
-    """Apply affine maps to images in [-1, 1]; what lies outside an image is black (-1)."""
-    grid = F.affine_grid(maps_B23.to(images_BCHW.dtype), list(images_BCHW.shape), align_corners=False)
-    # grid_sample pads with 0, so black must be 0 while it samples; bicubic overshoots, hence the clamp.
-    warped = F.grid_sample(images_BCHW + 1.0, grid, mode=interpolation, padding_mode="zeros", align_corners=False)
-    return (warped - 1.0).clamp(-1.0, 1.0)
+def draw_colours(
+    config: TransformConfig, count: int, *, seed: Tensor, first_image: int | Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Brightness, contrast and saturation (factors) and hue (degrees), each float32 [B]; None if none may change.
+
+    Args as in `draw`.
+    """
+    widest = (config.brightness, config.contrast, config.saturation, config.hue)
+    if not any(widest):
+        return None
+    signed_B4 = 2.0 * _uniform(count, 4, seed, first_image, _COLOUR) - 1.0
+    brightness, contrast, saturation, hue = (
+        most * part for most, part in zip(widest, signed_B4.unbind(1), strict=True)
+    )
+    return 1.0 + brightness, 1.0 + contrast, 1.0 + saturation, hue
+
+
+def colour_matrices(saturation_B: Tensor, hue_B: Tensor) -> Tensor:
+    """What changes saturation (a factor) and hue (degrees) of RGB columns: [B, 3, 3]."""
+    to_yiq = torch.tensor(_TO_YIQ, dtype=torch.float64)
+    angle_B = torch.deg2rad(hue_B)
+    cos, sin = saturation_B * angle_B.cos(), saturation_B * angle_B.sin()
+    change_B33 = torch.zeros(len(hue_B), 3, 3, dtype=hue_B.dtype, device=hue_B.device)
+    change_B33[:, 0, 0] = 1.0
+    change_B33[:, 1, 1] = change_B33[:, 2, 2] = cos
+    change_B33[:, 1, 2], change_B33[:, 2, 1] = sin, -sin
+    there, back = to_yiq.to(change_B33), torch.linalg.inv(to_yiq).to(change_B33)
+    return back @ change_B33 @ there

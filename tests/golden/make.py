@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fastgan import data
 from fastgan.config import NetworkConfig, TrainConfig, preset
+from fastgan.loop import build_feed
 from fastgan.model import Networks, Shape
 from fastgan.prior import ClassPrior
 from fastgan.step import LOSSES, Step
@@ -39,9 +40,12 @@ def run() -> Tensor:
     networks = Networks(shape).initialise(CONFIG.seed).double()
     prior = ClassPrior("learned", CONFIG.classes).double()
     step = Step(networks, prior, CONFIG, torch.device("cpu"))
-    images = data.load(CONFIG).images
-    batches = data.epoch_order(CONFIG, len(images), 0).split(CONFIG.batch_size)
-    return torch.stack([step(images[index]) for index in batches[:STEPS]])
+    feed = build_feed(CONFIG, data.load(CONFIG), torch.device("cpu"), torch.float64)
+    losses = []
+    for number in range(STEPS):
+        feed.ensure(number * CONFIG.batch_size, (number + 1) * CONFIG.batch_size)
+        losses.append(step(*feed.take(step.images_seen)))
+    return torch.stack(losses)
 
 
 def main() -> None:

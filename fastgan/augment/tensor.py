@@ -1,0 +1,74 @@
+"""The transform as batched tensor operations, on any device (`--augment torchvision`).
+
+torchvision's own functions take one angle or one factor for a whole batch, and its hue goes through HSV, which no
+linear map is. Here each image has its own draw, and colours change linearly, as DALI's do.
+
+Legend: as in transform.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastgan.augment.transform import MID_GREY, colour_matrices, draw, draw_colours, to_unit_range
+from fastgan.config import TransformConfig
+
+BLOCK = 64  # images at a time on a CPU: a block's tensors stay in the cache, where those of thousands would not
+
+
+def warp(images_BCHW: Tensor, maps_B23: Tensor, *, interpolation: str = "bicubic") -> Tensor:
+    """Apply affine maps to images in [-1, 1]; what lies outside an image is black (-1)."""
+    grid = F.affine_grid(maps_B23.to(images_BCHW.dtype), list(images_BCHW.shape), align_corners=False)
+    # grid_sample pads with 0, so black must be 0 while it samples; bicubic overshoots, hence the clamp.
+    warped = F.grid_sample(images_BCHW + 1.0, grid, mode=interpolation, padding_mode="zeros", align_corners=False)
+    return (warped - 1.0).clamp(-1.0, 1.0)
+
+
+def adjust(images_BCHW: Tensor, brightness_B: Tensor, contrast_B: Tensor, colours_B33: Tensor | None) -> Tensor:
+    """Change brightness, contrast about mid-grey and colours (of three channels) of images in [-1, 1], unclamped."""
+    gain_B, black = (brightness_B * contrast_B).to(images_BCHW.dtype), -1.0
+    grey = MID_GREY / 127.5  # above black
+    offset_B = grey * (brightness_B - brightness_B * contrast_B).to(images_BCHW.dtype)
+    above = images_BCHW - black
+    if colours_B33 is not None:
+        above = torch.einsum("bij,bjhw->bihw", colours_B33.to(images_BCHW.dtype), above)
+    return above * gain_B[:, None, None, None] + offset_B[:, None, None, None] + black
+
+
+class TensorTransform:
+    """Transforms images by torch, on the stream that is current.
+
+    Args:
+        seed: int64 tensor on the images' device.
+        dtype: what is computed in, and given.
+    """
+
+    def __init__(self, config: TransformConfig, seed: Tensor, dtype: torch.dtype) -> None:
+        self.config, self.seed, self.dtype = config, seed, dtype
+        self.interpolation = "bicubic" if config.interpolation == "auto" else config.interpolation
+        self.name = f"torchvision ({self.interpolation})"
+        self._result: Tensor | None = None
+
+    def start(self, images_BCHW: Tensor, first_image: int) -> None:
+        """Transform uint8 images [B, C, H, W], which are the run's images first_image, ..."""
+        count, channels, size = images_BCHW.shape[:3]
+        maps = draw(self.config, size, count, seed=self.seed, first_image=first_image)
+        colours = draw_colours(self.config, count, seed=self.seed, first_image=first_image)
+        block = BLOCK if images_BCHW.device.type == "cpu" else count
+        self._result = torch.empty(images_BCHW.shape, dtype=self.dtype, device=images_BCHW.device)
+        for at in range(0, count, block):
+            part = slice(at, at + block)
+            images = to_unit_range(images_BCHW[part], self.dtype)
+            if colours is not None:
+                brightness, contrast, saturation, hue = (value[part] for value in colours)
+                matrices = colour_matrices(saturation, hue) if channels == 3 else None
+                images = adjust(images, brightness, contrast, matrices)
+            self._result[part] = warp(images, maps[part], interpolation=self.interpolation)
+
+    def finish(self) -> Tensor:
+        """What was started last: [B, C, H, W] in [-1, 1]."""
+        assert self._result is not None, "start first"
+        result, self._result = self._result, None
+        return result

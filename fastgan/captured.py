@@ -1,0 +1,108 @@
+"""Iterations as CUDA graphs: the host launches one graph for many, where each would take some hundred launches.
+
+What is captured must read all that changes from tensors that stay where they are: images from a ring, the clock, seeds,
+learning rates, losses. Where nothing can be captured the same function runs as it is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+UNROLL = 8  # iterations a graph: a replay's cost on the host is shared, and a signal waits for 2 ms at most
+WARM_UP = 3  # iterations before a capture: compilation, libraries' choices and workspaces fall here
+
+
+class Iterations:
+    """Runs `iterate` many times.
+
+    Args:
+        iterate: one iteration, on static tensors alone, without waiting for the device.
+        state: the tensors that an iteration changes, by name; they are restored after warming up, and those that an
+            iteration has made are zeroed.
+        device: with `capture` and a CUDA device, iterations are captured, by `prepare` or at the first `run`.
+        unroll: iterations a graph.
+    """
+
+    def __init__(
+        self,
+        iterate: Callable[[], None],
+        state: Callable[[], Mapping[str, Tensor]],
+        *,
+        device: torch.device,
+        capture: bool = True,
+        unroll: int = UNROLL,
+    ) -> None:
+        self._iterate, self._state = iterate, state
+        self._capture = capture and device.type == "cuda"
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}  # by the number of iterations
+        self.device = device
+        self.unroll = unroll if self._capture else 1
+        """As many iterations as `run` does best in one call."""
+
+    def prepare(self) -> bool:
+        """Capture what is not captured yet; returns whether `run` replays graphs.
+
+        From here on every tensor of `state` must stay where it is: a checkpoint is loaded before.
+        """
+        if self._capture and not self._graphs:
+            self._capture_all()
+        return bool(self._graphs)
+
+    def run(self, count: int) -> None:
+        """Run `count` iterations; nothing is waited for."""
+        self.prepare()
+        for size in (self.unroll, 1):
+            while count >= size:
+                if self._graphs:
+                    self._graphs[size].replay()
+                else:
+                    self._several(size)
+                count -= size
+
+    def _several(self, count: int) -> None:
+        for _ in range(count):
+            self._iterate()
+
+    def warm_up(self) -> None:
+        """Run some iterations that leave no trace in `state`."""
+        before = {name: value.clone() for name, value in self._state().items()}
+        try:
+            self._several(WARM_UP)
+        finally:
+            self._restore(before)
+
+    @torch.no_grad()
+    def _restore(self, before: Mapping[str, Tensor]) -> None:
+        for name, value in self._state().items():
+            if name in before:
+                value.copy_(before[name])
+            else:  # an optimiser's state, which its first step makes
+                value.zero_()
+
+    def _capture_all(self) -> None:
+        """Capture `unroll` iterations as one graph and one as another; on failure warn and go on without."""
+        reader, side = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
+        side.wait_stream(reader)
+        with torch.cuda.stream(side):
+            self.warm_up()
+        reader.wait_stream(side)
+        try:
+            for size in {self.unroll, 1}:
+                graph = torch.cuda.CUDAGraph()
+                # thread_local: DALI's threads may allocate meanwhile.
+                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                    self._several(size)
+                self._graphs[size] = graph
+        except RuntimeError as error:
+            self._graphs, self._capture, self.unroll = {}, False, 1
+            reason = str(error).strip().partition("\n")[0]
+            warnings.warn(
+                f"--capture: the step cannot be captured as a CUDA graph here ({reason}); training goes on without, "
+                "more slowly; --no-capture says that this is meant",
+                RuntimeWarning,
+                stacklevel=3,
+            )

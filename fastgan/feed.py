@@ -1,0 +1,142 @@
+"""Images and their transforms, thousands at a time, in a ring on the device from which steps take their batches.
+
+A transform called once a batch would cost a GPU more in launches than the step does, and DALI cannot be captured in a
+CUDA graph. So both are made a chunk at a time, on a stream of their own while the steps of the chunk before run, and a
+step finds its batch by the clock alone: image number modulo the ring's length, on the device.
+
+Chunks begin at multiples of their length, counted from the run's first image: a run resumed in the middle of one makes
+the whole of it anew, the same numbers in the same places.
+
+Legend: B batch, R the ring's images, CHW an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastgan.augment import Transform
+
+SLOTS = 2  # chunks in the ring: one that is read, one that is written; what runs over their border reads both
+MOST_IMAGES = {"cuda": 8192, "cpu": 1024}
+MOST_PIXELS = {"cuda": 1 << 24, "cpu": 1 << 21}  # of all channels; keeps a ring of large images small
+
+
+def chunk_images(batch_size: int, image_numbers: int, device: torch.device) -> int:
+    """How many images to make at a time: a multiple of the batch size, for images of C * H * W numbers."""
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    most = min(MOST_IMAGES[kind], MOST_PIXELS[kind] // image_numbers)
+    return max(most // batch_size, 1) * batch_size
+
+
+class Feed:
+    """The run's images in their order, epoch after epoch, with their transforms.
+
+    Args:
+        images: uint8 [N, C, H, W] on the device.
+        order: the permutation of range(N), int64 on the CPU, of epoch 0, 1, ...
+        batch_size: of a step; the last, smaller batch of an epoch is dropped.
+        transform: makes the second view; None where nothing reads it.
+        chunk: images made at a time, a multiple of the batch size.
+        dtype: of the transforms.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        order: Callable[[int], Tensor],
+        *,
+        batch_size: int,
+        transform: Transform | None,
+        chunk: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        assert chunk % batch_size == 0, f"{chunk} images are no whole batches of {batch_size}"
+        self.images, self.order, self.transform, self.chunk = images, order, transform, chunk
+        self.epoch_images = len(images) // batch_size * batch_size
+        self.real = images.new_zeros(SLOTS * chunk, *images.shape[1:])
+        self.other = None if transform is None else torch.zeros_like(self.real, dtype=dtype)
+        self._rows = torch.arange(batch_size, device=images.device)
+        self._held = [-1] * SLOTS  # the chunk that each slot holds
+        self._started: tuple[int, Tensor] | None = None  # a chunk that is being made, and its images
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._stream = torch.cuda.Stream(images.device) if images.is_cuda else None
+
+    def ensure(self, first: int, last: int) -> None:
+        """Have images first ... last - 1 of the run in the ring before steps take them; at most one chunk's length.
+
+        On a GPU the chunk after them is begun as well, and nothing is waited for that has not long been begun.
+        """
+        assert 0 < last - first <= self.chunk
+        upto = (last - 1) // self.chunk
+        for number in range(first // self.chunk, upto + 1):
+            if self._held[number % SLOTS] != number:
+                self._fill(number)
+        if self._stream is not None and self._started is None and self._held[(upto + 1) % SLOTS] != upto + 1:
+            self._start(upto + 1)
+
+    def take(self, images_seen: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The batch that begins at image `images_seen` (int64 tensor) of the run, and its transforms.
+
+        Device operations alone, so that a captured step reads on as its clock moves.
+
+        Returns:
+            uint8 [B, C, H, W], and [B, C, H, W] in [-1, 1] or None.
+        """
+        index_B = (images_seen + self._rows) % len(self.real)
+        return self.real.index_select(0, index_B), None if self.other is None else self.other.index_select(0, index_B)
+
+    def _side(self) -> Any:
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
+    def _start(self, number: int) -> None:
+        first = number * self.chunk
+        with self._side():
+            images = self.images[self._index(first)]
+            if self.transform is not None:
+                self.transform.start(images, first)
+        self._started = number, images
+
+    def _fill(self, number: int) -> None:
+        """Finish a chunk and copy it into its slot, in turn with the steps that read the ring."""
+        if self._started is not None and self._started[0] != number:  # the clock was set elsewhere meanwhile
+            if self.transform is not None:
+                self.transform.finish()
+            self._started = None
+        if self._started is None:
+            self._start(number)
+        assert self._started is not None
+        images, other = self._started[1], None
+        if self.transform is not None:
+            with self._side():
+                other = self.transform.finish()
+        if self._stream is not None:
+            reader = torch.cuda.current_stream(self.real.device)
+            reader.wait_stream(self._stream)
+            for made in (images, other):
+                if made is not None:
+                    made.record_stream(reader)  # freed memory waits for the copies below
+        slot = slice(number % SLOTS * self.chunk, (number % SLOTS + 1) * self.chunk)
+        self.real[slot].copy_(images)
+        if self.other is not None and other is not None:
+            self.other[slot].copy_(other)
+        self._held[number % SLOTS], self._started = number, None
+
+    def _index(self, first: int) -> Tensor:
+        """Indices [chunk], on the images' device, of the run's images first, first + 1, ..."""
+        parts, position = [], first
+        while position < first + self.chunk:
+            epoch, begin = divmod(position, self.epoch_images)
+            if self._order[0] != epoch:
+                self._order = epoch, self.order(epoch)
+            end = min(self.epoch_images, begin + first + self.chunk - position)
+            parts.append(self._order[1][begin:end])
+            position += end - begin
+        index = torch.cat(parts)
+        if self.images.is_cuda:  # pinned, or the copy would wait
+            index = index.pin_memory()
+        return index.to(self.images.device, non_blocking=True)

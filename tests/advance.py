@@ -1,0 +1,26 @@
+"""One training step on images of a test's own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fastgan.augment import make_transform
+from fastgan.step import Step
+
+
+def transformed(step: Step, images: Tensor) -> Tensor | None:
+    """What a feed would hand to this step beside these uint8 images [B, C, H, W]: their transforms, or None."""
+    if step.config.contrastive_weight == 0:
+        return None
+    dtype = step.networks.discriminator.real.weight.dtype
+    dtype = dtype if dtype == torch.float64 else torch.float32
+    count, channels = images.shape[:2]
+    transform = make_transform(step.config, channels=channels, most=count, device=step.device, dtype=dtype)
+    transform.start(images, int(step.images_seen))
+    return transform.finish()
+
+
+def advance(step: Step, images: Tensor) -> Tensor:
+    """The losses of one step on uint8 images [B, C, H, W] and their transforms."""
+    return step(images, transformed(step, images))
