@@ -13,7 +13,6 @@ import torch
 from advance import advance, transformed
 from literal import LiteralLoop
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import kernels
 from fastgan import data
@@ -187,47 +186,3 @@ def test_golden_run() -> None:
     assert [row[0] for row in rows] == [str(number) for number in range(1, 21)]
     expected = torch.tensor([[float(loss) for loss in row[1:]] for row in rows], dtype=torch.float64)
     torch.testing.assert_close(runpy.run_path(str(GOLDEN / "make.py"))["run"](), expected, rtol=1e-9, atol=0)
-
-
-class _Dispatched(TorchDispatchMode):
-    """Notes each op that reads a tensor's values on the host, or whose result's size depends on them."""
-
-    SYNCHRONISING = frozenset(
-        ["_local_scalar_dense", "item", "equal", "is_nonzero", "nonzero", "masked_select", "_unique2", "bincount"]
-    )
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        self.count += 1
-        indices = args[1] if name in ("index", "index_put", "index_put_") else []
-        by_mask = any(index is not None and index.dtype == torch.bool for index in indices)
-        if name in self.SYNCHRONISING or by_mask:
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-def test_the_search_for_synchronisation_finds_it() -> None:
-    x = torch.arange(4.0)
-    with _Dispatched() as dispatched:
-        x.sum().item()
-        x[x > 1]
-        torch.equal(x, x)
-    assert {"_local_scalar_dense", "index", "equal"} <= set(dispatched.found)
-
-
-@pytest.mark.parametrize("amp_dtype", [None, "bfloat16", "float16"])
-def test_step_never_waits_for_the_device(amp_dtype: str | None) -> None:
-    """No op of a step needs a value on the host. Nothing is excepted: fused Adam reads none by itself either."""
-    step = make_step(with_settings(amp=amp_dtype is not None, amp_dtype=amp_dtype or "bfloat16"))
-    first, second = batches(SMALL, 2)
-    advance(step, first)  # the optimisers' state is made here
-    other = transformed(step, second)
-    with _Dispatched() as dispatched:
-        step(second, other)
-    assert dispatched.count > 100
-    assert dispatched.found == []

@@ -9,8 +9,10 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
 
-from fastgan.augment import draw, to_unit_range, warp
+from fastgan.augment.tensor import TensorTransform, adjust, warp
+from fastgan.augment.transform import colour_matrices, draw, draw_colours, to_unit_range
 from fastgan.config import TransformConfig
 
 SEED = torch.tensor(123)
@@ -94,6 +96,130 @@ def test_the_default_map_is_a_turn_times_a_scale() -> None:
 def test_zooming_in_reads_a_smaller_part() -> None:
     closer = maps(4, rotation=0.0, zoom=(2.0, 2.0))
     torch.testing.assert_close(closer[:, :, :2], 0.5 * torch.eye(2, dtype=torch.float64).expand(4, 2, 2))
+
+
+def test_any_angle_keeps_an_inscribed_square() -> None:
+    """Up to half a turn either way: as large a part of the image at 90 and 180 degrees as at none."""
+    drawn = maps(rotation=180.0, zoom=(1.0, 1.0))
+    angle, zoom = torch.atan2(drawn[:, 1, 0], drawn[:, 0, 0]), torch.hypot(drawn[:, 0, 0], drawn[:, 1, 0])
+    assert angle.rad2deg().abs().max() > 179.5
+    torch.testing.assert_close(zoom, 1.0 / (angle.cos().abs() + angle.sin().abs()), atol=1e-6, rtol=0)
+    corners = drawn[:, :, :2].abs().sum(2)  # how far a corner of the output reaches in the input
+    assert corners.max() <= 1 + 1e-6
+
+
+def test_flips_mirror_their_share_of_the_images() -> None:
+    plain, drawn = maps(rotation=0.0), maps(rotation=0.0, flip=0.25)
+    mirrored = drawn[:, 0, 0] < 0
+    assert mirrored.double().mean() == pytest.approx(0.25, abs=0.02)
+    assert torch.equal(drawn[~mirrored], plain[~mirrored]), "the other draws stay what they were"
+    assert torch.equal(drawn[mirrored] * torch.tensor([[-1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]), plain[mirrored])
+    all_of_them = maps(50, flip=1.0, shift=0.1).float()
+    images = glyph().expand(50, -1, -1, -1)
+    torch.testing.assert_close(warp(images, all_of_them), warp(images, maps(50, shift=0.1).float()).flip(3))
+    assert not torch.allclose(glyph(), glyph().flip(3))
+
+
+# --- colours ---
+
+COLOURED: dict[str, float] = {"brightness": 0.4, "contrast": 0.3, "saturation": 0.5, "hue": 20.0}
+
+
+def colours(count: int = MANY, first_image: int = 0, **settings: float) -> tuple[Tensor, ...]:
+    drawn = draw_colours(TransformConfig(**settings), count, seed=SEED, first_image=first_image)  # type: ignore[arg-type]
+    assert drawn is not None
+    return drawn
+
+
+def test_colours_are_drawn_in_their_ranges_and_apart() -> None:
+    drawn = colours(**COLOURED)
+    for values, centre, most in zip(drawn, (1, 1, 1, 0), COLOURED.values(), strict=True):
+        assert stats.kstest(values.double().numpy(), "uniform", (centre - most, 2 * most)).pvalue > 1e-3
+    geometry = maps(shift=0.1)
+    angle, zoom = angles_and_zooms(geometry)
+    everything = torch.stack((*(v.double() for v in drawn), angle, zoom, geometry[:, 0, 2], geometry[:, 1, 2]))
+    assert (torch.corrcoef(everything) - torch.eye(8)).abs().max() < 0.04
+    assert draw_colours(TransformConfig(), 5, seed=SEED, first_image=0) is None
+
+
+def test_each_colour_has_a_switch_of_its_own() -> None:
+    """What is off does not change, and what is on draws the same whatever else is on."""
+    together = colours(64, **COLOURED)
+    for i, (name, most) in enumerate(COLOURED.items()):
+        alone = colours(64, **{name: most})
+        assert torch.equal(alone[i], together[i])
+        assert all((values == (0 if j == 3 else 1)).all() for j, values in enumerate(alone) if j != i)
+
+
+def test_colour_draws_follow_the_number_of_the_image() -> None:
+    whole = colours(64, first_image=1000, **COLOURED)
+    for ours, theirs in zip(colours(32, first_image=1032, **COLOURED), whole, strict=True):
+        assert torch.equal(ours, theirs[32:])
+
+
+def rgb() -> Tensor:
+    """[8, 3, 16, 16] in [-1, 1], from the inner half of the range, so that nothing need be clamped."""
+    return torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(1)) - 0.5
+
+
+def test_brightness_and_saturation_are_torchvisions() -> None:
+    """One image after the other by torchvision, on [0, 1]; its grey and ours differ in the fourth digit."""
+    images = rgb()
+    brightness, _, saturation, _ = colours(8, **COLOURED)
+    one, zero = torch.ones(8), torch.zeros(8)
+    ours = adjust(images, brightness, one, None)
+    for i in range(8):
+        expected = TF.adjust_brightness((images[i] + 1) / 2, float(brightness[i])) * 2 - 1
+        torch.testing.assert_close(ours[i].clamp(-1, 1), expected)
+    ours = adjust(images, one, one, colour_matrices(saturation, zero))
+    for i in range(8):
+        expected = TF.adjust_saturation((images[i] + 1) / 2, float(saturation[i])) * 2 - 1
+        torch.testing.assert_close(ours[i], expected, atol=2e-3, rtol=0)
+
+
+def test_contrast_is_about_mid_grey() -> None:
+    images = rgb()
+    _, contrast, _, _ = colours(8, **COLOURED)
+    middle = 128 / 127.5 - 1
+    expected = (images - middle) * contrast[:, None, None, None] + middle
+    torch.testing.assert_close(adjust(images, torch.ones(8), contrast, None), expected)
+
+
+def test_hue_turns_colours_and_leaves_luminance() -> None:
+    """A whole turn changes nothing, two halves neither, a third moves what is red towards green or blue."""
+    images = rgb().double()
+    one = torch.ones(8, dtype=torch.float64)
+
+    def turned(images: Tensor, degrees: float) -> Tensor:
+        return adjust(images, one, one, colour_matrices(one, degrees * one))
+
+    torch.testing.assert_close(turned(images, 360.0), images)
+    torch.testing.assert_close(turned(turned(images, 180.0), 180.0), images)
+    torch.testing.assert_close(turned(turned(images, 40.0), -40.0), images)
+    luminance = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)[None, :, None, None]
+    torch.testing.assert_close((turned(images, 75.0) * luminance).sum(1), (images * luminance).sum(1))
+    red = torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64).view(1, 3, 1, 1).expand(8, 3, 1, 1)
+    assert turned(red, 120.0)[0, :, 0, 0].argmax() != 0
+
+
+def test_nothing_drawn_changes_no_colour() -> None:
+    one, zero = torch.ones(8), torch.zeros(8)
+    torch.testing.assert_close(adjust(rgb(), one, one, colour_matrices(one, zero)), rgb())
+
+
+def test_the_whole_transform_is_what_its_parts_are() -> None:
+    """By the backend, in blocks: each image as its own draws say, bytes in and [-1, 1] out."""
+    config = TransformConfig(flip=0.5, shift=0.1, **COLOURED)  # type: ignore[arg-type]
+    images = ((rgb().repeat(20, 1, 1, 1) + 1) * 127.5).to(torch.uint8)
+    transform = TensorTransform(config, SEED, torch.float64)
+    transform.start(images, 777)
+    whole = transform.finish()
+    assert whole.shape == images.shape and whole.dtype == torch.float64 and whole.min() >= -1 and whole.max() <= 1
+    geometry = draw(config, 16, 160, seed=SEED, first_image=777)
+    brightness, contrast, saturation, hue = colours(160, first_image=777, flip=0.5, shift=0.1, **COLOURED)
+    changed = adjust(to_unit_range(images, torch.float64), brightness, contrast, colour_matrices(saturation, hue))
+    torch.testing.assert_close(whole, warp(changed, geometry), atol=1e-9, rtol=0)
+    assert (whole - to_unit_range(images, torch.float64)).abs().mean((1, 2, 3)).min() > 0.01
 
 
 # --- the paper's transform ---

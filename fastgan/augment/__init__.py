@@ -14,7 +14,7 @@ from fastgan.augment.transform import draw, to_unit_range
 from fastgan.config import TrainConfig, stream_seed
 from fastgan.errors import ConfigError
 
-__all__ = ["Transform", "draw", "make_transform", "to_unit_range", "warp"]
+__all__ = ["TensorTransform", "Transform", "draw", "make_transform", "to_unit_range", "transform_seed", "warp"]
 
 
 class Transform(Protocol):
@@ -25,6 +25,11 @@ class Transform(Protocol):
     def start(self, images_BCHW: Tensor, first_image: int) -> None: ...
 
     def finish(self) -> Tensor: ...
+
+
+def transform_seed(config: TrainConfig, device: torch.device) -> Tensor:
+    """The seed of all that a run's transforms draw, int64."""
+    return torch.tensor(stream_seed(config.seed, "transform"), device=device)
 
 
 def make_transform(
@@ -38,7 +43,7 @@ def make_transform(
     Raises:
         ConfigError: --augment dali where DALI cannot be used.
     """
-    seed = torch.tensor(stream_seed(config.seed, "transform"), device=device)
+    seed = transform_seed(config, device)
     wanted = config.augment == "auto" and device.type == "cuda" and config.transform.interpolation != "bicubic"
     if config.augment == "dali" or wanted:
         try:
