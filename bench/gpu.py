@@ -5,6 +5,7 @@ A part that lacks something (a GPU, MNIST, a sanitizer, a rival) is skipped with
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -32,6 +33,14 @@ def _no_mnist() -> str | None:
     if any(folder.rglob("train-images-idx3-ubyte*")):
         return _no_gpu()
     return f"MNIST is not in {folder}; name its folder in FASTGAN_MNIST"
+
+
+def _no_dali() -> str | None:
+    try:
+        importlib.import_module("nvidia.dali")
+    except ImportError as error:
+        return f"DALI cannot be imported ({error})"
+    return _no_mnist()
 
 
 def _no_sanitizer() -> str | None:
@@ -75,9 +84,15 @@ STAGES: dict[str, tuple[Part, ...]] = {
         ),
     ),
     "step": (
+        Part("tests", (*PYTEST, "tests/test_gpu.py", "tests/test_captured_gpu.py", "-m", "gpu"), 150),
+        Part("loop", (PYTHON, "-m", "bench.gpu_loop"), 150, keep=("loop-cuda-*",)),
+        *(
+            Part(f"train {kind}", (PYTHON, "-m", "bench.gpu_train", kind), 150, _no_mnist)
+            for kind in ("captured", "eager", "compiled")
+        ),
+        Part("train with DALI", (PYTHON, "-m", "bench.gpu_train", "dali"), 150, _no_dali),
+        Part("transforms", (*PYTEST, "bench/bench_augment.py", "--save-results"), 120, keep=("augment-cuda-*",)),
         Part("bench", (*PYTEST, "bench/bench_step.py", "--save-results"), 240, keep=("step-cuda-*",)),
-        Part("train eager", (PYTHON, "-m", "bench.gpu_train", "eager"), 120, _no_mnist),
-        Part("train compiled", (PYTHON, "-m", "bench.gpu_train", "compiled"), 150, _no_mnist),
     ),
     "table": (Part("sweep", (PYTHON, "-m", "fastgan.reproduce", "--splits", "1-50"), 520, _no_sweep),),
 }

@@ -19,11 +19,10 @@ from fastgan import run_folder
 
 @dataclass
 class Samples:
-    """Seconds, one entry a step: the whole step, its loading, and (a few a block) its transforms apart."""
+    """Seconds, one entry a step: the whole step, and its loading with the transforms."""
 
     total: list[float] = field(default_factory=list)
     loading: list[float] = field(default_factory=list)
-    transform: list[float] = field(default_factory=list)
     rounds: list[float] = field(default_factory=list)
     """The median step of each round."""
     about: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +80,6 @@ def measure(rows: Mapping[str, tuple[str, int]], rounds: int, steps: int, warmup
                 found = processes[label].ask(steps=steps)
                 samples[label].total += found["total"]
                 samples[label].loading += found["loading"]
-                samples[label].transform += found["transform"]
                 samples[label].rounds.append(statistics.median(found["total"]))
         for label, process in processes.items():
             samples[label].about = process.ask(about=True)
@@ -93,8 +91,6 @@ def figures(samples: Samples, batch_size: int) -> dict[str, float]:
     p20, _, _, p80 = (1e3 * cut for cut in statistics.quantiles(samples.total, n=5, method="inclusive"))
     median = 1e3 * statistics.median(samples.total)
     loading = 1e3 * statistics.median(samples.loading)
-    if samples.transform:
-        loading += 1e3 * statistics.median(samples.transform)
     return {
         "median_ms": median,
         "p20_ms": p20,

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
-NOISE, CLASSES, SIZE = 62, 10, 28
+NOISE, CLASSES = 62, 10
 
 
 class TwoViews(Dataset[tuple[Tensor, Tensor]]):
@@ -40,11 +40,11 @@ class TwoViews(Dataset[tuple[Tensor, Tensor]]):
     @staticmethod
     def transformed(image: Image.Image) -> Image.Image:
         """Rotate by up to 20 degrees, crop the largest upright square of it, resize, zoom by 0.9 to 1.1."""
-        angle, zoom = random.uniform(-20, 20), random.uniform(0.9, 1.1)
+        angle, zoom, size = random.uniform(-20, 20), random.uniform(0.9, 1.1), image.width
         turn = math.radians(abs(angle))
         image = TF.rotate(image, angle, interpolation=InterpolationMode.BICUBIC, expand=True)
-        image = TF.center_crop(image, [round(SIZE / (math.cos(turn) + math.sin(turn)))])
-        image = TF.resize(image, [SIZE, SIZE], interpolation=InterpolationMode.BICUBIC)
+        image = TF.center_crop(image, [round(size / (math.cos(turn) + math.sin(turn)))])
+        image = TF.resize(image, [size, size], interpolation=InterpolationMode.BICUBIC)
         return TF.affine(image, 0.0, [0, 0], zoom, [0.0], interpolation=InterpolationMode.BICUBIC)
 
 

@@ -53,10 +53,6 @@ class Row:
     def train(self, batch: Any) -> None:
         raise NotImplementedError
 
-    def transform(self, batch: Any) -> bool:
-        """Do once more the part of `train` that is loading in other rows; False where there is none."""
-        return False
-
 
 class Naive(Row):
     """The naive loop with its DataLoader."""
@@ -108,7 +104,8 @@ class Ours(Row):
         keep_freed_memory()  # as `python -m fastgan.train` does
         self.config = validate(dataclasses.replace(config, amp=amp, compile=compile, capture=False))
         self.step = build(self.config, images, DEVICE)
-        self.feed = build_feed(self.config, images, DEVICE)
+        # Each step pays for its own batch: of a longer chunk one step in many would pay all, which no median shows.
+        self.feed = build_feed(self.config, images, DEVICE, chunk=config.batch_size)
         self.images_seen = 0
 
     def load(self) -> tuple[Tensor, Tensor | None]:

@@ -74,15 +74,19 @@ def _peak(call: Callable[[], object]) -> float | None:
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
-def compare(candidates: Mapping[str, Callable[[], object]]) -> dict[str, Timing]:
-    """Time every candidate; the order turns by one place a round, so that a slow spell meets all of them."""
+def compare(candidates: Mapping[str, Callable[[], object]], *, capture: bool = True) -> dict[str, Timing]:
+    """Time every candidate; the order turns by one place a round, so that a slow spell meets all of them.
+
+    Args:
+        capture: on a GPU, time what can be captured as a CUDA graph's replays.
+    """
     calls: dict[str, Callable[[], object]] = {}
     counts, peaks, captured = {}, {}, {}
     for name, candidate in candidates.items():
         for _ in range(3):
             candidate()  # compilation, allocation, tuning
         peaks[name] = _peak(candidate)
-        graph = _captured(candidate) if DEVICE.type == "cuda" else None
+        graph = _captured(candidate) if capture and DEVICE.type == "cuda" else None
         captured[name] = graph is not None
         calls[name] = graph or candidate
         once = max(_run(calls[name], 2) / 2, 1e-6)

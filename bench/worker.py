@@ -33,7 +33,7 @@ def _train(row: Row, steps: int) -> None:
 
 
 def _block(row: Row, steps: int) -> dict[str, list[float]]:
-    total, loading, transform = [], [], []
+    total, loading = [], []
     _train(row, SETTLE)
     for _ in range(steps):
         start = _now()
@@ -42,11 +42,7 @@ def _block(row: Row, steps: int) -> dict[str, list[float]]:
         row.train(batch)
         total.append(_now() - start)
         loading.append(loaded - start)
-    for _ in range(3):
-        start = _now()
-        if row.transform(batch):
-            transform.append(_now() - start)
-    return {"total": total, "loading": loading, "transform": transform}
+    return {"total": total, "loading": loading}
 
 
 def _peak_mib() -> float:

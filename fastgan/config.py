@@ -52,11 +52,11 @@ class TransformConfig:
     brightness: float = 0.0
     """Largest change of brightness: each image draws its factor from 1 +/- this; 0 leaves it."""
     contrast: float = 0.0
-    """Largest change of contrast about mid-grey, likewise."""
+    """Largest change of contrast about mid-grey: each image draws its factor from 1 +/- this; 0 leaves it."""
     saturation: float = 0.0
-    """Largest change of saturation, likewise (images of three channels only)."""
+    """Largest change of saturation, as a factor from 1 +/- this; 0, and any image of one channel, is left."""
     hue: float = 0.0
-    """Largest turn of the hue, degrees, each image its own from +/- this (images of three channels only)."""
+    """Largest turn of the hue, degrees, from +/- this; 0, and any image of one channel, is left."""
     interpolation: Literal["auto", "bicubic", "bilinear"] = "auto"
     """How the warped image is sampled. auto: bicubic where --augment can, which is everywhere but with DALI."""
 

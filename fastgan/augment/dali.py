@@ -98,8 +98,11 @@ class DaliTransform:
         """Begin to transform uint8 images [B, C, H, W], which are the run's images first_image, ...; does not wait."""
         count = len(images_BCHW)
         maps = draw(self.config, self._size, count, seed=self.seed, first_image=first_image)
+        one = self._channels == 1  # channels last is then the same memory
         inputs: dict[str, Tensor] = {
-            "images": images_BCHW.permute(0, 2, 3, 1).contiguous(),  # of one channel: the same memory
+            "images": images_BCHW.view(count, self._size, self._size, 1)
+            if one
+            else images_BCHW.permute(0, 2, 3, 1).contiguous(),
             "maps": pixel_maps(maps, self._size),
         }
         if self._changes_colours():

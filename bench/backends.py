@@ -1,0 +1,95 @@
+"""Do both augmentation backends train alike? `python -m bench.backends RUNS [--epochs 5] [--seeds 0 1 2] [--save]`.
+
+Trains MNIST (split 1, bfloat16) with `--augment torchvision` and `--augment dali`, seeds in pairs, into the folder
+RUNS, one thread a run and both runs of a pair at a time; what is there already is read. --save keeps the table and the
+figures of each run in bench/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.measure import machine, slug
+from bench.rows import ROOT
+
+BACKENDS = ("torchvision", "dali")
+FIGURES = ("nmi", "ent", "prior_error", "cluster_accuracy", "frechet_distance")
+
+
+def _start(backend: str, seed: int, epochs: int, run: Path) -> subprocess.Popen[bytes]:
+    folder = os.environ.get("FASTGAN_MNIST") or ROOT.parent / "shared" / "data" / "mnist"
+    flags = f"--dataset mnist --split 1 --amp --epochs {epochs} --augment {backend} --seed {seed} --data-dir {folder}"
+    command = [sys.executable, "-m", "fastgan.train", *flags.split(), "--run-dir", str(run)]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def _final(run: Path, epochs: int) -> dict[str, Any] | None:
+    """The last evaluation of a complete run."""
+    path = run / "metrics.jsonl"
+    if not path.exists():
+        return None
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = [row for row in rows if "nmi" in row and row["epoch"] == epochs]
+    return found[-1] if found else None
+
+
+def collect(folder: Path, seeds: list[int], epochs: int) -> dict[str, list[dict[str, Any]]]:
+    """The last evaluation of every run, in the order of the seeds; trains what is missing."""
+    found: dict[str, list[dict[str, Any]]] = {backend: [] for backend in BACKENDS}
+    for seed in seeds:
+        runs = {backend: folder / f"{backend}-seed{seed}" for backend in BACKENDS}
+        begun = [_start(b, seed, epochs, run) for b, run in runs.items() if _final(run, epochs) is None]
+        for process in begun:
+            if process.wait() != 0:
+                raise SystemExit(f"a run of seed {seed} ended with exit code {process.returncode}")
+        for backend, run in runs.items():
+            row = _final(run, epochs)
+            assert row is not None
+            versions = json.loads((run / "run.json").read_text(encoding="utf-8"))["environment"]
+            found[backend].append({"seed": seed, "commit": versions["git_commit"], **row})
+    return found
+
+
+def table(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """A line a figure and backend: each seed, mean and standard deviation; and the paired differences."""
+    seeds = [row["seed"] for row in found[BACKENDS[0]]]
+    lines = [f"{'':34}" + "".join(f"{f'seed {seed}':>9}" for seed in seeds) + f"{'mean':>9}{'std':>9}"]
+    for figure in FIGURES:
+        each = {backend: [row[figure] for row in found[backend]] for backend in BACKENDS}
+        each["dali - torchvision"] = [a - b for a, b in zip(each["dali"], each["torchvision"], strict=True)]
+        for name, values in each.items():
+            lines.append(
+                f"{figure + ', ' + name:34}"
+                + "".join(f"{value:9.4f}" for value in (*values, statistics.mean(values), statistics.stdev(values)))
+            )
+    return lines
+
+
+def main() -> None:
+    """Train what is missing, print the table, and with --save keep it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--save", action="store_true")
+    chosen = parser.parse_args()
+    found = collect(chosen.runs, chosen.seeds, chosen.epochs)
+    about = {"data": "mnist split 1", "epochs": chosen.epochs, **machine(), "threads_a_run": 1}
+    about["commit"] = ", ".join(sorted({row["commit"] for rows in found.values() for row in rows}))
+    lines = [*table(found), *(f"{key}: {value}" for key, value in about.items())]
+    print("\n".join(lines))
+    if chosen.save:
+        stem = ROOT / "bench" / "results" / f"backends-mnist-{slug(about)}"
+        stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        stem.with_suffix(".json").write_text(json.dumps({"about": about, "runs": found}, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

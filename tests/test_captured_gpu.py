@@ -1,0 +1,210 @@
+"""The captured step and its feed where only a CUDA GPU can show them; run with `pytest tests -m gpu`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastgan import data
+from fastgan.augment import Transform, make_transform
+from fastgan.augment.dali import DaliTransform, DaliUnavailableError
+from fastgan.augment.tensor import TensorTransform
+from fastgan.captured import UNROLL, Iterations
+from fastgan.config import TransformConfig, preset
+from fastgan.feed import Feed
+from fastgan.loop import build, build_feed
+from kernels import use_backend
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU"),
+]
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+DIGITS = dataclasses.replace(preset("digits"), augment="torchvision")
+
+
+@pytest.fixture(autouse=True)
+def _same_sums() -> Iterator[None]:
+    """Convolutions that add up in one order, whichever loop runs them."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    yield
+    torch.backends.cudnn.deterministic = before
+
+
+class Training:
+    """A step on a GPU with its feed, run in graphs or not; the losses of each run of steps."""
+
+    def __init__(self, *, capture: bool, **changes: Any) -> None:
+        config = dataclasses.replace(DIGITS, **changes)
+        images = data.load(config)
+        self.size = config.batch_size
+        self.step, self.feed = build(config, images, CUDA), build_feed(config, images, CUDA)
+        self.loss_sum = torch.zeros(4, dtype=torch.float64, device=CUDA)
+        self.iterations = Iterations(self.iterate, self.state, device=CUDA, capture=capture)
+        self.feed.ensure(0, self.size)
+        assert self.iterations.prepare() == capture
+
+    def iterate(self) -> None:
+        self.loss_sum += self.step(*self.feed.take(self.step.images_seen))
+
+    def state(self) -> dict[str, Tensor]:
+        return {**self.step.live_state(), "loss_sum": self.loss_sum}
+
+    def run(self, count: int) -> Tensor:
+        """The mean losses of `count` steps."""
+        seen = int(self.step.images_seen)
+        self.feed.ensure(seen, seen + count * self.size)
+        self.loss_sum.zero_()
+        self.iterations.run(count)
+        assert int(self.step.images_seen) == seen + count * self.size
+        return self.loss_sum.cpu() / count
+
+
+MODES: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "bfloat16": {"amp": True},
+    "float16": {"amp": True, "amp_dtype": "float16"},
+    "compiled bfloat16": {"amp": True, "compile": True},
+    "no contrastive loss": {"contrastive_weight": 0.0},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_captured_equals_eager(mode: str) -> None:
+    """50 steps, in graphs of eight and of one, against single steps: the losses of every ten."""
+    eager, graphs = Training(capture=False, **MODES[mode]), Training(capture=True, **MODES[mode])
+    for ten in range(5):
+        tolerance = 1e-3 if ten == 0 and mode == "float32" else 0.05
+        torch.testing.assert_close(graphs.run(10), eager.run(10), rtol=tolerance, atol=tolerance)
+
+
+def test_captured_equals_eager_without_our_kernels() -> None:
+    """torch's own Adam, whose state its first step makes, and the specifications of the other ops."""
+    use_backend("reference")
+    eager, graphs = Training(capture=False), Training(capture=True)
+    for _ in range(5):
+        torch.testing.assert_close(graphs.run(10), eager.run(10), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("mode", ["float32", "compiled bfloat16"])
+def test_warm_up_and_capture_leave_no_trace(mode: str) -> None:
+    config = dataclasses.replace(DIGITS, **MODES[mode])
+    fresh = build(config, data.load(config), CUDA).live_state()
+    captured = Training(capture=True, **MODES[mode]).step.live_state()
+    for name, value in captured.items():
+        if name in fresh:
+            assert torch.equal(value, fresh[name]), name
+        else:
+            assert not value.any(), name
+
+
+def test_each_replay_reads_new_images_and_noise() -> None:
+    """With nothing learned from one to the next, losses differ by what was drawn alone."""
+    training = Training(capture=True)
+    training.step.set_learning_rate(0.0)
+    losses = torch.stack([training.run(1) for _ in range(10)])
+    assert len(losses.unique(dim=0)) == 10
+    eights = torch.stack([training.run(UNROLL) for _ in range(3)])
+    assert len(eights.unique(dim=0)) == 3
+
+
+def test_each_replay_reads_the_learning_rate() -> None:
+    training = Training(capture=True)
+    weight = training.step.networks.front_end.blocks[0].weight
+    training.step.set_learning_rate(0.0)
+    before = weight.detach().clone()
+    training.run(UNROLL)
+    assert torch.equal(weight, before)
+    training.step.set_learning_rate(2e-4)
+    training.run(1)
+    moved = (weight - before).abs().max()
+    assert 0 < moved < 1e-3
+    training.step.set_learning_rate(2e-1)
+    before = weight.detach().clone()
+    training.run(1)
+    assert (weight - before).abs().max() > 50 * moved
+
+
+@pytest.mark.parametrize("mode", ["float32", "bfloat16"])
+def test_memory_is_flat_and_nothing_waits(mode: str) -> None:
+    training = Training(capture=True, **MODES[mode])
+    training.run(4 * UNROLL)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(50):
+            training.iterations.run(UNROLL + 1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    assert (torch.cuda.memory_allocated(), torch.cuda.memory_reserved()) == before
+
+
+# --- the feed ---
+
+
+def on_gpu(config: TransformConfig, channels: int, size: int) -> DaliTransform:
+    try:
+        return DaliTransform(config, torch.tensor(77, device=CUDA), channels=channels, size=size, most=500, device=CUDA)
+    except DaliUnavailableError as error:
+        pytest.skip(f"DALI: {error}")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [28, 64])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"kind": "paper"}, {"flip": 0.5, "brightness": 0.4, "contrast": 0.4, "saturation": 0.5, "hue": 30.0}],
+    ids=["default", "paper", "colours"],
+)
+def test_dali_on_the_gpu_makes_the_same_images(settings: dict[str, Any], size: int, channels: int) -> None:
+    config = TransformConfig(**settings)
+    grey = data.load(dataclasses.replace(DIGITS, image_size=size)).images
+    images = torch.cat([grey[300 * c : 300 * (c + 1)] for c in range(channels)], dim=1).to(CUDA)
+    dali = on_gpu(config, channels, size)
+    tensor = TensorTransform(dataclasses.replace(config, interpolation="bilinear"), dali.seed, torch.float32)
+    for first in (0, 12_345):
+        dali.start(images, first)
+        tensor.start(images, first)
+        assert (dali.finish() - tensor.finish()).abs().mean() <= 0.02
+
+
+@pytest.mark.parametrize("name", ["torchvision", "dali"])
+def test_the_ring_is_right_while_steps_read_it(name: Any) -> None:
+    """Chunks are made while slow kernels still read the ones before: every batch is the one that a CPU's feed gives."""
+    config = dataclasses.replace(DIGITS, augment=name, transform=TransformConfig(interpolation="auto"))
+    if name == "dali":
+        on_gpu(config.transform, 1, 16)
+    images = data.load(config)
+
+    def make(device: torch.device) -> Feed:
+        transform: Transform = make_transform(config, channels=1, most=256, device=device)
+        return Feed(
+            images.images.to(device),
+            lambda epoch: data.epoch_order(config, len(images.images), epoch),
+            batch_size=64,
+            transform=transform,
+            chunk=256,
+        )
+
+    here, there = make(CPU), make(CUDA)
+    clock = torch.zeros((), dtype=torch.int64, device=CUDA)
+    taken = []
+    for batch in range(60):
+        there.ensure(batch * 64, (batch + 1) * 64)
+        torch.cuda._sleep(2_000_000)  # the reader lags behind the host
+        taken.append(there.take(clock))
+        clock += 64
+    for batch, (real, other) in enumerate(taken):
+        here.ensure(batch * 64, (batch + 1) * 64)
+        expected_real, expected = here.take(torch.tensor(batch * 64))
+        assert torch.equal(real.cpu(), expected_real), batch
+        assert other is not None and expected is not None
+        assert (other.cpu() - expected).abs().mean() < 1e-3, batch
