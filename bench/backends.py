@@ -60,13 +60,13 @@ def collect(folder: Path, seeds: list[int], epochs: int) -> dict[str, list[dict[
 def table(found: dict[str, list[dict[str, Any]]]) -> list[str]:
     """A line a figure and backend: each seed, mean and standard deviation; and the paired differences."""
     seeds = [row["seed"] for row in found[BACKENDS[0]]]
-    lines = [f"{'':34}" + "".join(f"{f'seed {seed}':>9}" for seed in seeds) + f"{'mean':>9}{'std':>9}"]
+    lines = [f"{'':38}" + "".join(f"{f'seed {seed}':>9}" for seed in seeds) + f"{'mean':>9}{'std':>9}"]
     for figure in FIGURES:
         each = {backend: [row[figure] for row in found[backend]] for backend in BACKENDS}
         each["dali - torchvision"] = [a - b for a, b in zip(each["dali"], each["torchvision"], strict=True)]
         for name, values in each.items():
             lines.append(
-                f"{figure + ', ' + name:34}"
+                f"{figure + ', ' + name:38}"
                 + "".join(f"{value:9.4f}" for value in (*values, statistics.mean(values), statistics.stdev(values)))
             )
     return lines

@@ -93,14 +93,23 @@ def build(config: TrainConfig, images: ImageSet, device: torch.device) -> Step:
     return Step(networks.to(device), prior.to(device), config, device)
 
 
-def build_feed(config: TrainConfig, images: ImageSet, device: torch.device, dtype: torch.dtype = torch.float32) -> Feed:
+def build_feed(
+    config: TrainConfig,
+    images: ImageSet,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    chunk: int | None = None,
+) -> Feed:
     """The images of a run in their order, moved to `device`, with the transforms that its contrastive loss reads.
+
+    Args:
+        chunk: images made at a time; left out, as many as suit the device.
 
     Raises:
         ConfigError: --augment dali where DALI cannot be used.
     """
     count, channels, height, width = images.images.shape
-    chunk = chunk_images(config.batch_size, channels * height * width, device)
+    chunk = chunk or chunk_images(config.batch_size, channels * height * width, device)
     transform = None
     if config.contrastive_weight > 0:
         transform = augment.make_transform(config, channels=channels, most=chunk, device=device, dtype=dtype)
