@@ -15,15 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench.measure import machine, slug
 from bench.rows import DEVICE, ROOT, load_images, make_row
-from fastgan.captured import Iterations
 from fastgan.config import TrainConfig, validate
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError
-from fastgan.loop import build, build_feed
+from fastgan.trainer import Trainer
 
 ROUNDS = 5
 SECONDS = 1.0  # a row and round
@@ -43,19 +41,12 @@ class Way:
     def __init__(self, config: TrainConfig, images: ImageSet, **changes: Any) -> None:
         self.fed = "augment" in changes
         self.config = validate(dataclasses.replace(config, amp=True, **({"augment": "torchvision"} | changes)))
-        self.step, self.feed = build(self.config, images, DEVICE), build_feed(self.config, images, DEVICE)
-        self.loss_sum = torch.zeros(4, dtype=torch.float64, device=DEVICE)
+        self.trainer = Trainer(self.config, images, DEVICE)
+        self.feed, self.iterations = self.trainer.feed, self.trainer.iterations
         self.seen = 0
         for chunk in range(2):  # the whole ring
             self.feed.ensure(chunk * self.feed.chunk, (chunk + 1) * self.feed.chunk)
-        self.iterations = Iterations(self.iterate, self.state, device=DEVICE, capture=self.config.capture)
         self.captured = self.iterations.prepare()
-
-    def iterate(self) -> None:
-        self.loss_sum += self.step(*self.feed.take(self.step.images_seen))
-
-    def state(self) -> dict[str, Tensor]:
-        return {**self.step.live_state(), "loss_sum": self.loss_sum}
 
     def run(self, steps: int) -> None:
         """At least `steps` steps, as many at once as the loop takes."""

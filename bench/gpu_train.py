@@ -12,6 +12,7 @@ from typing import Any
 from bench.rows import DEVICE, load_images
 from fastgan import loop, metrics, run_folder
 from fastgan.config import validate
+from fastgan.trainer import Trainer
 
 KINDS: dict[str, dict[str, Any]] = {
     "eager": {"capture": False, "augment": "torchvision"},
@@ -27,8 +28,8 @@ def main(kind: str) -> None:
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         config = validate(dataclasses.replace(config, amp=True, run_dir=Path(folder) / "run", **KINDS[kind]))
-        step, feed = loop.build(config, images, DEVICE), loop.build_feed(config, images, DEVICE)
-        outcome = loop.Loop(config, run_folder.create(config, DEVICE), images, step, feed, DEVICE).train()
+        trainer = Trainer(config, images, DEVICE)
+        outcome = loop.Loop(config, run_folder.create(config, DEVICE), images, trainer).train()
     assert outcome.evaluation is not None
     seen = outcome.evaluation.row["images_seen"]
     print(f"{kind}: {name}, {outcome.seconds:.2f} s of training, {seen / outcome.seconds:,.0f} images/s")

@@ -15,8 +15,8 @@ from bench.naive import NaiveTrainer, loader
 from fastgan import data
 from fastgan.config import TrainConfig, preset, validate
 from fastgan.data import ImageSet
-from fastgan.loop import build, build_feed
 from fastgan.memory import keep_freed_memory
+from fastgan.trainer import build_feed, build_step
 
 ROOT = Path(__file__).parents[1]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -103,7 +103,7 @@ class Ours(Row):
     def __init__(self, config: TrainConfig, images: ImageSet, *, amp: bool, compile: bool) -> None:
         keep_freed_memory()  # as `python -m fastgan.train` does
         self.config = validate(dataclasses.replace(config, amp=amp, compile=compile, capture=False))
-        self.step = build(self.config, images, DEVICE)
+        self.step = build_step(self.config, images, DEVICE)
         # Each step pays for its own batch: of a longer chunk one step in many would pay all, which no median shows.
         self.feed = build_feed(self.config, images, DEVICE, chunk=config.batch_size)
         self.images_seen = 0

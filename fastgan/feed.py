@@ -56,15 +56,24 @@ class Feed:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         assert chunk % batch_size == 0, f"{chunk} images are no whole batches of {batch_size}"
-        self.images, self.order, self.transform, self.chunk = images, order, transform, chunk
-        self.epoch_images = len(images) // batch_size * batch_size
+        self.transform, self.chunk, self.batch_size = transform, chunk, batch_size
         self.real = images.new_zeros(SLOTS * chunk, *images.shape[1:])
         self.other = None if transform is None else torch.zeros_like(self.real, dtype=dtype)
         self._rows = torch.arange(batch_size, device=images.device)
-        self._held = [-1] * SLOTS  # the chunk that each slot holds
-        self._started: tuple[int, Tensor] | None = None  # a chunk that is being made, and its images
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         self._stream = torch.cuda.Stream(images.device) if images.is_cuda else None
+        self._started: tuple[int, Tensor] | None = None  # a chunk that is being made, and its images
+        self.restart(images, order)
+
+    def restart(self, images: Tensor, order: Callable[[int], Tensor]) -> None:
+        """Feed another run: other images of the same size, through the same ring."""
+        assert images.shape[1:] == self.real.shape[1:] and images.device == self.real.device
+        if self._started is not None and self.transform is not None:
+            self.transform.finish()
+        self._started = None
+        self.images, self.order = images, order
+        self.epoch_images = len(images) // self.batch_size * self.batch_size
+        self._held = [-1] * SLOTS  # the chunk that each slot holds
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def ensure(self, first: int, last: int) -> None:
         """Have images first ... last - 1 of the run in the ring before steps take them; at most one chunk's length.

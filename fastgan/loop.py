@@ -17,17 +17,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fastgan import augment, checkpoint, data, metrics, report
-from fastgan.captured import Iterations
+from fastgan import checkpoint, metrics, report
 from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError, DivergenceError
 from fastgan.evaluation import Evaluation, Evaluator, Sampler, context_rows, obtain_judge
-from fastgan.feed import Feed, chunk_images
-from fastgan.model import Networks, Shape
-from fastgan.prior import ClassPrior
 from fastgan.run_folder import RunFolder
-from fastgan.step import LOSSES, Step
+from fastgan.step import LOSSES
+from fastgan.trainer import Trainer
 
 GRID_COLUMNS = 10
 
@@ -44,8 +41,8 @@ class Outcome:
 class Progress:
     """Sums of the losses since the last report, and the seconds trained: saved with each checkpoint."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.loss_sum = torch.zeros(len(LOSSES), dtype=torch.float64, device=device)
+    def __init__(self, loss_sum: Tensor) -> None:
+        self.loss_sum = loss_sum  # to which every step adds, on the device
         self.steps = 0
         self.seconds = 0.0
 
@@ -85,42 +82,6 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def build(config: TrainConfig, images: ImageSet, device: torch.device) -> Step:
-    """The step of a run, its weights drawn from the seed."""
-    channels = images.images.shape[1]
-    networks = Networks(Shape(config.image_size, channels, config.classes, config.network)).initialise(config.seed)
-    prior = ClassPrior(config.prior, config.classes, images.class_frequencies())
-    return Step(networks.to(device), prior.to(device), config, device)
-
-
-def build_feed(
-    config: TrainConfig,
-    images: ImageSet,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-    chunk: int | None = None,
-) -> Feed:
-    """The images of a run in their order, moved to `device`, with the transforms that its contrastive loss reads.
-
-    Args:
-        chunk: images made at a time; left out, as many as suit the device.
-
-    Raises:
-        ConfigError: --augment dali where DALI cannot be used.
-    """
-    count, channels, height, width = images.images.shape
-    chunk = chunk or chunk_images(config.batch_size, channels * height * width, device)
-    transform = None
-    if config.contrastive_weight > 0:
-        transform = augment.make_transform(config, channels=channels, most=chunk, device=device, dtype=dtype)
-
-    def order(epoch: int) -> Tensor:
-        return data.epoch_order(config, count, epoch)
-
-    batch_size = config.batch_size
-    return Feed(images.images.to(device), order, batch_size=batch_size, transform=transform, chunk=chunk, dtype=dtype)
-
-
 class Loop:
     """One run, from its first or its resumed image to the last.
 
@@ -128,21 +89,29 @@ class Loop:
         config: the settings, validated.
         run: the folder to write to.
         images: the training set (its labels serve evaluation only).
-        step: as `build` makes it, on `device`.
-        feed: as `build_feed` makes it, on `device`.
+        trainer: made, or restarted, for this config and these images.
+        pictures: draw grids and curves at each evaluation.
+        context: add the rows of k-means to the last evaluation.
     """
 
     def __init__(
-        self, config: TrainConfig, run: RunFolder, images: ImageSet, step: Step, feed: Feed, device: torch.device
+        self,
+        config: TrainConfig,
+        run: RunFolder,
+        images: ImageSet,
+        trainer: Trainer,
+        *,
+        pictures: bool = True,
+        context: bool = True,
     ) -> None:
-        self.config, self.run, self.device = config, run, device
-        self.images = dataclasses.replace(images, images=feed.images)  # one copy on the device serves both
-        self.step, self.feed = step, feed
+        self.config, self.run, self.trainer, self.device = config, run, trainer, trainer.device
+        self.images = dataclasses.replace(images, images=trainer.feed.images)  # one copy on the device serves both
+        self.step, self.feed, self.iterations = trainer.step, trainer.feed, trainer.iterations
+        self.pictures, self.context = pictures, context
         self.log = metrics.MetricsLog(run.metrics)
-        self.progress = Progress(device)
-        self.iterations = Iterations(self._iterate, self._state, device=device, capture=config.capture)
+        self.progress = Progress(trainer.loss_sum)
         self.images_seen = 0
-        self.epoch_images = feed.epoch_images
+        self.epoch_images = trainer.feed.epoch_images
         self.total = config.epochs * self.epoch_images
         self._saved_at = 0
         self._evaluator: Evaluator | None = None
@@ -224,13 +193,6 @@ class Loop:
             if self.iterations.prepare():
                 print(f"captured the step in {time.perf_counter() - begin:.1f} s", file=sys.stderr)
 
-    def _iterate(self) -> None:
-        """One iteration, on tensors that stay where they are: it may be captured."""
-        self.progress.loss_sum += self.step(*self.feed.take(self.step.images_seen))
-
-    def _state(self) -> dict[str, Tensor]:
-        return {**self.step.live_state(), "loss_sum": self.progress.loss_sum}
-
     def _events(self) -> tuple[int, ...]:
         """Images between two reports, two evaluations, two checkpoints."""
         config = self.config
@@ -288,12 +250,13 @@ class Loop:
         probabilities = self.step.prior.probabilities()
         found = self._evaluator(self.step.networks, self.step.sampling_generator, probabilities)
         row = {"images_seen": self.images_seen, "epoch": round(self.images_seen / self.epoch_images), **found.row}
-        if final and self.images.labels is not None:
+        if final and self.context and self.images.labels is not None:
             row |= context_rows(self.images, self.config.classes)
         row["train_seconds"] = self.progress.seconds
         self.log.append(row)
         self._last = Evaluation(row, found.counts_KC, found.sizes_K)
-        self._draw(found, probabilities.cpu())
+        if self.pictures:
+            self._draw(found, probabilities.cpu())
         figures = ", ".join(f"{name} {row[key]:.3f}" for key, name in report.FIGURES.items() if key in row)
         tqdm.write(f"epoch {row['epoch']} of {self.config.epochs}: {figures}", file=sys.stderr)
 

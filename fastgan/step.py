@@ -27,6 +27,7 @@ from fastgan.model import Generator, Networks
 from fastgan.prior import ClassPrior
 
 BETAS = (0.5, 0.999)
+FIRST_SCALE = 2.0**10  # of float16's losses; it overflows at 65,504, and torch's 2^16 would lose a run's first steps
 LOSSES = ("d_loss", "g_loss", "information_loss", "contrastive_loss")
 
 
@@ -64,8 +65,7 @@ class Step:
         self.low = self._low_precision() if config.amp else None
         running = self.low.networks if self.low is not None else networks
         half = config.amp and config.amp_dtype == "float16"
-        # float16 overflows at 65,504: torch's first scale of 2^16 would lose the first steps of every run.
-        self.scaler = torch.amp.grad_scaler.GradScaler(device.type, init_scale=2.0**10, enabled=half)
+        self.scaler = torch.amp.grad_scaler.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=half)
         self.average = copy.deepcopy(networks.generator) if config.average_decay > 0 else None
         # What may be compiled is called through these names.
         self._noise: Callable[..., Tensor] = self.noise
@@ -239,10 +239,8 @@ class Step:
         return state
 
     def load_state(self, model: dict[str, Tensor], training: dict[str, Tensor]) -> None:
-        """Continue from `model_state` and `training_state`, exactly."""
+        """Continue from `model_state` and `training_state`, exactly; in place, for what has been captured."""
         load_model(model, self.networks, self.prior, self.average)
-        if self.low is not None:
-            self.low.follow(self.networks.parameters())
         self.images_seen.copy_(training["images_seen"])
         for name, optimizer in self._optimizers().items():
             state: dict[int, dict[str, Tensor]] = {}
@@ -253,11 +251,41 @@ class Step:
                     for key, value in training.items()
                     if key.rpartition(".")[0] + "." == prefix
                 }
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            if isinstance(optimizer, kernels.FusedAdam) or not optimizer.state:
+                optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+                continue
+            for values, parameter in zip(state.values(), _parameters(optimizer), strict=True):
+                for key, value in values.items():
+                    optimizer.state[parameter][key].copy_(value)
         scaler = {k.removeprefix("scaler."): v.item() for k, v in training.items() if k.startswith("scaler.")}
         if scaler:
             whole = {"growth_interval", "_growth_tracker"}
             self.scaler.load_state_dict({k: int(v) if k in whole else v for k, v in scaler.items()})
+        self._refresh_copies()
+
+    @torch.no_grad()
+    def restart(self, config: TrainConfig, prior: ClassPrior) -> None:
+        """Begin another run of the same shape, in place: only the seed and the prior's fixed numbers may differ."""
+        self.config = config
+        self.networks.load_state_dict(Networks(self.networks.shape).initialise(config.seed).state_dict())
+        self.prior.load_state_dict(prior.state_dict())
+        if self.average is not None:
+            self.average.load_state_dict(self.networks.generator.state_dict())
+        for value in self._optimizer_state().values():
+            value.zero_()
+        self.images_seen.zero_()
+        self.noise_seed.fill_(stream_seed(config.seed, "noise"))
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": FIRST_SCALE, "_growth_tracker": 0})
+        self._refresh_copies()
+
+    def _refresh_copies(self) -> None:
+        """Round the weights into their copies, after anything but an update has written them."""
+        for optimizer in self._optimizers().values():
+            if isinstance(optimizer, kernels.FusedAdam):
+                optimizer.refresh_shadows()
+        if self.low is not None:
+            self.low.follow(self.networks.parameters())
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"d_optimizer": self.d_optimizer, "g_optimizer": self.g_optimizer}

@@ -12,6 +12,7 @@ from fastgan.command_line import run_command, train_config
 from fastgan.config import TrainConfig, to_json
 from fastgan.errors import ConfigError
 from fastgan.memory import keep_freed_memory
+from fastgan.trainer import Trainer
 
 
 def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome) -> None:
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     device = run_folder.choose_device(config.device)
     images = data.load(config)
     # Before the folder is made: what cannot be built leaves nothing behind.
-    step, feed = loop.build(config, images, device), loop.build_feed(config, images, device)
+    trainer = Trainer(config, images, device)
     if config.resume:
         assert config.run_dir is not None
         run = run_folder.RunFolder(config.run_dir)
@@ -56,13 +57,13 @@ def main(argv: Sequence[str]) -> int:
     print(
         f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
         f"K = {config.classes}, on {run_folder.device_name(device)}"
-        + ("" if feed.transform is None else f", transforms by {feed.transform.name}")
+        + ("" if trainer.feed.transform is None else f", transforms by {trainer.feed.transform.name}")
         + f"; run folder {run.path}",
         file=sys.stderr,
     )
     if config.compile:
         print("compiling at the first step (up to half a minute, once a machine) ...", file=sys.stderr)
-    training = loop.Loop(config, run, images, step, feed, device)
+    training = loop.Loop(config, run, images, trainer)
     if config.resume:
         training.resume()
         if training.images_seen >= training.total:

@@ -16,10 +16,10 @@ from fastgan import data
 from fastgan.captured import UNROLL, Iterations
 from fastgan.config import NetworkConfig, TrainConfig
 from fastgan.feed import Feed
-from fastgan.loop import build_feed
 from fastgan.model import Networks, Shape
 from fastgan.prior import ClassPrior
 from fastgan.step import Step
+from fastgan.trainer import build_feed
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SMALL = TrainConfig(image_size=16, batch_size=16, average_decay=0.9, network=NetworkConfig(width=4, hidden=32))

@@ -14,10 +14,10 @@ from fastgan import data
 from fastgan.augment import Transform, make_transform
 from fastgan.augment.dali import DaliTransform, DaliUnavailableError
 from fastgan.augment.tensor import TensorTransform
-from fastgan.captured import UNROLL, Iterations
+from fastgan.captured import UNROLL
 from fastgan.config import TransformConfig, preset
 from fastgan.feed import Feed
-from fastgan.loop import build, build_feed
+from fastgan.trainer import Trainer, build_step
 from kernels import use_backend
 
 pytestmark = [
@@ -37,32 +37,22 @@ def _same_sums() -> Iterator[None]:
     torch.backends.cudnn.deterministic = before
 
 
-class Training:
-    """A step on a GPU with its feed, run in graphs or not; the losses of each run of steps."""
+class Training(Trainer):
+    """A trainer on a GPU whose iterations run in graphs or not, and the losses of each run of steps."""
 
     def __init__(self, *, capture: bool, **changes: Any) -> None:
-        config = dataclasses.replace(DIGITS, **changes)
-        images = data.load(config)
-        self.size = config.batch_size
-        self.step, self.feed = build(config, images, CUDA), build_feed(config, images, CUDA)
-        self.loss_sum = torch.zeros(4, dtype=torch.float64, device=CUDA)
-        self.iterations = Iterations(self.iterate, self.state, device=CUDA, capture=capture)
-        self.feed.ensure(0, self.size)
+        config = dataclasses.replace(DIGITS, capture=capture, **changes)
+        super().__init__(config, data.load(config), CUDA)
+        self.feed.ensure(0, config.batch_size)
         assert self.iterations.prepare() == capture
-
-    def iterate(self) -> None:
-        self.loss_sum += self.step(*self.feed.take(self.step.images_seen))
-
-    def state(self) -> dict[str, Tensor]:
-        return {**self.step.live_state(), "loss_sum": self.loss_sum}
 
     def run(self, count: int) -> Tensor:
         """The mean losses of `count` steps."""
-        seen = int(self.step.images_seen)
-        self.feed.ensure(seen, seen + count * self.size)
+        seen, size = int(self.step.images_seen), self.config.batch_size
+        self.feed.ensure(seen, seen + count * size)
         self.loss_sum.zero_()
         self.iterations.run(count)
-        assert int(self.step.images_seen) == seen + count * self.size
+        assert int(self.step.images_seen) == seen + count * size
         return self.loss_sum.cpu() / count
 
 
@@ -95,7 +85,7 @@ def test_captured_equals_eager_without_our_kernels() -> None:
 @pytest.mark.parametrize("mode", ["float32", "compiled bfloat16"])
 def test_warm_up_and_capture_leave_no_trace(mode: str) -> None:
     config = dataclasses.replace(DIGITS, **MODES[mode])
-    fresh = build(config, data.load(config), CUDA).live_state()
+    fresh = build_step(config, data.load(config), CUDA).live_state()
     captured = Training(capture=True, **MODES[mode]).step.live_state()
     for name, value in captured.items():
         if name in fresh:
@@ -145,6 +135,16 @@ def test_memory_is_flat_and_nothing_waits(mode: str) -> None:
         torch.cuda.set_sync_debug_mode("default")
     torch.cuda.synchronize()
     assert (torch.cuda.memory_allocated(), torch.cuda.memory_reserved()) == before
+
+
+@pytest.mark.parametrize("changes", [{"seed": 5, "split": 3}, {"seed": 5, "prior": "learned"}])
+def test_another_run_in_the_same_graphs_is_as_from_new_ones(changes: dict[str, Any]) -> None:
+    used, fresh = Training(capture=True), Training(capture=True, **changes)
+    used.run(20)
+    used.restart(fresh.config, data.load(fresh.config))
+    assert used.iterations.prepare()
+    for _ in range(3):
+        torch.testing.assert_close(used.run(UNROLL), fresh.run(UNROLL), rtol=1e-3, atol=1e-3)
 
 
 # --- the feed ---

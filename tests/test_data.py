@@ -47,20 +47,20 @@ def digest(images: ImageSet) -> str:
 def test_the_chosen_subset_never_changes() -> None:
     """Split 1, seed 0 of the digits at their own 8 x 8 pixels, where no resizing can round differently."""
     expected = "8c3ae48bbfce70a645cdf83845946ca8bbaf40efb291dc88c4cb2852a4ec874e"
-    assert digest(digits.load(8, 1, 0, "split")) == expected
+    assert digest(digits.choose(digits.full(8), 1, 0)) == expected
     torch.manual_seed(3)  # the global generator has no part in it
-    assert digest(digits.load(8, 1, 0, "split")) == expected
+    assert digest(digits.choose(digits.full(8), 1, 0)) == expected
 
 
 def test_another_split_or_seed_is_another_subset() -> None:
-    chosen = [digest(digits.load(8, split, seed, "split")) for split, seed in ((1, 0), (2, 0), (1, 1), (50, 7))]
+    chosen = [digest(digits.choose(digits.full(8), split, seed)) for split, seed in ((1, 0), (2, 0), (1, 1), (50, 7))]
     assert len(set(chosen)) == 4
 
 
 @pytest.mark.parametrize("split", [1, 2, 50])
 def test_digits_are_as_frequent_as_the_split_says(split: int) -> None:
     """Scaled so that 174 images, the rarest digit's, stand for 6,300."""
-    chosen = digits.load(8, split, 0, "split")
+    chosen = digits.choose(digits.full(8), split, 0)
     assert chosen.labels is not None
     expected = (class_counts(split) * (174 / 6300)).round().long()
     assert torch.bincount(chosen.labels).tolist() == expected.tolist()
@@ -101,7 +101,7 @@ def test_digits_at_a_size(size: int) -> None:
     eight = digits.full(8)
     assert (full.images.float().mean((1, 2, 3)) - eight.images.float().mean((1, 2, 3))).abs().max() < 8
     assert torch.equal(full.labels, eight.labels)  # type: ignore[arg-type]
-    assert len(digits.load(size, 1, 0, "none").images) == 1797
+    assert len(digits.full(size).images) == 1797
 
 
 def test_judge_tests_on_digits_that_it_was_not_trained_on() -> None:

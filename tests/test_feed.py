@@ -13,7 +13,7 @@ from fastgan import data
 from fastgan.augment import TensorTransform, Transform, make_transform, transform_seed
 from fastgan.config import TrainConfig, TransformConfig
 from fastgan.feed import MOST_IMAGES, MOST_PIXELS, SLOTS, Feed, chunk_images
-from fastgan.loop import build_feed
+from fastgan.trainer import build_feed
 
 CPU = torch.device("cpu")
 COUNT, BATCH = 53, 4  # 13 batches an epoch; one image is left over in each

@@ -12,7 +12,7 @@ from tolerances import close
 import kernels
 from fastgan import data
 from fastgan.config import preset
-from fastgan.loop import build
+from fastgan.trainer import build_step
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,7 +32,7 @@ def test_a_gpu_trains_like_the_cpu(mode: str) -> None:
     )
     images = data.load(exact)
     order = data.epoch_order(exact, len(images.images), 0)
-    cpu, gpu = build(exact, images, torch.device("cpu")), build(changed, images, torch.device("cuda"))
+    cpu, gpu = build_step(exact, images, torch.device("cpu")), build_step(changed, images, torch.device("cuda"))
     for index in order.split(exact.batch_size)[:10]:
         ours = advance(gpu, images.images[index].cuda()).cpu()
         torch.testing.assert_close(ours, advance(cpu, images.images[index]), atol=0.05, rtol=0.05)

@@ -35,11 +35,11 @@ ALLOWED = {
     "run_folder": BASE | {"__init__"},
     "judge": {"augment", "config", "data"},
     "evaluation": {"augment", "config", "data", "judge", "metrics", "model"} | KERNELS,
-    "loop": BASE
-    | {"augment", "captured", "checkpoint", "data", "evaluation", "feed", "metrics", "model", "prior", "report"}
-    | {"run_folder", "step"},
+    "table": set(),
+    "trainer": BASE | {"augment", "captured", "data", "feed", "model", "prior", "step"},
+    "loop": BASE | {"checkpoint", "data", "evaluation", "metrics", "report", "run_folder", "step", "trainer"},
     "trained": BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
-    "train": BASE | {"command_line", "data", "loop", "memory", "metrics", "run_folder"} | KERNELS,
+    "train": BASE | {"command_line", "data", "loop", "memory", "metrics", "run_folder", "trainer"} | KERNELS,
     "evaluate": BASE | {"command_line", "data", "evaluation", "metrics", "run_folder", "trained"},
     "sample": BASE | {"command_line", "evaluation", "report", "run_folder", "trained"},
 }

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgan import command_line, loop, train
+from fastgan import command_line, train, trainer
 from fastgan.captured import Iterations
 from fastgan.config import TrainConfig
 from fastgan.loop import Loop
@@ -76,7 +76,7 @@ def test_a_run_in_eights_writes_what_a_run_in_ones_does(tmp_path: Path, monkeypa
     flags = ["--network.width", "4", "--network.hidden", "16", "--epochs", "2", "--log-every", "700", "--device", "cpu"]
     runs = tmp_path / "ones", tmp_path / "eights"
     for run, kind in zip(runs, (Iterations, Several), strict=True):
-        monkeypatch.setattr(loop, "Iterations", kind)
+        monkeypatch.setattr(trainer, "Iterations", kind)
         assert command_line.run_command(train.main, [*flags, "--run-dir", str(run)]) == 0
     rows = [
         [

@@ -165,7 +165,7 @@ def test_mnist_from_files(tmp_path: Path, inner: str, packed: bool) -> None:
     assert train.images.shape == (12, 1, 28, 28) and test.images.shape == (6, 1, 28, 28)
     assert train.labels is not None and test.labels is not None
     assert train.labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1] and test.labels.tolist() == [9, 8, 7, 6, 5, 4]
-    everything = mnist.load(tmp_path, 32, 1, 0, "none")
+    everything = mnist.everything(tmp_path, 32)
     assert everything.images.shape == (18, 1, 32, 32) and everything.labels is not None
     assert everything.labels.tolist() == train.labels.tolist() + test.labels.tolist()
     judged = mnist.judge_set(tmp_path, 16)
@@ -203,7 +203,7 @@ def test_files_that_do_not_belong_together(tmp_path: Path, contents: dict[str, b
 def test_images_of_another_size(tmp_path: Path, shape: tuple[int, ...]) -> None:
     write_mnist(tmp_path, test_images=idx(shape))
     with pytest.raises(DataError, match="28"):
-        mnist.load(tmp_path, 28, 1, 0, "none")
+        mnist.everything(tmp_path, 28)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("File not found or corrupted."), OSError("closed port")], ids=repr)
@@ -241,10 +241,10 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
 
 
 def test_real_mnist(mnist_dir: Path) -> None:
-    everything = mnist.load(mnist_dir, 28, 1, 0, "none")
+    everything = mnist.everything(mnist_dir, 28)
     assert everything.images.shape == (70_000, 1, 28, 28) and everything.labels is not None
     assert torch.bincount(everything.labels).tolist() == [6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958]
-    chosen = mnist.load(mnist_dir, 28, 1, 0, "split")
+    chosen = mnist.choose(everything, 1, 0)
     assert chosen.labels is not None and len(chosen.images) == len(chosen.labels) == 42_794
     assert torch.bincount(chosen.labels).tolist() == class_counts(1).tolist()
 

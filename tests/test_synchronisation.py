@@ -14,10 +14,10 @@ from torch.utils._pytree import tree_leaves
 from fastgan import data
 from fastgan.config import NetworkConfig, TrainConfig
 from fastgan.feed import Feed
-from fastgan.loop import build_feed
 from fastgan.model import Networks, Shape
 from fastgan.prior import ClassPrior
 from fastgan.step import Step
+from fastgan.trainer import build_feed
 from kernels import use_backend
 
 SMALL = TrainConfig(image_size=28, batch_size=16, average_decay=0.9, network=NetworkConfig(width=8, hidden=64))

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan import command_line, evaluate, loop, sample, train
+from fastgan import command_line, evaluate, sample, train, trainer
 from fastgan.errors import DivergenceError
+from fastgan.step import LOSSES
 
 SMALL = ["--network.width", "8", "--network.hidden", "64", "--network.embedding", "16"]
 
@@ -108,7 +109,7 @@ def test_killed_at_epoch_three_and_resumed_ends_with_the_same_weights(finished: 
     assert _weights(run) == _weights(finished)
     rows = [row for row in _rows(run) if "d_loss" in row]
     expected = [row for row in _rows(finished) if "d_loss" in row]
-    assert [{k: r[k] for k in loop.LOSSES} for r in rows] == [{k: r[k] for k in loop.LOSSES} for r in expected]
+    assert [{k: r[k] for k in LOSSES} for r in rows] == [{k: r[k] for k in LOSSES} for r in expected]
 
 
 def test_sigterm_finishes_the_step_saves_and_can_be_continued_in_mid_epoch(finished: Path, tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_a_compiled_run_learns_what_an_eager_one_does(tmp_path: Path) -> None:
     eager, compiled = ([row for row in _rows(tmp_path / name) if "d_loss" in row] for name in ("eager", "compiled"))
     assert len(eager) == len(compiled) > 2
     for theirs, ours in zip(eager, compiled, strict=True):
-        assert [ours[name] for name in loop.LOSSES] == pytest.approx([theirs[name] for name in loop.LOSSES], rel=0.02)
+        assert [ours[name] for name in LOSSES] == pytest.approx([theirs[name] for name in LOSSES], rel=0.02)
 
 
 def test_more_codes_than_classes_and_another_size(tmp_path: Path) -> None:
@@ -215,13 +216,13 @@ def test_evaluate_and_sample_read_a_run(finished: Path, tmp_path: Path, capsys: 
 def test_a_loss_that_is_not_finite_ends_the_run_without_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = loop.Step.__call__
+    real = trainer.Step.__call__
 
-    def poisoned(self: loop.Step, *views: torch.Tensor) -> torch.Tensor:
+    def poisoned(self: trainer.Step, *views: torch.Tensor) -> torch.Tensor:
         losses = real(self, *views)
         return losses * torch.where(self.images_seen > 1500, torch.nan, 1.0)
 
-    monkeypatch.setattr(loop.Step, "__call__", poisoned)
+    monkeypatch.setattr(trainer.Step, "__call__", poisoned)
     run = tmp_path / "nan"
     assert _train("--epochs", "3", "--save-every", "1", "--log-every", "64000", "--run-dir", str(run)) == 1
     said = capsys.readouterr().err

@@ -46,7 +46,7 @@ class DaliTransform:
         self, config: TransformConfig, seed: Tensor, *, channels: int, size: int, most: int, device: torch.device
     ) -> None:
         self.config, self.seed, self.device = config, seed, device
-        self._host_seed = seed.cpu()
+        self._host_seed = seed.detach().cpu().clone()
         self._channels, self._size = channels, size
         self._kept: tuple[Any, ...] = ()  # what DALI reads without a copy, and what it has given
         try:
@@ -93,6 +93,11 @@ class DaliTransform:
     def _colours(self) -> tuple[str, ...]:
         """What can change: grey images have neither saturation nor hue."""
         return COLOURS if self._channels == 3 else COLOURS[:2]
+
+    def reseed(self, seed: int) -> None:
+        """Draw by another seed from here on."""
+        self.seed.fill_(seed)
+        self._host_seed.fill_(seed)
 
     def start(self, images_BCHW: Tensor, first_image: int) -> None:
         """Begin to transform uint8 images [B, C, H, W], which are the run's images first_image, ...; does not wait."""

@@ -51,6 +51,10 @@ class TensorTransform:
         self.name = f"torchvision ({self.interpolation})"
         self._result: Tensor | None = None
 
+    def reseed(self, seed: int) -> None:
+        """Draw by another seed from here on."""
+        self.seed.fill_(seed)
+
     def start(self, images_BCHW: Tensor, first_image: int) -> None:
         """Transform uint8 images [B, C, H, W], which are the run's images first_image, ..."""
         count, channels, size = images_BCHW.shape[:3]

@@ -11,7 +11,7 @@ from fastgan.data import digits, mnist
 from fastgan.data.image_set import ImageSet, JudgeSet, shuffled
 from fastgan.errors import ConfigError
 
-__all__ = ["ImageSet", "JudgeSet", "data_folder", "epoch_order", "load", "load_judge_set"]
+__all__ = ["ImageSet", "JudgeSet", "data_folder", "epoch_order", "load", "load_everything", "load_judge_set"]
 
 
 def data_folder(config: TrainConfig) -> Path:
@@ -19,12 +19,15 @@ def data_folder(config: TrainConfig) -> Path:
     return config.data_dir if config.data_dir is not None else Path("data")
 
 
-def load(config: TrainConfig) -> ImageSet:
-    """The training images of a run. Raises DataError for bad files, ConfigError for more batch than images."""
-    if config.dataset == "mnist":
-        images = mnist.load(data_folder(config), config.image_size, config.split, config.seed, config.imbalance)
-    else:
-        images = digits.load(config.image_size, config.split, config.seed, config.imbalance)
+def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
+    """The training images of a run. Raises DataError for bad files, ConfigError for more batch than images.
+
+    Args:
+        everything: what `load_everything` gave, if it is at hand: nothing is read then.
+    """
+    everything = load_everything(config) if everything is None else everything
+    choose = mnist.choose if config.dataset == "mnist" else digits.choose
+    images = everything if config.imbalance == "none" else choose(everything, config.split, config.seed)
     if config.batch_size > len(images.images):
         raise ConfigError(
             f"--batch-size {config.batch_size}: larger than the data, which has {len(images.images)} images"
@@ -32,6 +35,13 @@ def load(config: TrainConfig) -> ImageSet:
     if config.classes > len(images.images):
         raise ConfigError(f"--classes {config.classes}: more codes than the data has images, {len(images.images)}")
     return images
+
+
+def load_everything(config: TrainConfig) -> ImageSet:
+    """All images of a data set, before a split chooses among them. Raises DataError for bad files."""
+    if config.dataset == "mnist":
+        return mnist.everything(data_folder(config), config.image_size)
+    return digits.full(config.image_size)
 
 
 def load_judge_set(config: TrainConfig) -> JudgeSet:

@@ -19,14 +19,11 @@ def full(image_size: int) -> ImageSet:
     return ImageSet("digits", images, torch.from_numpy(digits.target).long(), 10)
 
 
-def load(image_size: int, split: int, seed: int, imbalance: str) -> ImageSet:
+def choose(full: ImageSet, split: int, seed: int) -> ImageSet:
     """Digits as frequent as in `split` (its counts scaled so that the rarest digit still suffices)."""
-    everything = full(image_size)
-    if imbalance == "none":
-        return everything
-    assert everything.labels is not None
-    fewest = int(torch.bincount(everything.labels).min())
-    return imbalanced(everything, split, seed, scale=fewest / LARGEST)
+    assert full.labels is not None
+    fewest = int(torch.bincount(full.labels).min())
+    return imbalanced(full, split, seed, scale=fewest / LARGEST)
 
 
 def judge_set(image_size: int) -> JudgeSet:

@@ -120,14 +120,17 @@ def parts(folder: Path) -> tuple[ImageSet, ImageSet]:
     return sets[0], sets[1]
 
 
-def load(folder: Path, image_size: int, split: int, seed: int, imbalance: str) -> ImageSet:
-    """All 70,000 images, or those that `split` keeps, at image_size pixels."""
+def everything(folder: Path, image_size: int) -> ImageSet:
+    """All 70,000 images, at image_size pixels."""
     train, test = parts(folder)
     assert train.labels is not None and test.labels is not None
     images, labels = torch.cat((train.images, test.images)), torch.cat((train.labels, test.labels))
-    full = ImageSet("mnist", images, labels, 10)
-    chosen = full if imbalance == "none" else imbalanced(full, split, seed)
-    return ImageSet(chosen.name, resized(chosen.images, image_size), chosen.labels, 10)
+    return ImageSet("mnist", resized(images, image_size), labels, 10)
+
+
+def choose(full: ImageSet, split: int, seed: int) -> ImageSet:
+    """The images that `split` keeps."""
+    return imbalanced(full, split, seed)
 
 
 def judge_set(folder: Path, image_size: int) -> JudgeSet:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from fastgan import data
 from fastgan.config import NetworkConfig, TrainConfig, preset
-from fastgan.loop import build_feed
 from fastgan.model import Networks, Shape
 from fastgan.prior import ClassPrior
 from fastgan.step import LOSSES, Step
+from fastgan.trainer import build_feed
 
 PATH = Path(__file__).with_name("step_losses.txt")
 STEPS = 20

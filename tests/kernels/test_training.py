@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from advance import advance
 from tolerances import close
 from torch import Tensor
 
@@ -33,7 +34,7 @@ def run(backend: str, config: TrainConfig = CONFIG) -> tuple[Step, Tensor, Tenso
         networks = Networks(Shape(16, 1, 10, config.network)).initialise(0)
         assert sum(parameter.numel() for parameter in networks.parameters()) < 200_000
         step = Step(networks, ClassPrior("learned", 10), config, torch.device("cpu"))
-        losses = torch.stack([step(images[index]) for index in order.split(config.batch_size)[:STEPS]])
+        losses = torch.stack([advance(step, images[index]) for index in order.split(config.batch_size)[:STEPS]])
         noise = kernels.normal((10, config.network.noise), seed=torch.tensor(1), offset=torch.tensor(0))
     with torch.no_grad():
         drawn = step.networks.generator.eval()(noise, torch.eye(10))
@@ -83,7 +84,7 @@ def test_a_checkpoint_passes_between_backends(backends: tuple[str, str], amp: bo
 
     def train(step: Step, backend: str, part: list[Tensor]) -> Tensor:
         with use_backend(backend):  # type: ignore[arg-type]
-            return torch.stack([step(batch) for batch in part])
+            return torch.stack([advance(step, batch) for batch in part])
 
     whole, resumed = make(before), make(after)
     train(whole, before, batches[:3])

@@ -1,0 +1,114 @@
+"""What runs are trained with: a step, the feed that it reads, and its iterations, which may be captured.
+
+Captured graphs and compiled parts belong to tensors that stay where they are. So runs of one shape, as a sweep over
+splits and seeds has them, follow one another in the same tensors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastgan import augment, data
+from fastgan.captured import Iterations
+from fastgan.config import TrainConfig, stream_seed
+from fastgan.data import ImageSet
+from fastgan.feed import Feed, chunk_images
+from fastgan.model import Networks, Shape
+from fastgan.prior import ClassPrior
+from fastgan.step import LOSSES, Step
+
+
+def build_step(config: TrainConfig, images: ImageSet, device: torch.device) -> Step:
+    """The step of a run, its weights drawn from the seed."""
+    channels = images.images.shape[1]
+    networks = Networks(Shape(config.image_size, channels, config.classes, config.network)).initialise(config.seed)
+    return Step(networks.to(device), _prior(config, images).to(device), config, device)
+
+
+def build_feed(
+    config: TrainConfig,
+    images: ImageSet,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    chunk: int | None = None,
+) -> Feed:
+    """The images of a run in their order, moved to `device`, with the transforms that its contrastive loss reads.
+
+    Args:
+        chunk: images made at a time; left out, as many as suit the device.
+
+    Raises:
+        ConfigError: --augment dali where DALI cannot be used.
+    """
+    _, channels, height, width = images.images.shape
+    chunk = chunk or chunk_images(config.batch_size, channels * height * width, device)
+    transform = None
+    if config.contrastive_weight > 0:
+        transform = augment.make_transform(config, channels=channels, most=chunk, device=device, dtype=dtype)
+    return Feed(
+        images.images.to(device),
+        _order(config, images),
+        batch_size=config.batch_size,
+        transform=transform,
+        chunk=chunk,
+        dtype=dtype,
+    )
+
+
+def _prior(config: TrainConfig, images: ImageSet) -> ClassPrior:
+    return ClassPrior(config.prior, config.classes, images.class_frequencies())
+
+
+def _order(config: TrainConfig, images: ImageSet) -> Callable[[int], Tensor]:
+    return lambda epoch: data.epoch_order(config, len(images.images), epoch)
+
+
+class Trainer:
+    """The parts of a run that hold tensors, on `device`.
+
+    `iterations.run(n)` makes n steps, which `feed` must have been told to hold; each adds its losses to `loss_sum`,
+    float64 [4], in the order of step.LOSSES.
+
+    Raises:
+        ConfigError: for a prior or an --augment that cannot be had.
+    """
+
+    def __init__(self, config: TrainConfig, images: ImageSet, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.step, self.feed = build_step(config, images, device), build_feed(config, images, device)
+        self.loss_sum = torch.zeros(len(LOSSES), dtype=torch.float64, device=device)
+        self.iterations = Iterations(self._iterate, self._state, device=device, capture=config.capture)
+
+    def _iterate(self) -> None:
+        """One iteration, on tensors that stay where they are: it may be captured."""
+        self.loss_sum += self.step(*self.feed.take(self.step.images_seen))
+
+    def _state(self) -> dict[str, Tensor]:
+        return {**self.step.live_state(), "loss_sum": self.loss_sum}
+
+    def fits(self, config: TrainConfig) -> bool:
+        """Whether a run of `config` can follow in the same tensors, by the same operations."""
+        return _shape(config) == _shape(self.config)
+
+    def restart(self, config: TrainConfig, images: ImageSet) -> None:
+        """Begin another run, which `fits`: the same as from a new Trainer, bit for bit."""
+        assert self.fits(config)
+        self.config = config
+        self.step.restart(config, _prior(config, images))
+        self.feed.restart(images.images.to(self.device), _order(config, images))
+        if self.feed.transform is not None:
+            self.feed.transform.reseed(stream_seed(config.seed, "transform"))
+        self.loss_sum.zero_()
+
+
+def _shape(config: TrainConfig) -> TrainConfig:
+    """`config` with all that no operation of a step depends on set to one value."""
+    same: dict[str, Any] = {"split": 1, "imbalance": "none", "seed": 0, "epochs": 1, "data_dir": None, "run_dir": None}
+    same |= {"eval_every": 1, "save_every": 1, "log_every": 1, "resume": False, "dry_run": False}
+    same["prior"] = "learned" if config.prior == "learned" else "uniform"  # fixed ones differ in their numbers alone
+    return dataclasses.replace(config, **same)

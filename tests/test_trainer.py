@@ -1,0 +1,126 @@
+"""One run after another in the same tensors, as a sweep has them: each as from a new trainer, bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastgan import data
+from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.errors import ConfigError
+from fastgan.trainer import Trainer
+
+CPU = torch.device("cpu")
+SMALL = TrainConfig(
+    image_size=16, batch_size=16, average_decay=0.9, network=NetworkConfig(width=4, hidden=32), augment="torchvision"
+)
+
+
+def trained(trainer: Trainer, steps: int) -> dict[str, Tensor]:
+    """Everything that is saved, after some steps more."""
+    size = trainer.config.batch_size
+    for _ in range(steps):
+        seen = int(trainer.step.images_seen)
+        trainer.feed.ensure(seen, seen + size)
+        trainer.iterations.run(1)
+    state = trainer.step.model_state() | trainer.step.training_state() | {"loss_sum": trainer.loss_sum}
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def make(config: TrainConfig) -> Trainer:
+    return Trainer(config, data.load(config), CPU)
+
+
+def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def places(trainer: Trainer) -> dict[str, int]:
+    return {name: value.data_ptr() for name, value in {**trainer.step.live_state(), "loss": trainer.loss_sum}.items()}
+
+
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "seed": ({}, {"seed": 5}),
+    "split": ({}, {"split": 7}),
+    "fixed prior": ({"prior": "uniform"}, {"prior": "true", "split": 3}),
+    "everything": ({"amp": True}, {"amp": True, "seed": 2, "split": 50, "epochs": 3, "eval_every": 1, "log_every": 64}),
+    "loss scale": ({"amp": True, "amp_dtype": "float16"}, {"amp": True, "amp_dtype": "float16", "seed": 1}),
+    "by DALI": ({"augment": "dali"}, {"augment": "dali", "seed": 4}),
+    "no contrastive loss": ({"contrastive_weight": 0.0}, {"contrastive_weight": 0.0, "split": 2}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_restarted_trainer_is_as_good_as_new(name: str) -> None:
+    before, after = (dataclasses.replace(SMALL, **changes) for changes in CHANGES[name])
+    used = make(before)
+    trained(used, 4)
+    assert used.fits(after)
+    where = places(used)
+    used.restart(after, data.load(after))
+    same(trained(used, 6), trained(make(after), 6))
+    assert places(used) == where, "what a graph reads and writes has not moved"
+    used.restart(before, data.load(before))
+    same(trained(used, 3), trained(make(before), 3))
+
+
+def test_the_same_run_again() -> None:
+    trainer = make(SMALL)
+    first = trained(trainer, 5)
+    trainer.restart(SMALL, data.load(SMALL))
+    same(trained(trainer, 5), first)
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_a_checkpoint_is_loaded_in_place(amp: bool) -> None:
+    """So that a graph that was captured before still holds; the rest of the run is what it would have been."""
+    config = dataclasses.replace(SMALL, amp=amp)
+    whole = make(config)
+    trained(whole, 3)
+    model = {name: value.clone() for name, value in whole.step.model_state().items()}
+    training = {name: value.clone() for name, value in whole.step.training_state().items()}
+    expected = trained(whole, 4)
+    used = make(dataclasses.replace(config, seed=9))
+    trained(used, 5)
+    used.restart(config, data.load(config))
+    where = places(used)
+    used.step.load_state(model, training)
+    assert places(used) == where
+    found = trained(used, 4)
+    for name, value in expected.items():
+        assert name == "loss_sum" or torch.equal(found[name], value), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"contrastive_weight": 0.0},
+        {"prior": "uniform"},
+        {"batch_size": 32},
+        {"temperature": 0.5},
+        {"learning_rate": 1e-3},
+        {"amp": True},
+        {"classes": 11},
+        {"image_size": 28},
+        {"average_decay": 0.5},
+        {"contrastive_temperature": 0.5},
+        {"kernels": "reference"},
+    ],
+)
+def test_what_changes_the_operations_needs_a_new_trainer(changes: dict[str, Any]) -> None:
+    trainer = make(SMALL)
+    other = dataclasses.replace(SMALL, **changes)
+    assert not trainer.fits(other)
+    with pytest.raises(AssertionError):
+        trainer.restart(other, data.load(other))
+
+
+def test_what_cannot_be_built_is_told() -> None:
+    with pytest.raises(ConfigError, match="--prior true"):
+        make(dataclasses.replace(SMALL, prior="true", classes=12))
