@@ -71,7 +71,7 @@ PYTEST = (PYTHON, "-m", "pytest")
 SANITIZER = ("compute-sanitizer", "--error-exitcode", "9", "--print-limit", "20", "--tool")
 STAGES: dict[str, tuple[Part, ...]] = {
     "kernels": (
-        Part("tests", (*PYTEST, "tests", "-m", "gpu"), 150),
+        Part("tests", (*PYTEST, "tests/kernels", "-m", "gpu"), 150),
         *(
             Part(tool, (*SANITIZER, tool, PYTHON, "-m", "bench.gpu_touch"), 45, _no_sanitizer, refusable=True)
             for tool in ("memcheck", "racecheck", "initcheck")
@@ -84,8 +84,8 @@ STAGES: dict[str, tuple[Part, ...]] = {
         ),
     ),
     "step": (
-        Part("tests", (*PYTEST, "tests/test_gpu.py", "tests/test_captured_gpu.py", "-m", "gpu"), 150),
-        Part("loop", (PYTHON, "-m", "bench.gpu_loop"), 150, keep=("loop-cuda-*",)),
+        Part("tests", (*PYTEST, "tests/test_gpu.py", "tests/test_captured_gpu.py", "-m", "gpu"), 270),
+        Part("loop", (PYTHON, "-m", "bench.gpu_loop"), 240, keep=("loop-cuda-*",)),
         *(
             Part(f"train {kind}", (PYTHON, "-m", "bench.gpu_train", kind), 150, _no_mnist)
             for kind in ("captured", "eager", "compiled")

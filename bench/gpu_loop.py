@@ -1,8 +1,8 @@
 """Steps a second of the whole training loop on a GPU: `python -m bench.gpu_loop`.
 
-Rows, in bfloat16 at the paper's size: the naive step on one batch that stays on the device; ours eager, compiled,
-captured, and compiled and captured, all on images and transforms that stay in the ring (constant input); the last one
-fed by tensor operations and by DALI. Rows take turns; each is timed by the device's own events.
+Rows, at the paper's size: the naive step, in float32, on one batch that stays on the device; ours in bfloat16, eager,
+compiled, captured, and compiled and captured, all on images and transforms that stay in the ring (constant input); the
+last one fed by tensor operations and by DALI. Rows take turns; each is timed by the device's own events.
 """
 
 from __future__ import annotations

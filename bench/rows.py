@@ -102,7 +102,9 @@ class Ours(Row):
 
     def __init__(self, config: TrainConfig, images: ImageSet, *, amp: bool, compile: bool) -> None:
         keep_freed_memory()  # as `python -m fastgan.train` does
-        self.config = validate(dataclasses.replace(config, amp=amp, compile=compile, capture=False))
+        self.config = validate(
+            dataclasses.replace(config, amp=amp, compile=compile, capture=False, augment="torchvision")
+        )
         self.step = build_step(self.config, images, DEVICE)
         # Each step pays for its own batch: of a longer chunk one step in many would pay all, which no median shows.
         self.feed = build_feed(self.config, images, DEVICE, chunk=config.batch_size)

@@ -1,16 +1,17 @@
 """Iterations as CUDA graphs: the host launches one graph for many, where each would take some hundred launches.
 
 What is captured must read all that changes from tensors that stay where they are: images from a ring, the clock, seeds,
-learning rates, losses. Where nothing can be captured the same function runs as it is.
+learning rates, losses. Without a CUDA device, or with --no-capture, the same function runs as it is.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
+
+from fastgan.errors import ConfigError
 
 UNROLL = 8  # iterations a graph: a replay's cost on the host is shared, and a signal waits for 2 ms at most
 WARM_UP = 3  # iterations before a capture: compilation, libraries' choices and workspaces fall here
@@ -46,7 +47,10 @@ class Iterations:
     def prepare(self) -> bool:
         """Capture what is not captured yet; returns whether `run` replays graphs.
 
-        From here on every tensor of `state` must stay where it is: a checkpoint is loaded before.
+        From here on every tensor of `state` must stay where it is.
+
+        Raises:
+            ConfigError: when the iteration cannot be captured.
         """
         if self._capture and not self._graphs:
             self._capture_all()
@@ -84,25 +88,27 @@ class Iterations:
                 value.zero_()
 
     def _capture_all(self) -> None:
-        """Capture `unroll` iterations as one graph and one as another; on failure warn and go on without."""
+        """Capture `unroll` iterations as one graph and one as another; ConfigError, with the remedy, if that fails.
+
+        Nothing has been trained by then. Going on without graphs would not be safe: after a failed capture torch's
+        allocator, the loss scale and gradients that were never computed may be in a state of their own.
+        """
         reader, side = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
         side.wait_stream(reader)
         with torch.cuda.stream(side):
             self.warm_up()
         reader.wait_stream(side)
+        graphs = {}
         try:
             for size in {self.unroll, 1}:
-                graph = torch.cuda.CUDAGraph()
+                graphs[size] = torch.cuda.CUDAGraph()
                 # thread_local: DALI's threads may allocate meanwhile.
-                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                with torch.cuda.graph(graphs[size], capture_error_mode="thread_local"):
                     self._several(size)
-                self._graphs[size] = graph
         except RuntimeError as error:
-            self._graphs, self._capture, self.unroll = {}, False, 1
-            reason = str(error).strip().partition("\n")[0]
-            warnings.warn(
-                f"--capture: the step cannot be captured as a CUDA graph here ({reason}); training goes on without, "
-                "more slowly; --no-capture says that this is meant",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            # Ending a broken capture raises as well, in place of what broke it.
+            cause = str(error.__context__ or error).strip().partition("\n")[0]
+            raise ConfigError(
+                f"the training step cannot be captured as a CUDA graph here ({cause}); add --no-capture"
+            ) from error
+        self._graphs = graphs

@@ -17,7 +17,8 @@ from fastgan.errors import ConfigError, FastganError
 
 T = TypeVar("T")
 
-# Settings that a resumed run may change: they do not alter the course of training.
+# Settings that a resumed run may change: they leave the recipe as it is, though another device, compiler, kernel or
+# backend of the transforms rounds (and DALI interpolates) in its own way.
 FREE_ON_RESUME = {
     *("epochs", "run_dir", "resume", "eval_every", "save_every", "log_every", "dry_run", "data_dir", "device"),
     *("compile", "kernels", "augment", "capture"),
@@ -77,8 +78,8 @@ def _flag_value(argv: Sequence[str], flag: str) -> str | None:
 def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> TrainConfig:
     """The validated config of `python -m fastgan.train`.
 
-    `--dataset` picks the preset that the other flags change. With `--resume` the settings come from the run
-    folder through `saved`, and a flag that would change the course of training raises ConfigError.
+    `--dataset` and `--recipe` pick the preset that the other flags change. With `--resume` the settings come from the
+    run folder through `saved`, and a flag that would change the course of training raises ConfigError.
     """
     prog = "python -m fastgan.train"
     description = (
@@ -103,7 +104,7 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
             )
         return config
     dataset = _flag_value(argv, "--dataset")
-    default = preset(dataset if dataset is not None else "digits")
+    default = preset(dataset if dataset is not None else "digits", _flag_value(argv, "--recipe") or "default")
     return validate(parse(TrainConfig, argv, default=default, prog=prog, description=description))
 
 

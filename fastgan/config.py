@@ -67,6 +67,9 @@ class TrainConfig:
 
     dataset: Dataset = "digits"
     """Which images: digits (scikit-learn's 8x8 digits, shipped with it) or mnist."""
+    recipe: Literal["default", "paper"] = "default"
+    """paper: the data set's settings without what is no part of the paper's recipe (the averaged generator, and any
+    transform but the paper's own). Each flag still changes what it names."""
     data_dir: Path | None = None
     """Folder with the data set's files, or to download them into. Left out: ./data."""
     split: int = 1
@@ -153,11 +156,19 @@ PRESETS: dict[str, TrainConfig] = {
 }
 
 
-def preset(dataset: str) -> TrainConfig:
-    """The defaults of a data set; raises ConfigError for a name that has none."""
+RECIPES = ("default", "paper")
+
+
+def preset(dataset: str, recipe: str = "default") -> TrainConfig:
+    """The defaults of a data set under a recipe; raises ConfigError for a name that is not known."""
     if dataset not in PRESETS:
         raise ConfigError(f"--dataset {dataset}: not known; choose one of {', '.join(PRESETS)}")
-    return PRESETS[dataset]
+    if recipe not in RECIPES:
+        raise ConfigError(f"--recipe {recipe}: not known; choose one of {', '.join(RECIPES)}")
+    if recipe == "default":
+        return PRESETS[dataset]
+    transform = TransformConfig(kind="paper", interpolation="bicubic")
+    return dataclasses.replace(PRESETS[dataset], recipe="paper", average_decay=0.0, transform=transform)
 
 
 def _require(holds: bool, message: str) -> None:

@@ -67,9 +67,7 @@ class Feed:
     def restart(self, images: Tensor, order: Callable[[int], Tensor]) -> None:
         """Feed another run: other images of the same size, through the same ring."""
         assert images.shape[1:] == self.real.shape[1:] and images.device == self.real.device
-        if self._started is not None and self.transform is not None:
-            self.transform.finish()
-        self._started = None
+        self._abandon()
         self.images, self.order = images, order
         self.epoch_images = len(images) // self.batch_size * self.batch_size
         self._held = [-1] * SLOTS  # the chunk that each slot holds
@@ -110,12 +108,17 @@ class Feed:
                 self.transform.start(images, first)
         self._started = number, images
 
+    def _abandon(self) -> None:
+        """Let go of a chunk that is being made."""
+        if self._started is not None and self.transform is not None:
+            with self._side():
+                self.transform.finish()
+        self._started = None
+
     def _fill(self, number: int) -> None:
         """Finish a chunk and copy it into its slot, in turn with the steps that read the ring."""
         if self._started is not None and self._started[0] != number:  # the clock was set elsewhere meanwhile
-            if self.transform is not None:
-                self.transform.finish()
-            self._started = None
+            self._abandon()
         if self._started is None:
             self._start(number)
         assert self._started is not None

@@ -92,6 +92,7 @@ class Loop:
         trainer: made, or restarted, for this config and these images.
         pictures: draw grids and curves at each evaluation.
         context: add the rows of k-means to the last evaluation.
+        checkpoints: save any.
     """
 
     def __init__(
@@ -103,11 +104,12 @@ class Loop:
         *,
         pictures: bool = True,
         context: bool = True,
+        checkpoints: bool = True,
     ) -> None:
         self.config, self.run, self.trainer, self.device = config, run, trainer, trainer.device
         self.images = dataclasses.replace(images, images=trainer.feed.images)  # one copy on the device serves both
         self.step, self.feed, self.iterations = trainer.step, trainer.feed, trainer.iterations
-        self.pictures, self.context = pictures, context
+        self.pictures, self.context, self.checkpoints = pictures, context, checkpoints
         self.log = metrics.MetricsLog(run.metrics)
         self.progress = Progress(trainer.loss_sum)
         self.images_seen = 0
@@ -141,8 +143,9 @@ class Loop:
             dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
         )
+        if self.images_seen < self.total:
+            self.trainer.prepare(self.images_seen)  # nothing is lost if a signal ends the process here
         with _stop_signals() as received, bar:
-            self._prepare()
             since, since_images = time.perf_counter(), self.images_seen
             while self.images_seen < self.total and not received:
                 # 1. Fetch: the next batches and their transforms into the ring.
@@ -184,14 +187,6 @@ class Loop:
         return Outcome(
             self._last, received[0] if received and self.images_seen < self.total else None, self.progress.seconds
         )
-
-    def _prepare(self) -> None:
-        """Compile and capture what is to be captured, on the first batch and without a trace."""
-        if self.images_seen < self.total:
-            begin = time.perf_counter()
-            self.feed.ensure(self.images_seen, self.images_seen + self.config.batch_size)
-            if self.iterations.prepare():
-                print(f"captured the step in {time.perf_counter() - begin:.1f} s", file=sys.stderr)
 
     def _events(self) -> tuple[int, ...]:
         """Images between two reports, two evaluations, two checkpoints."""
@@ -237,6 +232,8 @@ class Loop:
     def save(self) -> None:
         """Write a checkpoint, unless what has been summed since the last report is not finite."""
         self._check(dict(zip(LOSSES, self.progress.loss_sum.tolist(), strict=True)))
+        if not self.checkpoints:
+            return
         parts = {"model": self.step.model_state(), "training": self.step.training_state() | self.progress.state()}
         checkpoint.save(self.run.checkpoints, self.images_seen, parts)
         self._saved_at = self.images_seen

@@ -18,7 +18,7 @@ import fastgan
 from fastgan.config import TrainConfig, from_json, to_json
 from fastgan.errors import ConfigError
 
-PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "scipy", "safetensors")
+PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "scipy", "safetensors", "nvidia-dali-cuda130")
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class RunFolder:
         partial.replace(self.path / "prior.json")
 
 
-def create(config: TrainConfig, device: torch.device) -> RunFolder:
-    """Make the folder of a new run and write run.json.
+def create(config: TrainConfig, device: torch.device, transforms: str | None = None) -> RunFolder:
+    """Make the folder of a new run and write run.json; `transforms` names the backend that --augment came to.
 
     Raises ConfigError, before anything is trained, when the folder cannot be written or already holds a run.
     """
@@ -66,7 +66,7 @@ def create(config: TrainConfig, device: torch.device) -> RunFolder:
     try:
         run.samples.mkdir(parents=True, exist_ok=True)
         run.checkpoints.mkdir(exist_ok=True)
-        settings = {"settings": to_json(config), "environment": environment(device)}
+        settings = {"settings": to_json(config), "environment": {**environment(device), "transforms": transforms}}
         run.settings.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(
@@ -75,17 +75,22 @@ def create(config: TrainConfig, device: torch.device) -> RunFolder:
     return run
 
 
-def saved_config(path: Path) -> TrainConfig:
-    """The settings of an existing run; raises ConfigError naming the folder when there are none to read."""
+def read_settings(path: Path) -> dict[str, Any]:
+    """run.json of an existing run: its settings and environment; ConfigError naming what cannot be read."""
     try:
-        values = json.loads((path / "run.json").read_text(encoding="utf-8"))["settings"]
-        if not isinstance(values, dict):
-            raise TypeError("settings is not an object")
+        values = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        if not isinstance(values["settings"], dict) or not isinstance(values["environment"], dict):
+            raise TypeError("settings or environment is not an object")
     except OSError as error:
         raise ConfigError(f"{path}: holds no run (run.json: {error.strerror or error}); name a run's folder") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path / 'run.json'}: damaged ({error}); restore it, or train again") from error
-    return from_json(values)
+    return {"settings": values["settings"], "environment": values["environment"]}
+
+
+def saved_config(path: Path) -> TrainConfig:
+    """The settings of an existing run; raises ConfigError naming the folder when there are none to read."""
+    return from_json(read_settings(path)["settings"])
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -49,20 +49,24 @@ def main(argv: Sequence[str]) -> int:
     images = data.load(config)
     # Before the folder is made: what cannot be built leaves nothing behind.
     trainer = Trainer(config, images, device)
+    transforms = None if trainer.feed.transform is None else trainer.feed.transform.name
     if config.resume:
         assert config.run_dir is not None
         run = run_folder.RunFolder(config.run_dir)
+        before = run_folder.read_settings(run.path)["environment"].get("transforms", transforms)
+        if before != transforms:
+            print(f"images were transformed by {before}, and are by {transforms} from here on", file=sys.stderr)
     else:
-        run = run_folder.create(config, device)
+        run = run_folder.create(config, device, transforms)
     print(
         f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
         f"K = {config.classes}, on {run_folder.device_name(device)}"
-        + ("" if trainer.feed.transform is None else f", transforms by {trainer.feed.transform.name}")
+        + ("" if transforms is None else f", transforms by {transforms}")
         + f"; run folder {run.path}",
         file=sys.stderr,
     )
     if config.compile:
-        print("compiling at the first step (up to half a minute, once a machine) ...", file=sys.stderr)
+        print("compiling before the first step (up to half a minute, once a machine) ...", file=sys.stderr)
     training = loop.Loop(config, run, images, trainer)
     if config.resume:
         training.resume()

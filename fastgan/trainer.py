@@ -83,6 +83,20 @@ class Trainer:
         self.step, self.feed = build_step(config, images, device), build_feed(config, images, device)
         self.loss_sum = torch.zeros(len(LOSSES), dtype=torch.float64, device=device)
         self.iterations = Iterations(self._iterate, self._state, device=device, capture=config.capture)
+        self._prepared = False
+
+    def prepare(self, images_seen: int) -> None:
+        """Compile and capture what is to be, on the batch that comes first, without a trace; once in a trainer's life.
+
+        Raises:
+            ConfigError: when the step cannot be captured.
+        """
+        if self._prepared:
+            return
+        self.feed.ensure(images_seen, images_seen + self.config.batch_size)
+        if not self.iterations.prepare() and self.config.compile:
+            self.iterations.warm_up()
+        self._prepared = True
 
     def _iterate(self) -> None:
         """One iteration, on tensors that stay where they are: it may be captured."""
@@ -104,6 +118,8 @@ class Trainer:
         if self.feed.transform is not None:
             self.feed.transform.reseed(stream_seed(config.seed, "transform"))
         self.loss_sum.zero_()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # the feed draws on another stream, which must see the new seed
 
 
 def _shape(config: TrainConfig) -> TrainConfig:

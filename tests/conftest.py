@@ -35,6 +35,18 @@ def mnist_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _judge_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One judge for all tests, and none of the user's."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
+
+
 @pytest.fixture(autouse=True)
 def _same_backend_after() -> Iterator[None]:
     """No test leaves a backend behind for the next."""

@@ -21,7 +21,7 @@ ALLOWED = {
     "data": BASE | {"data"},
     "augment": BASE | {"augment"} | KERNELS,
     "feed": {"augment"},
-    "captured": set(),
+    "captured": {"errors"},
     "linear": KERNELS,
     "memory": set(),
     "model": {"config", "linear"},
@@ -38,6 +38,14 @@ ALLOWED = {
     "table": set(),
     "trainer": BASE | {"augment", "captured", "data", "feed", "model", "prior", "step"},
     "loop": BASE | {"checkpoint", "data", "evaluation", "metrics", "report", "run_folder", "step", "trainer"},
+    "methods": BASE,
+    "distributed": set(),
+    "results": {"errors"},
+    "sweep": BASE
+    | {"checkpoint", "command_line", "data", "distributed", "loop", "results", "run_folder", "step", "trainer"},
+    "reproduce": BASE
+    | {"command_line", "distributed", "memory", "methods", "results", "run_folder", "sweep", "table"}
+    | KERNELS,
     "trained": BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
     "train": BASE | {"command_line", "data", "loop", "memory", "metrics", "run_folder", "trainer"} | KERNELS,
     "evaluate": BASE | {"command_line", "data", "evaluation", "metrics", "run_folder", "trained"},

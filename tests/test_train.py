@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,18 +19,6 @@ from fastgan.errors import DivergenceError
 from fastgan.step import LOSSES
 
 SMALL = ["--network.width", "8", "--network.hidden", "64", "--network.embedding", "16"]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _judge_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One judge for all tests, and none of the user's."""
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    if before is None:
-        del os.environ["XDG_CACHE_HOME"]
-    else:
-        os.environ["XDG_CACHE_HOME"] = before
 
 
 def _train(*flags: str) -> int:
@@ -54,7 +41,7 @@ def _weights(run: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, _judge_cache: None) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run of six epochs, averaged generator included."""
     run = tmp_path_factory.mktemp("runs") / "finished"
     flags = ("--epochs", "6", "--eval-every", "3", "--save-every", "1", "--log-every", "640")

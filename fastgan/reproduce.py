@@ -1,0 +1,130 @@
+"""python -m fastgan.reproduce: the paper's variants over its imbalanced MNISTs, and their table."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import kernels
+from fastgan import results, run_folder, table
+from fastgan.command_line import parse, run_command
+from fastgan.config import TrainConfig, preset, validate
+from fastgan.distributed import Ranks
+from fastgan.errors import ConfigError
+from fastgan.memory import keep_freed_memory
+from fastgan.methods import parse_methods, parse_numbers, with_method
+from fastgan.results import Results, RunKey
+from fastgan.sweep import Sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceConfig:
+    """Which runs, and how they are trained."""
+
+    dataset: Literal["digits", "mnist"] = "mnist"
+    """Which images."""
+    splits: str = "1-50"
+    """Which of the 50 published imbalances: numbers and ranges, such as 1-3,7."""
+    methods: str = "all"
+    """all, or some of uniform, ground-truth, gumbel-softmax, ground-truth-contrastive, elastic, with commas."""
+    seeds: str = "0"
+    """Which seeds of each: numbers and ranges."""
+    epochs: int = 20
+    """Passes over the training images; runs are evaluated every five."""
+    recipe: Literal["default", "paper"] = "default"
+    """paper: everything as in the paper's recipe, its transform included."""
+    results: Path = Path("results")
+    """Where finished runs are kept, a JSON file each; a run that is there is not run again."""
+    table: bool = False
+    """Print the table of what is in --results, keep it there as text, Markdown and a picture, and stop."""
+    dry_run: bool = False
+    """Say which runs are left, and stop."""
+
+    data_dir: Path | None = None
+    """Folder with the data set's files, or to download them into. Left out: ./data."""
+    amp: bool = False
+    """Automatic mixed precision, in bfloat16."""
+    compile: bool = False
+    """Compile the networks with torch.compile, once for all runs of a method."""
+    augment: Literal["auto", "dali", "torchvision"] = "auto"
+    """What transforms the images."""
+    kernels: Literal["auto", "triton", "reference"] = "auto"
+    """Fused Triton kernels, or their references in plain torch."""
+    capture: bool = True
+    """On a CUDA GPU, replay the training step as a CUDA graph, captured once for all runs of a method."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; under torchrun each rank takes a GPU of its own."""
+
+
+def runs_of(asked: ReproduceConfig) -> dict[RunKey, TrainConfig]:
+    """Every run that is asked for, validated, those of one method side by side; raises ConfigError naming a flag."""
+    methods = parse_methods(asked.methods)
+    splits, seeds = parse_numbers("splits", asked.splits, 1, 50), parse_numbers("seeds", asked.seeds, 0, None)
+    same = ("data_dir", "device", "epochs", "amp", "compile", "augment", "kernels", "capture")
+    changes: dict[str, Any] = {name: getattr(asked, name) for name in same}
+    base = dataclasses.replace(preset(asked.dataset, asked.recipe), eval_every=5, save_every=1, **changes)
+    return {
+        RunKey(method, split, seed): validate(dataclasses.replace(with_method(base, method), split=split, seed=seed))
+        for method in methods
+        for split in splits
+        for seed in seeds
+    }
+
+
+def write_table(folder: Path) -> str:
+    """The table of a results folder, as text; kept beside it as text, Markdown and a picture."""
+    rows = results.read_rows(folder)
+    if not rows:
+        raise ConfigError(f"--table: no run in {folder} is finished; leave --table out to train some")
+    text = table.as_text(rows)
+    (folder / "table.txt").write_text(text + "\n", encoding="utf-8")
+    (folder / "table.md").write_text(table.as_markdown(rows) + "\n", encoding="utf-8")
+    table.plot(rows, folder / "table.png")
+    return text
+
+
+def reproduce(asked: ReproduceConfig) -> int:
+    """Train what is left, or print the table. Returns the exit code."""
+    if asked.table:
+        print(write_table(asked.results))
+        return 0
+    runs = runs_of(asked)
+    found = Results(asked.results, dataset=asked.dataset, recipe=asked.recipe, epochs=asked.epochs)
+    left = [key for key in runs if not found.has(key)]
+    ranks = Ranks.from_environment()
+    if ranks.rank == 0:
+        print(f"{len(runs)} runs, {len(left)} of them left, in {asked.results}", file=sys.stderr)
+    if asked.dry_run:
+        print("\n".join(key.name for key in left))
+        return 0
+    keep_freed_memory()
+    try:
+        kernels.use_backend(asked.kernels)
+    except ValueError as error:
+        raise ConfigError(f"--kernels {asked.kernels}: {error}") from error
+    device = ranks.device(run_folder.choose_device(asked.device))
+    first = {method: key for key in reversed(runs) for method in [key.method]}  # of each method one run draws pictures
+    stopped = Sweep(found, runs, device, ranks, frozenset(first.values())).train()
+    if stopped is not None:
+        print("stopped and saved; the same command continues", file=sys.stderr)
+        return 128 + stopped
+    if ranks.rank == 0:
+        print(f"the table: python -m fastgan.reproduce --table --results {asked.results}", file=sys.stderr)
+    return 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse and run. Returns the exit code."""
+    description = (
+        "Train the paper's variants over its imbalanced MNISTs and print their table. Stop it anywhere and call it "
+        "again: it goes on. torchrun --nproc-per-node R -m fastgan.reproduce ... shares the runs out."
+    )
+    return reproduce(parse(ReproduceConfig, argv, prog="python -m fastgan.reproduce", description=description))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,174 @@
+"""A sweep's results folder: one JSON file a finished run, never overwritten; and who is at work on which run.
+
+RESULTS/sweep.json            data set, recipe and epochs, the same for every run in the folder
+RESULTS/rows/<run>.json       a finished run: settings, environment, figures by epoch, losses
+RESULTS/runs/<run>/           its run folder; checkpoints only until the run is finished
+RESULTS/table.txt .md .png    written by --table
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastgan.errors import ConfigError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """Which run of a sweep."""
+
+    method: str
+    split: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-split{self.split:02d}-seed{self.seed}"
+
+
+class Results:
+    """The folder, opened for one data set, recipe and number of epochs.
+
+    Raises:
+        ConfigError: naming the file, when the folder holds another sweep, or cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, *, dataset: str, recipe: str, epochs: int) -> None:
+        self.folder = folder
+        self.sweep = {"format": FORMAT, "dataset": dataset, "recipe": recipe, "epochs": epochs}
+        try:
+            for made in (self.rows_folder, self.runs_folder, folder / "locks"):
+                made.mkdir(parents=True, exist_ok=True)
+            _write_once(folder / "sweep.json", self.sweep)
+        except OSError as error:
+            raise ConfigError(f"--results {folder}: cannot be written ({error.strerror or error})") from error
+        check_sweep(folder, self.sweep)
+        read_rows(folder)  # a damaged row is told before anything is trained
+
+    @property
+    def rows_folder(self) -> Path:
+        return self.folder / "rows"
+
+    @property
+    def runs_folder(self) -> Path:
+        return self.folder / "runs"
+
+    def _row(self, key: RunKey) -> Path:
+        return self.rows_folder / f"{key.name}.json"
+
+    def has(self, key: RunKey) -> bool:
+        """Whether this run is finished."""
+        return self._row(key).exists()
+
+    def write(self, key: RunKey, row: dict[str, Any]) -> None:
+        """Keep the row of a finished run; one that is there already stays as it is."""
+        run = {"dataset": self.sweep["dataset"], "recipe": self.sweep["recipe"], "epochs": self.sweep["epochs"]}
+        run |= {"method": key.method, "split": key.split, "seed": key.seed}
+        _write_once(self._row(key), {"format": FORMAT, "run": run, **row})
+
+    @contextmanager
+    def claim(self, key: RunKey) -> Iterator[bool]:
+        """Whether this process may train the run; nobody else may until the block ends or the process dies."""
+        path = self.folder / "locks" / f"{key.name}.lock"
+        with path.open("w") as file:
+            if not _lock(file.fileno()):
+                yield False
+                return
+            yield True  # closing the file frees the lock, as the system does for a process that is killed
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # no POSIX: the ranks' own shares must do
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN and no infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _write_once(path: Path, values: dict[str, Any]) -> None:
+    """Write a whole file or none, and never over another."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(_plain(values), file, indent=1, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_sweep(folder: Path, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The folder's sweep.json; raises ConfigError when there is none, it is damaged, or it is not what is wanted."""
+    path = folder / "sweep.json"
+    found = _read(path)
+    if found.get("format") != FORMAT:
+        raise ConfigError(f"{path}: of format {found.get('format')}, this version reads {FORMAT}; name another folder")
+    for name, value in (wanted or {}).items():
+        if found.get(name) != value:
+            raise ConfigError(
+                f"{path}: this folder is for {name} {found.get(name)}, not {value}; name another with --results"
+            )
+    return found
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """All finished runs; raises ConfigError naming a file that is damaged or of another sweep."""
+    sweep = check_sweep(folder)
+    rows = []
+    for path in sorted((folder / "rows").glob("*.json")):
+        row = _read(path)
+        try:
+            run, evaluations = row["run"], row["evaluations"]
+            key = RunKey(run["method"], run["split"], run["seed"])
+            whole = row["format"] == FORMAT and isinstance(evaluations, dict) and path.stem == key.name
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"{path}: no row of a sweep ({error} is missing); remove it to run it again") from error
+        if not whole:
+            raise ConfigError(f"{path}: no row of this version and name; remove it to run it again")
+        for name in ("dataset", "recipe", "epochs"):
+            if run.get(name) != sweep[name]:
+                raise ConfigError(f"{path}: of {name} {run.get(name)}, the folder is for {sweep[name]}; move it away")
+        rows.append(row)
+    return rows
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: not there; --results names the folder of a sweep") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not valid JSON ({error}); restore it, or remove it to run it again") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: no JSON object; restore it, or remove it to run it again")
+    return values

@@ -1,0 +1,169 @@
+"""Many runs, one after the other, shared out over ranks: each trained once, kept as a row, and continued if it was cut.
+
+Ranks share nothing but the results folder. Each goes through all runs, beginning at a place of its own, and trains
+those that are neither finished nor claimed; a claim ends with its process, so a killed rank loses its current run
+alone, and that from its last checkpoint on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from fastgan import checkpoint, data, run_folder
+from fastgan.command_line import FREE_ON_RESUME
+from fastgan.config import TrainConfig
+from fastgan.data import ImageSet
+from fastgan.distributed import Ranks
+from fastgan.errors import CheckpointCorruptError, ConfigError
+from fastgan.loop import Loop
+from fastgan.results import Results, RunKey
+from fastgan.run_folder import RunFolder
+from fastgan.step import LOSSES
+from fastgan.trainer import Trainer
+
+
+class Sweep:
+    """The runs of one process.
+
+    Args:
+        results: where rows are kept.
+        runs: every run of the sweep, the same for all ranks; runs of one method side by side share a trainer.
+        pictures: the runs that draw their grids and curves.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        runs: Mapping[RunKey, TrainConfig],
+        device: torch.device,
+        ranks: Ranks,
+        pictures: frozenset[RunKey] = frozenset(),
+    ) -> None:
+        self.results, self.runs, self.device, self.ranks = results, runs, device, ranks
+        self.pictures = pictures
+        self._trainer: Trainer | None = None
+        self._everything: ImageSet | None = None
+
+    def train(self) -> int | None:
+        """Train what is left; returns the signal that stopped it, or None."""
+        keys = list(self.runs)
+        first = self.ranks.rank * len(keys) // self.ranks.count
+        for key in keys[first:] + keys[:first]:
+            if self.results.has(key):
+                continue
+            with self.results.claim(key) as mine:
+                if not mine or self.results.has(key):  # finished meanwhile
+                    continue
+                stopped = self._one(key, self.runs[key])
+                if stopped is not None:
+                    return stopped
+        return None
+
+    def _one(self, key: RunKey, config: TrainConfig) -> int | None:
+        """Train one run to its end and keep its row, or to a signal, which is returned."""
+        begin = time.perf_counter()
+        config = dataclasses.replace(config, run_dir=self.results.runs_folder / key.name)
+        images = self._images(config)
+        trainer = self._trainer_for(config, images)
+        run = self._folder(config, trainer)
+        # A run that takes seconds is begun anew rather than saved twenty times.
+        saves = self.device.type != "cuda"
+        loop = Loop(config, run, images, trainer, pictures=key in self.pictures, context=False, checkpoints=saves)
+        if _has_checkpoint(run):
+            loop.resume()
+        else:
+            loop.log.keep_until(-1)
+        if loop.images_seen < loop.total:
+            outcome = loop.train()
+            if outcome.signal_number is not None:
+                return outcome.signal_number
+        row = row_of(run, loop.log.rows(), config.epochs)
+        self.results.write(key, row)
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+        self._say(key, row, time.perf_counter() - begin)
+        return None
+
+    def _say(self, key: RunKey, row: dict[str, Any], seconds: float) -> None:
+        last = row["evaluations"][max(row["evaluations"], key=int)]
+        figures = ", ".join(f"{name} {last[name]:.3f}" for name in ("nmi", "ent") if last.get(name) is not None)
+        done = sum(self.results.has(each) for each in self.runs)
+        print(f"{key.name}: {figures}; {seconds:.0f} s; {done} of {len(self.runs)} runs are finished", file=sys.stderr)
+
+    def _images(self, config: TrainConfig) -> ImageSet:
+        """The images of a run; the files are read once."""
+        if self._everything is None:
+            self._everything = data.load_everything(config)
+        return data.load(config, self._everything)
+
+    def _trainer_for(self, config: TrainConfig, images: ImageSet) -> Trainer:
+        """The trainer of the run before, with what it has compiled and captured, if it fits."""
+        if self._trainer is not None and self._trainer.fits(config):
+            self._trainer.restart(config, images)
+        else:
+            self._trainer = None  # its memory is free before the next is made
+            self._trainer = Trainer(config, images, self.device)
+        return self._trainer
+
+    def _folder(self, config: TrainConfig, trainer: Trainer) -> RunFolder:
+        """The run's folder, new or as it was left; ConfigError when it holds a run of other settings."""
+        assert config.run_dir is not None
+        run = RunFolder(config.run_dir)
+        if not run.settings.exists():
+            transform = trainer.feed.transform
+            return run_folder.create(config, self.device, None if transform is None else transform.name)
+        changed = differences(config, run_folder.saved_config(run.path))
+        if changed:
+            raise ConfigError(f"{run.settings}: a run of other settings ({', '.join(changed)}); move its folder away")
+        run.checkpoints.mkdir(exist_ok=True)
+        return run
+
+
+def differences(ours: TrainConfig, theirs: TrainConfig) -> list[str]:
+    """The settings that would alter the course of training; what `recipe` stands for is compared, not its name."""
+    names = (field.name for field in dataclasses.fields(TrainConfig))
+    skipped = (FREE_ON_RESUME - {"epochs"}) | {"recipe"}
+    return [name for name in names if name not in skipped and getattr(ours, name) != getattr(theirs, name)]
+
+
+def _has_checkpoint(run: RunFolder) -> bool:
+    try:
+        checkpoint.newest(run.checkpoints)
+    except CheckpointCorruptError:
+        return False
+    return True
+
+
+def row_of(run: RunFolder, log: list[dict[str, Any]], epochs: int) -> dict[str, Any]:
+    """What is kept of a finished run: settings, environment, figures by epoch, and the losses once an epoch."""
+    kept = _settings(run)
+    evaluations = {str(row["epoch"]): _without(row, "epoch") for row in log if "effective_classes" in row}
+    losses: dict[int, list[float]] = {}
+    for row in log:
+        if LOSSES[0] in row:
+            losses[min(int(row["epoch"]), epochs)] = [row["epoch"], *(row[name] for name in LOSSES)]
+    assert str(epochs) in evaluations, "a finished run ends with an evaluation"
+    return {
+        **kept,
+        "evaluations": evaluations,
+        "losses": {"columns": ["epoch", *LOSSES], "rows": list(losses.values())},
+        "train_seconds": evaluations[str(epochs)]["train_seconds"],
+    }
+
+
+def _settings(run: RunFolder) -> dict[str, Any]:
+    values = run_folder.read_settings(run.path)
+    for name in ("run_dir", "data_dir"):  # where they lay on one machine
+        values["settings"][name] = None
+    values["environment"].pop("command", None)
+    return values
+
+
+def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
