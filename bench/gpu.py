@@ -49,10 +49,6 @@ def _no_sanitizer() -> str | None:
     return _no_gpu()
 
 
-def _no_sweep() -> str | None:
-    return None if (ROOT / "fastgan" / "reproduce.py").exists() else "python -m fastgan.reproduce is not there yet"
-
-
 @dataclass(frozen=True)
 class Part:
     """One command of a stage. `keep` are the files of bench/results that it writes, as glob patterns."""
@@ -94,7 +90,10 @@ STAGES: dict[str, tuple[Part, ...]] = {
         Part("transforms", (*PYTEST, "bench/bench_augment.py", "--save-results"), 120, keep=("augment-cuda-*",)),
         Part("bench", (*PYTEST, "bench/bench_step.py", "--save-results"), 240, keep=("step-cuda-*",)),
     ),
-    "table": (Part("sweep", (PYTHON, "-m", "fastgan.reproduce", "--splits", "1-50"), 520, _no_sweep),),
+    "table": tuple(
+        Part(method, (PYTHON, "-m", "bench.gpu_table", method), 500, _no_mnist, keep=(f"table-{method}-cuda-*",))
+        for method in ("elastic", "uniform")
+    ),
 }
 
 
