@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,6 +149,22 @@ def test_resume_refuses_other_settings_and_takes_more_epochs(
 ) -> None:
     assert command_line.run_command(train.main, ["--resume", "--run-dir", str(finished), "--seed", "4"]) == 2
     assert "seed" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="DALI is for Linux")
+def test_a_run_by_dali_and_one_that_goes_on_by_it_say_so(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A whole run on a CPU; run.json keeps which backend it came to, and a change on resuming is told."""
+    run = tmp_path / "dali"
+    assert _train("--augment", "dali", "--epochs", "1", "--run-dir", str(run)) == 0
+    assert "transforms by dali" in capsys.readouterr().err
+    assert json.loads((run / "run.json").read_text())["environment"]["transforms"] == "dali (bilinear)"
+    copied = tmp_path / "copied"
+    shutil.copytree(finished, copied)
+    flags = ["--resume", "--run-dir", str(copied), "--epochs", "7", "--augment", "dali"]
+    assert command_line.run_command(train.main, flags) == 0
+    assert "transformed by torchvision (bicubic), and are by dali (bilinear) from here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("prior", ["uniform", "true"])
