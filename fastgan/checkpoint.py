@@ -114,7 +114,10 @@ def newest(folder: Path) -> tuple[Path, int]:
     """
     found = _all(folder)
     if not found:
-        raise CheckpointCorruptError(f"{folder}: holds no checkpoint yet; start the run again without --resume")
+        raise CheckpointCorruptError(
+            f"{folder}: holds no checkpoint; a run that was only begun starts anew without --resume, and a "
+            "finished run of a sweep keeps its figures alone"
+        )
     for path in found:
         try:
             return path, int(verify(path)["images_seen"])

@@ -75,6 +75,15 @@ def _flag_value(argv: Sequence[str], flag: str) -> str | None:
     return found
 
 
+def _flags(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every setting by its flag's name, nested ones too."""
+    found: dict[str, Any] = {}
+    for part in dataclasses.fields(config):
+        name, value = prefix + part.name.replace("_", "-"), getattr(config, part.name)
+        found |= _flags(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
+    return found
+
+
 def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> TrainConfig:
     """The validated config of `python -m fastgan.train`.
 
@@ -93,13 +102,13 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
         before = saved(Path(run_dir))
         config = validate(parse(TrainConfig, argv, default=before, prog=prog, description=description))
         changed = [
-            f.name
-            for f in dataclasses.fields(TrainConfig)
-            if f.name not in FREE_ON_RESUME and getattr(config, f.name) != getattr(before, f.name)
+            f"{name} (was {value})"
+            for name, value in _flags(before).items()
+            if name.partition(".")[0].replace("-", "_") not in FREE_ON_RESUME and _flags(config)[name] != value
         ]
         if changed:
             raise ConfigError(
-                f"--resume: {', '.join(changed)} differ from {run_dir}/run.json; leave those flags out, "
+                f"--resume: --{', --'.join(changed)} must stay as in {run_dir}/run.json; leave those flags out, "
                 "or start a new run without --resume"
             )
         return config

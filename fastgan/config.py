@@ -214,7 +214,8 @@ def validate(config: TrainConfig) -> TrainConfig:
     _require(0 <= t.hue <= 180, f"--transform.hue {t.hue}: must be 0 to 180 degrees")
     _require(
         c.augment != "dali" or t.interpolation != "bicubic",
-        "--transform.interpolation bicubic: DALI's warp is at most linear; leave it out, or use --augment torchvision",
+        "--augment dali: its warp is at most linear, and the interpolation is bicubic (with --recipe paper as well); "
+        "use --augment torchvision, or --transform.interpolation bilinear",
     )
     for flag, count in (("noise", n.noise), ("width", n.width), ("hidden", n.hidden), ("embedding", n.embedding)):
         _require(count >= 1, f"--network.{flag} {count}: must be at least 1")

@@ -34,8 +34,11 @@ def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:
     logged = [row for row in rows if "d_loss" in row]
     evaluated = [row for row in rows if "confidence" in row]
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, constrained_layout=True)
+    dot = "." if len(logged) < 3 else None  # of a short run no line is to be seen
     for key, name in LOSS_NAMES.items():
-        top.plot([row["images_seen"] for row in logged], [row[key] for row in logged], label=name, linewidth=1)
+        top.plot(
+            [row["images_seen"] for row in logged], [row[key] for row in logged], label=name, linewidth=1, marker=dot
+        )
     top.set(ylabel="loss")
     top.set_title("Losses", loc="left")
     for key, name in FIGURES.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,14 +76,26 @@ def runs_of(asked: ReproduceConfig) -> dict[RunKey, TrainConfig]:
     }
 
 
+def _made_by(rows: list[dict[str, Any]]) -> str:
+    """In which precision and with which transforms the rows were made, lest a mixture go unseen."""
+    counts: Counter[str] = Counter()
+    for row in rows:
+        settings = row.get("settings", {})
+        precision = settings.get("amp_dtype", "") if settings.get("amp") else "float32"
+        transforms = row.get("environment", {}).get("transforms") or "unnamed or no transforms"
+        counts[f"{precision}, {transforms}"] += 1
+    return "made in: " + "; ".join(f"{kind} ({count} rows)" for kind, count in sorted(counts.items()))
+
+
 def write_table(folder: Path) -> str:
     """The table of a results folder, as text; kept beside it as text, Markdown and a picture."""
     rows = results.read_rows(folder)
     if not rows:
         raise ConfigError(f"--table: no run in {folder} is finished; leave --table out to train some")
-    text = table.as_text(rows)
+    made = _made_by(rows)
+    text = f"{table.as_text(rows)}\n\n{made}"
     (folder / "table.txt").write_text(text + "\n", encoding="utf-8")
-    (folder / "table.md").write_text(table.as_markdown(rows) + "\n", encoding="utf-8")
+    (folder / "table.md").write_text(f"{table.as_markdown(rows)}\n\n{made}\n", encoding="utf-8")
     table.plot(rows, folder / "table.png")
     return text
 
@@ -93,11 +106,14 @@ def reproduce(asked: ReproduceConfig) -> int:
         print(write_table(asked.results))
         return 0
     runs = runs_of(asked)
+    if asked.dry_run and not (asked.results / "sweep.json").exists():  # nothing is written for a look
+        print("\n".join(key.name for key in runs))
+        return 0
     found = Results(asked.results, dataset=asked.dataset, recipe=asked.recipe, epochs=asked.epochs)
     left = [key for key in runs if not found.has(key)]
     ranks = Ranks.from_environment()
     if ranks.rank == 0:
-        print(f"{len(runs)} runs, {len(left)} of them left, in {asked.results}", file=sys.stderr)
+        print(f"{len(left)} of {len(runs)} runs are left, in {asked.results}", file=sys.stderr)
     if asked.dry_run:
         print("\n".join(key.name for key in left))
         return 0

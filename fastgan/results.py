@@ -150,16 +150,26 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
         try:
             run, evaluations = row["run"], row["evaluations"]
             key = RunKey(run["method"], run["split"], run["seed"])
-            whole = row["format"] == FORMAT and isinstance(evaluations, dict) and path.stem == key.name
+            whole = row["format"] == FORMAT and path.stem == key.name and _figures(evaluations)
         except (KeyError, TypeError) as error:
             raise ConfigError(f"{path}: no row of a sweep ({error} is missing); remove it to run it again") from error
         if not whole:
-            raise ConfigError(f"{path}: no row of this version and name; remove it to run it again")
+            raise ConfigError(f"{path}: no row of this version, name and figures; remove it to run it again")
         for name in ("dataset", "recipe", "epochs"):
             if run.get(name) != sweep[name]:
                 raise ConfigError(f"{path}: of {name} {run.get(name)}, the folder is for {sweep[name]}; move it away")
         rows.append(row)
     return rows
+
+
+def _figures(evaluations: Any) -> bool:
+    """Whether these are figures by epoch: numbers, or null for what could not be had."""
+    return isinstance(evaluations, dict) and all(
+        epoch.isdecimal()
+        and isinstance(found, dict)
+        and all(isinstance(v, (int, float, type(None))) for v in found.values())
+        for epoch, found in evaluations.items()
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import subprocess
@@ -73,6 +74,19 @@ def create(config: TrainConfig, device: torch.device, transforms: str | None = N
             f"--run-dir {path}: cannot be written ({error.strerror or error}); name a folder that can"
         ) from error
     return run
+
+
+def note_resume(
+    run: RunFolder, config: TrainConfig, device: torch.device, images_seen: int, transforms: str | None
+) -> None:
+    """Keep in run.json, replaced in one go, with which settings and on what the run goes on."""
+    values = read_settings(run.path)
+    values["settings"] = to_json(dataclasses.replace(config, resume=False))
+    again = {"images_seen": images_seen, **environment(device), "transforms": transforms}
+    values["environment"].setdefault("resumed", []).append(again)
+    partial = run.path / ".run.json"
+    partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    partial.replace(run.settings)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

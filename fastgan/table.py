@@ -297,7 +297,7 @@ def _times(runs: list[Row]) -> list[tuple[str, float, int, int, str]]:
 
 def _title(runs: list[Row]) -> str:
     run = runs[0]["run"]
-    return f"{run['dataset']}, recipe {run['recipe']}: {len(runs)} runs"
+    return f"{run['dataset']}, recipe {run['recipe']}: {len(runs)} run{'s' if len(runs) > 1 else ''}"
 
 
 def _cell_parts(key: str, cell: Cell | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -17,7 +18,9 @@ from fastgan.trainer import Trainer
 
 def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome) -> None:
     if outcome.signal_number is not None:
-        print(f"stopped and saved; continue with: python -m fastgan.train --resume --run-dir {run.path}")
+        print(
+            f"stopped and saved; continue with: python -m fastgan.train --resume --run-dir {shlex.quote(str(run.path))}"
+        )
         return
     assert outcome.evaluation is not None
     print(f"\nafter {config.epochs} epochs, {outcome.seconds:.0f} s of training:")
@@ -53,7 +56,8 @@ def main(argv: Sequence[str]) -> int:
     if config.resume:
         assert config.run_dir is not None
         run = run_folder.RunFolder(config.run_dir)
-        before = run_folder.read_settings(run.path)["environment"].get("transforms", transforms)
+        kept = run_folder.read_settings(run.path)["environment"]
+        before = [kept, *kept.get("resumed", [])][-1].get("transforms", transforms)
         if before != transforms:
             print(f"images were transformed by {before}, and are by {transforms} from here on", file=sys.stderr)
     else:
@@ -73,6 +77,7 @@ def main(argv: Sequence[str]) -> int:
         if training.images_seen >= training.total:
             print(f"{run.path} is complete after {config.epochs} epochs; raise --epochs to train on")
             return 0
+        run_folder.note_resume(run, config, device, training.images_seen, transforms)
     outcome = training.train()
     _say(run, config, outcome)
     return 128 + outcome.signal_number if outcome.signal_number is not None else 0

@@ -85,7 +85,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(
 
 
 def test_nothing_left_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointCorruptError, match="no checkpoint yet"):
+    with pytest.raises(CheckpointCorruptError, match="holds no checkpoint"):
         checkpoint.newest(tmp_path)
     path = checkpoint.save(tmp_path, 5, _parts(0.0))
     (path / "model.safetensors").write_bytes(b"x")

@@ -186,7 +186,7 @@ def test_bicubic_by_auto_is_no_work_for_dali(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_bicubic_by_dali_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^--transform.interpolation bicubic: DALI"):
+    with pytest.raises(ConfigError, match=r"^--augment dali: its warp is at most linear"):
         made("dali", transform=TransformConfig(interpolation="bicubic"))
 
 

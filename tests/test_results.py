@@ -48,6 +48,8 @@ def said_by(capsys: pytest.CaptureFixture[str], folder: Path, *flags: str) -> st
         lambda text: text.replace('"split": 1', '"split": 2'),
         lambda text: text.replace('"evaluations"', '"evaluation"'),
         lambda text: text.replace('"epochs": 20', '"epochs": 5'),
+        lambda text: text.replace("0.8", '"much"'),
+        lambda text: text.replace('"20"', '"last"'),
     ],
 )
 def test_a_bad_row_is_named_and_kept(
@@ -129,9 +131,9 @@ def test_many_may_open_a_new_folder_at_once(tmp_path: Path) -> None:
 
 def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
     found = Results(tmp_path, dataset="mnist", recipe="default", epochs=20)
-    found.write(KEY, {"evaluations": {"20": {"nmi": math.nan, "ent": [math.inf, 1.0]}}})
-    text = (tmp_path / "rows" / f"{KEY.name}.json").read_text()
-    assert json.loads(text)["evaluations"]["20"] == {"nmi": None, "ent": [None, 1.0]}
+    found.write(KEY, {"evaluations": {"20": {"nmi": math.nan, "ent": math.inf}}, "losses": [[math.nan, 1.0]]})
+    row = json.loads((tmp_path / "rows" / f"{KEY.name}.json").read_text())
+    assert row["evaluations"]["20"] == {"nmi": None, "ent": None} and row["losses"] == [[None, 1.0]]
     assert len(read_rows(tmp_path)) == 1
 
 

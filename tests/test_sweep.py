@@ -209,7 +209,7 @@ def test_three_ranks_share_the_runs_without_overlap(tmp_path: Path) -> None:
     for text in said:
         assert any(f"{name}: " in text for name in names), "every rank had its share"
     again = spawn(tmp_path)
-    assert "6 runs, 0 of them left" in again.communicate(timeout=120)[1] and again.returncode == 0
+    assert "0 of 6 runs are left" in again.communicate(timeout=120)[1] and again.returncode == 0
 
 
 def test_a_killed_process_frees_its_run(tmp_path: Path) -> None:
@@ -310,6 +310,8 @@ def test_the_table_and_the_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture
     flags = [*FLAGS, "--methods", "uniform,elastic", "--splits", "1", "--results", str(tmp_path)]
     assert command_line.run_command(reproduce.main, [*flags, "--dry-run"]) == 0
     assert capsys.readouterr().out.split() == ["uniform-split01-seed0", "elastic-split01-seed0"]
+    assert not list(tmp_path.iterdir()), "a look leaves nothing behind"
+    open_results(tmp_path)
     assert command_line.run_command(reproduce.main, ["--table", "--results", str(tmp_path)]) == 2
     assert "no run in" in capsys.readouterr().err
     assert command_line.run_command(reproduce.main, flags) == 0
@@ -317,6 +319,7 @@ def test_the_table_and_the_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture
     assert command_line.run_command(reproduce.main, ["--table", "--results", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "Elastic-InfoGAN" in said and "0.525 ± 0.300" in said
+    assert "made in: float32, torchvision (bicubic) (1 rows); float32, unnamed or no transforms (1 rows)" in said
     assert (tmp_path / "table.txt").read_text(encoding="utf-8").strip() == said.strip()
     assert (tmp_path / "table.md").exists() and (tmp_path / "table.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "sweep.json").read_text())["dataset"] == "digits"

@@ -165,6 +165,13 @@ def test_a_run_by_dali_and_one_that_goes_on_by_it_say_so(
     flags = ["--resume", "--run-dir", str(copied), "--epochs", "7", "--augment", "dali"]
     assert command_line.run_command(train.main, flags) == 0
     assert "transformed by torchvision (bicubic), and are by dali (bilinear) from here" in capsys.readouterr().err
+    kept = json.loads((copied / "run.json").read_text())
+    assert kept["settings"]["epochs"] == 7 and kept["settings"]["augment"] == "dali" and not kept["settings"]["resume"]
+    assert kept["environment"]["transforms"] == "torchvision (bicubic)"
+    (again,) = kept["environment"]["resumed"]
+    assert again["images_seen"] == 6 * 18 * 64 and again["transforms"] == "dali (bilinear)"
+    assert command_line.run_command(train.main, ["--resume", "--run-dir", str(copied)]) == 0
+    assert "complete after 7 epochs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("prior", ["uniform", "true"])
