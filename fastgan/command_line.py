@@ -8,7 +8,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,6 +84,16 @@ def _flags(config: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def differences(ours: TrainConfig, theirs: TrainConfig, free: Set[str] = FREE_ON_RESUME) -> dict[str, Any]:
+    """Flags in which two runs differ, with the value of `theirs`; settings in `free` may differ."""
+    own = _flags(ours)
+    return {
+        name: value
+        for name, value in _flags(theirs).items()
+        if name.partition(".")[0].replace("-", "_") not in free and own[name] != value
+    }
+
+
 def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> TrainConfig:
     """The validated config of `python -m fastgan.train`.
 
@@ -101,11 +111,7 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
             raise ConfigError("--resume needs the run's folder: add --run-dir RUN")
         before = saved(Path(run_dir))
         config = validate(parse(TrainConfig, argv, default=before, prog=prog, description=description))
-        changed = [
-            f"{name} (was {value})"
-            for name, value in _flags(before).items()
-            if name.partition(".")[0].replace("-", "_") not in FREE_ON_RESUME and _flags(config)[name] != value
-        ]
+        changed = [f"{name} (was {value})" for name, value in differences(config, before).items()]
         if changed:
             raise ConfigError(
                 f"--resume: --{', --'.join(changed)} must stay as in {run_dir}/run.json; leave those flags out, "

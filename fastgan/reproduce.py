@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import kernels
 from fastgan import results, run_folder, table
 from fastgan.command_line import parse, run_command
 from fastgan.config import TrainConfig, preset, validate
@@ -118,12 +117,9 @@ def reproduce(asked: ReproduceConfig) -> int:
         print("\n".join(key.name for key in left))
         return 0
     keep_freed_memory()
-    try:
-        kernels.use_backend(asked.kernels)
-    except ValueError as error:
-        raise ConfigError(f"--kernels {asked.kernels}: {error}") from error
+    run_folder.choose_kernels(asked.kernels)
     device = ranks.device(run_folder.choose_device(asked.device))
-    first = {method: key for key in reversed(runs) for method in [key.method]}  # of each method one run draws pictures
+    first = {key.method: key for key in reversed(runs)}  # the first of each method draws pictures
     stopped = Sweep(found, runs, device, ranks, frozenset(first.values())).train()
     if stopped is not None:
         print("stopped and saved; the same command continues", file=sys.stderr)

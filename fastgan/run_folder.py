@@ -11,11 +11,12 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 import fastgan
+import kernels
 from fastgan.config import TrainConfig, from_json, to_json
 from fastgan.errors import ConfigError
 
@@ -46,9 +47,7 @@ class RunFolder:
 
     def write_prior(self, values: dict[str, Any]) -> None:
         """prior.json, replaced in one go."""
-        partial = self.path / ".prior.json"
-        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        partial.replace(self.path / "prior.json")
+        _replace(self.path / "prior.json", values)
 
 
 def create(config: TrainConfig, device: torch.device, transforms: str | None = None) -> RunFolder:
@@ -68,12 +67,19 @@ def create(config: TrainConfig, device: torch.device, transforms: str | None = N
         run.samples.mkdir(parents=True, exist_ok=True)
         run.checkpoints.mkdir(exist_ok=True)
         settings = {"settings": to_json(config), "environment": {**environment(device), "transforms": transforms}}
-        run.settings.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        _replace(run.settings, settings)
     except OSError as error:
         raise ConfigError(
             f"--run-dir {path}: cannot be written ({error.strerror or error}); name a folder that can"
         ) from error
     return run
+
+
+def _replace(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON file in one go."""
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def note_resume(
@@ -84,9 +90,7 @@ def note_resume(
     values["settings"] = to_json(dataclasses.replace(config, resume=False))
     again = {"images_seen": images_seen, **environment(device), "transforms": transforms}
     values["environment"].setdefault("resumed", []).append(again)
-    partial = run.path / ".run.json"
-    partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    partial.replace(run.settings)
+    _replace(run.settings, values)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -133,6 +137,14 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def choose_kernels(name: Literal["auto", "triton", "reference"]) -> None:
+    """Run the kernels that --kernels asks for from here on; raises ConfigError where they cannot run."""
+    try:
+        kernels.use_backend(name)
+    except ValueError as error:
+        raise ConfigError(f"--kernels {name}: {error}") from error
 
 
 def device_name(device: torch.device) -> str:

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from fastgan import checkpoint, data, run_folder
-from fastgan.command_line import FREE_ON_RESUME
+from fastgan import data, run_folder
+from fastgan.command_line import FREE_ON_RESUME, differences
 from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
 from fastgan.distributed import Ranks
@@ -27,6 +27,9 @@ from fastgan.results import Results, RunKey
 from fastgan.run_folder import RunFolder
 from fastgan.step import LOSSES
 from fastgan.trainer import Trainer
+
+# What may differ between a run of the sweep and what its folder holds; what `recipe` stands for is compared itself.
+FREE = (FREE_ON_RESUME - {"epochs"}) | {"recipe"}
 
 
 class Sweep:
@@ -76,9 +79,9 @@ class Sweep:
         # A run that takes seconds is begun anew rather than saved twenty times.
         saves = self.device.type != "cuda"
         loop = Loop(config, run, images, trainer, pictures=key in self.pictures, context=False, checkpoints=saves)
-        if _has_checkpoint(run):
+        try:
             loop.resume()
-        else:
+        except CheckpointCorruptError:  # none was saved, or none is whole
             loop.log.keep_until(-1)
         if loop.images_seen < loop.total:
             outcome = loop.train()
@@ -116,34 +119,20 @@ class Sweep:
         assert config.run_dir is not None
         run = RunFolder(config.run_dir)
         if not run.settings.exists():
-            transform = trainer.feed.transform
-            return run_folder.create(config, self.device, None if transform is None else transform.name)
-        changed = differences(config, run_folder.saved_config(run.path))
+            return run_folder.create(config, self.device, trainer.transforms)
+        changed = differences(config, run_folder.saved_config(run.path), FREE)
         if changed:
             raise ConfigError(f"{run.settings}: a run of other settings ({', '.join(changed)}); move its folder away")
         run.checkpoints.mkdir(exist_ok=True)
         return run
 
 
-def differences(ours: TrainConfig, theirs: TrainConfig) -> list[str]:
-    """The settings that would alter the course of training; what `recipe` stands for is compared, not its name."""
-    names = (field.name for field in dataclasses.fields(TrainConfig))
-    skipped = (FREE_ON_RESUME - {"epochs"}) | {"recipe"}
-    return [name for name in names if name not in skipped and getattr(ours, name) != getattr(theirs, name)]
-
-
-def _has_checkpoint(run: RunFolder) -> bool:
-    try:
-        checkpoint.newest(run.checkpoints)
-    except CheckpointCorruptError:
-        return False
-    return True
-
-
 def row_of(run: RunFolder, log: list[dict[str, Any]], epochs: int) -> dict[str, Any]:
     """What is kept of a finished run: settings, environment, figures by epoch, and the losses once an epoch."""
     kept = _settings(run)
-    evaluations = {str(row["epoch"]): _without(row, "epoch") for row in log if "effective_classes" in row}
+    evaluations = {
+        str(row["epoch"]): {k: v for k, v in row.items() if k != "epoch"} for row in log if "effective_classes" in row
+    }
     losses: dict[int, list[float]] = {}
     for row in log:
         if LOSSES[0] in row:
@@ -163,7 +152,3 @@ def _settings(run: RunFolder) -> dict[str, Any]:
         values["settings"][name] = None
     values["environment"].pop("command", None)
     return values
-
-
-def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in names}

@@ -7,11 +7,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-import kernels
 from fastgan import data, loop, metrics, run_folder
 from fastgan.command_line import run_command, train_config
 from fastgan.config import TrainConfig, to_json
-from fastgan.errors import ConfigError
 from fastgan.memory import keep_freed_memory
 from fastgan.trainer import Trainer
 
@@ -33,13 +31,6 @@ def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome) 
         )
 
 
-def _choose_kernels(config: TrainConfig) -> None:
-    try:
-        kernels.use_backend(config.kernels)
-    except ValueError as error:
-        raise ConfigError(f"--kernels {config.kernels}: {error}") from error
-
-
 def main(argv: Sequence[str]) -> int:
     """Parse, build, train. Returns the exit code."""
     config = train_config(argv, run_folder.saved_config)
@@ -47,12 +38,12 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps(to_json(config), indent=1))
         return 0
     keep_freed_memory()
-    _choose_kernels(config)
+    run_folder.choose_kernels(config.kernels)
     device = run_folder.choose_device(config.device)
     images = data.load(config)
     # Before the folder is made: what cannot be built leaves nothing behind.
     trainer = Trainer(config, images, device)
-    transforms = None if trainer.feed.transform is None else trainer.feed.transform.name
+    transforms = trainer.transforms
     if config.resume:
         assert config.run_dir is not None
         run = run_folder.RunFolder(config.run_dir)

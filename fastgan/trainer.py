@@ -85,6 +85,11 @@ class Trainer:
         self.iterations = Iterations(self._iterate, self._state, device=device, capture=config.capture)
         self._prepared = False
 
+    @property
+    def transforms(self) -> str | None:
+        """What --augment came to; None where nothing is transformed."""
+        return None if self.feed.transform is None else self.feed.transform.name
+
     def prepare(self, images_seen: int) -> None:
         """Compile and capture what is to be, on the batch that comes first, without a trace; once in a trainer's life.
 

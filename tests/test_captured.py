@@ -1,4 +1,4 @@
-"""Iterations as graphs: what is shown without a GPU, on graphs that are played by hand. The rest is in test_gpu.py."""
+"""Iterations as graphs: what is shown without a GPU, on graphs played by hand. The rest is in test_captured_gpu.py."""
 
 from __future__ import annotations
 
@@ -57,7 +57,6 @@ class PlayedGraphs:
 
     def __init__(self, training: Training) -> None:
         self.training = training
-        self.recording: list[str] = []
         self.replayed: list[int] = []
         self.fails = False
 

@@ -32,7 +32,7 @@ ALLOWED = {
     "checkpoint": {"errors"},
     "metrics": {"config"},
     "report": {"config"},
-    "run_folder": BASE | {"__init__"},
+    "run_folder": BASE | {"__init__"} | KERNELS,
     "judge": {"augment", "config", "data"},
     "evaluation": {"augment", "config", "data", "judge", "metrics", "model"} | KERNELS,
     "table": set(),
@@ -41,13 +41,10 @@ ALLOWED = {
     "methods": BASE,
     "distributed": set(),
     "results": {"errors"},
-    "sweep": BASE
-    | {"checkpoint", "command_line", "data", "distributed", "loop", "results", "run_folder", "step", "trainer"},
-    "reproduce": BASE
-    | {"command_line", "distributed", "memory", "methods", "results", "run_folder", "sweep", "table"}
-    | KERNELS,
+    "sweep": BASE | {"command_line", "data", "distributed", "loop", "results", "run_folder", "step", "trainer"},
+    "reproduce": BASE | {"command_line", "distributed", "memory", "methods", "results", "run_folder", "sweep", "table"},
     "trained": BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
-    "train": BASE | {"command_line", "data", "loop", "memory", "metrics", "run_folder", "trainer"} | KERNELS,
+    "train": BASE | {"command_line", "data", "loop", "memory", "metrics", "run_folder", "trainer"},
     "evaluate": BASE | {"command_line", "data", "evaluation", "metrics", "run_folder", "trained"},
     "sample": BASE | {"command_line", "evaluation", "report", "run_folder", "trained"},
 }

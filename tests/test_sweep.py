@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from fastgan import checkpoint, command_line, evaluation, reproduce, sweep
+from fastgan.command_line import differences
 from fastgan.config import NetworkConfig, TrainConfig, preset
 from fastgan.distributed import Ranks
 from fastgan.errors import ConfigError
 from fastgan.methods import METHODS, with_method
 from fastgan.results import Results, RunKey, read_rows
-from fastgan.sweep import Sweep, differences
+from fastgan.sweep import FREE, Sweep
 from fastgan.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -181,7 +182,7 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
 
 def test_differences_are_those_that_alter_training() -> None:
     changed = {"compile": True, "run_dir": Path("x"), "log_every": 1, "recipe": "paper", "seed": 3, "amp": True}
-    assert sorted(differences(TINY, dataclasses.replace(TINY, **changed))) == ["amp", "seed"]  # type: ignore[arg-type]
+    assert sorted(differences(TINY, dataclasses.replace(TINY, **changed), FREE)) == ["amp", "seed"]  # type: ignore[arg-type]
 
 
 # --- ranks ---

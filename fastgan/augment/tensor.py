@@ -60,15 +60,17 @@ class TensorTransform:
         count, channels, size = images_BCHW.shape[:3]
         maps = draw(self.config, size, count, seed=self.seed, first_image=first_image)
         colours = draw_colours(self.config, count, seed=self.seed, first_image=first_image)
+        matrices = None
+        if colours is not None and channels == 3:
+            matrices = colour_matrices(*colours[2:])
         block = BLOCK if images_BCHW.device.type == "cpu" else count
         self._result = torch.empty(images_BCHW.shape, dtype=self.dtype, device=images_BCHW.device)
         for at in range(0, count, block):
             part = slice(at, at + block)
             images = to_unit_range(images_BCHW[part], self.dtype)
             if colours is not None:
-                brightness, contrast, saturation, hue = (value[part] for value in colours)
-                matrices = colour_matrices(saturation, hue) if channels == 3 else None
-                images = adjust(images, brightness, contrast, matrices)
+                turned = None if matrices is None else matrices[part]
+                images = adjust(images, colours[0][part], colours[1][part], turned)
             self._result[part] = warp(images, maps[part], interpolation=self.interpolation)
 
     def finish(self) -> Tensor:
