@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import sys
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,13 +22,13 @@ from fastgan.augment import to_unit_range
 from fastgan.config import TrainConfig, stream_seed
 from fastgan.data import ImageSet
 from fastgan.data.image_set import shuffled
+from fastgan.inference import BATCH, assign, autocast
 from fastgan.judge import Judge
 from fastgan.model import Generator, Networks
 
 PER_CODE = 1000  # generated images of each code for NMI and ENT
 DIVERSITY = 10_000  # generated and real images, at most, that the Frechet distance compares
 PAIRWISE = 500  # images of a code or class whose mean pairwise distance is taken
-BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -65,29 +64,6 @@ class Sampler:
                 images.append(self.generator(noise, one_hot).float().cpu())
         self.generator.train(was_training)
         return torch.cat(images)
-
-
-def autocast(config: TrainConfig, device: torch.device) -> Any:
-    """The run's own precision, for inference."""
-    if not config.amp:
-        return nullcontext()
-    return torch.autocast(device.type, dtype=getattr(torch, config.amp_dtype))
-
-
-@torch.inference_mode()
-def assign(networks: Networks, images: Tensor, config: TrainConfig, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Q's most probable code [N], int64, and its probability [N] for uint8 images, in eval mode, on the CPU."""
-    was_training = networks.training
-    networks.eval()
-    codes, confidences = [], []
-    for part in images.split(BATCH):
-        with autocast(config, device):
-            logits = networks.code_head(networks.front_end(to_unit_range(part.to(device))))
-        confidence, code = logits.float().softmax(1).max(1)
-        codes.append(code.cpu())
-        confidences.append(confidence.cpu())
-    networks.train(was_training)
-    return torch.cat(codes), torch.cat(confidences)
 
 
 class Evaluator:

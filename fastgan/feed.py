@@ -43,6 +43,7 @@ class Feed:
         transform: makes the second view; None where nothing reads it.
         chunk: images made at a time, a multiple of the batch size.
         dtype: of the transforms.
+        grouped: keep a group of each image too, in `groups`: int64 [N], -1 for none, on the CPU.
     """
 
     def __init__(
@@ -54,14 +55,17 @@ class Feed:
         transform: Transform | None,
         chunk: int,
         dtype: torch.dtype = torch.float32,
+        grouped: bool = False,
     ) -> None:
         assert chunk % batch_size == 0, f"{chunk} images are no whole batches of {batch_size}"
         self.transform, self.chunk, self.batch_size = transform, chunk, batch_size
         self.real = images.new_zeros(SLOTS * chunk, *images.shape[1:])
         self.other = None if transform is None else torch.zeros_like(self.real, dtype=dtype)
+        self._group_ring = images.new_full((SLOTS * chunk,), -1, dtype=torch.int64) if grouped else None
         self._rows = torch.arange(batch_size, device=images.device)
         self._stream = torch.cuda.Stream(images.device) if images.is_cuda else None
-        self._started: tuple[int, Tensor] | None = None  # a chunk that is being made, and its images
+        # A chunk that is being made, its images and their indices.
+        self._started: tuple[int, Tensor, Tensor] | None = None
         self.restart(images, order)
 
     def restart(self, images: Tensor, order: Callable[[int], Tensor]) -> None:
@@ -72,6 +76,14 @@ class Feed:
         self.epoch_images = len(images) // self.batch_size * self.batch_size
         self._held = [-1] * SLOTS  # the chunk that each slot holds
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self.groups = torch.full((len(images),), -1)
+
+    def regroup(self, groups_N: Tensor) -> None:
+        """Give each image its group, int64 [N], -1 for none, from the next `ensure` on."""
+        assert self._group_ring is not None and groups_N.shape == self.groups.shape
+        self._abandon()
+        self.groups.copy_(groups_N)
+        self._held = [-1] * SLOTS
 
     def ensure(self, first: int, last: int) -> None:
         """Have images first ... last - 1 of the run in the ring before steps take them; at most one chunk's length.
@@ -86,16 +98,19 @@ class Feed:
         if self._stream is not None and self._started is None and self._held[(upto + 1) % SLOTS] != upto + 1:
             self._start(upto + 1)
 
-    def take(self, images_seen: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The batch that begins at image `images_seen` (int64 tensor) of the run, and its transforms.
+    def take(self, images_seen: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The batch that begins at image `images_seen` (int64 tensor) of the run, its transforms and its groups.
 
         Device operations alone, so that a captured step reads on as its clock moves.
 
         Returns:
-            uint8 [B, C, H, W], and [B, C, H, W] in [-1, 1] or None.
+            uint8 [B, C, H, W]; [B, C, H, W] in [-1, 1] or None; int64 [B] or None.
         """
         index_B = (images_seen + self._rows) % len(self.real)
-        return self.real.index_select(0, index_B), None if self.other is None else self.other.index_select(0, index_B)
+        other, groups = (
+            None if ring is None else ring.index_select(0, index_B) for ring in (self.other, self._group_ring)
+        )
+        return self.real.index_select(0, index_B), other, groups
 
     def _side(self) -> Any:
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
@@ -103,10 +118,11 @@ class Feed:
     def _start(self, number: int) -> None:
         first = number * self.chunk
         with self._side():
-            images = self.images[self._index(first)]
+            index = self._index(first)
+            images = self.images[self._to_device(index)]
             if self.transform is not None:
                 self.transform.start(images, first)
-        self._started = number, images
+        self._started = number, images, index
 
     def _abandon(self) -> None:
         """Let go of a chunk that is being made."""
@@ -122,7 +138,8 @@ class Feed:
         if self._started is None:
             self._start(number)
         assert self._started is not None
-        images, other = self._started[1], None
+        _, images, index = self._started
+        other = None
         if self.transform is not None:
             with self._side():
                 other = self.transform.finish()
@@ -136,10 +153,12 @@ class Feed:
         self.real[slot].copy_(images)
         if self.other is not None and other is not None:
             self.other[slot].copy_(other)
+        if self._group_ring is not None:
+            self._group_ring[slot].copy_(self._to_device(self.groups[index]))
         self._held[number % SLOTS], self._started = number, None
 
     def _index(self, first: int) -> Tensor:
-        """Indices [chunk], on the images' device, of the run's images first, first + 1, ..."""
+        """Indices [chunk], on the CPU, of the run's images first, first + 1, ..."""
         parts, position = [], first
         while position < first + self.chunk:
             epoch, begin = divmod(position, self.epoch_images)
@@ -148,7 +167,9 @@ class Feed:
             end = min(self.epoch_images, begin + first + self.chunk - position)
             parts.append(self._order[1][begin:end])
             position += end - begin
-        index = torch.cat(parts)
+        return torch.cat(parts)
+
+    def _to_device(self, values: Tensor) -> Tensor:
         if self.images.is_cuda:  # pinned, or the copy would wait
-            index = index.pin_memory()
-        return index.to(self.images.device, non_blocking=True)
+            values = values.pin_memory()
+        return values.to(self.images.device, non_blocking=True)

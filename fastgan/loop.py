@@ -126,6 +126,8 @@ class Loop:
         try:
             self.step.load_state(checkpoint.load(path, "model"), training)
             self.progress.load(training)
+            if self.config.grouping.at:
+                self.feed.regroup(training["feed.groups"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise ConfigError(f"{path}: does not fit this run's networks ({error})") from error
         self.images_seen = self._saved_at = int(self.step.images_seen)
@@ -148,6 +150,10 @@ class Loop:
         with _stop_signals() as received, bar:
             since, since_images = time.perf_counter(), self.images_seen
             while self.images_seen < self.total and not received:
+                # 0. Group the real images anew, before chosen epochs.
+                if self._groups_now():
+                    self._regroup()
+
                 # 1. Fetch: the next batches and their transforms into the ring.
                 count = self._steps_ahead()
                 images = count * config.batch_size
@@ -197,8 +203,24 @@ class Loop:
         """Steps to run at once: they end where an event falls due."""
         size = self.config.batch_size
         due = [every - self.images_seen % every for every in self._events()]
+        if self.config.grouping.at:
+            due.append(self.epoch_images - self.images_seen % self.epoch_images)
         most = min(self.iterations.unroll, self.feed.chunk // size)
         return min(most, -(-min(*due, self.total - self.images_seen) // size))
+
+    def _groups_now(self) -> bool:
+        epoch, into = divmod(self.images_seen, self.epoch_images)
+        return into == 0 and epoch in self.config.grouping.at
+
+    def _regroup(self) -> None:
+        """Group the real images anew; what a run resumed here does again, to the same end."""
+        start, epoch = time.perf_counter(), self.images_seen // self.epoch_images
+        moved = self.trainer.regroup()
+        seconds = time.perf_counter() - start
+        row = {"images_seen": self.images_seen, "epoch": epoch, "regrouped": moved, "grouping_seconds": seconds}
+        self.log.append(row)
+        said = f"grouped the images in {seconds:.1f} s; {moved:.1%} leave their code for another"
+        tqdm.write(f"epoch {epoch} of {self.config.epochs}: {said}", file=sys.stderr)
 
     def _passed(self, every: int) -> bool:
         """Whether the last batch crossed a multiple of `every` images."""
@@ -234,7 +256,10 @@ class Loop:
         self._check(dict(zip(LOSSES, self.progress.loss_sum.tolist(), strict=True)))
         if not self.checkpoints:
             return
-        parts = {"model": self.step.model_state(), "training": self.step.training_state() | self.progress.state()}
+        training = self.step.training_state() | self.progress.state()
+        if self.config.grouping.at:
+            training["feed.groups"] = self.feed.groups
+        parts = {"model": self.step.model_state(), "training": training}
         checkpoint.save(self.run.checkpoints, self.images_seen, parts)
         self._saved_at = self.images_seen
 

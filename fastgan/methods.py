@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
-from fastgan.config import TrainConfig
+from fastgan.config import GroupingConfig, TrainConfig
 from fastgan.errors import ConfigError
 
-CONTRASTIVE_WEIGHT = 10.0
-# name -> prior, contrastive loss
-METHODS: dict[str, dict[str, Any]] = {
-    "uniform": {"prior": "uniform", "contrastive_weight": 0.0},
-    "ground-truth": {"prior": "true", "contrastive_weight": 0.0},
-    "gumbel-softmax": {"prior": "learned", "contrastive_weight": 0.0},
-    "ground-truth-contrastive": {"prior": "true", "contrastive_weight": CONTRASTIVE_WEIGHT},
-    "elastic": {"prior": "learned", "contrastive_weight": CONTRASTIVE_WEIGHT},
+# name -> prior, whether Q learns from real images (in the paper by the contrastive loss)
+METHODS: dict[str, tuple[Literal["learned", "uniform", "true"], bool]] = {
+    "uniform": ("uniform", False),
+    "ground-truth": ("true", False),
+    "gumbel-softmax": ("learned", False),
+    "ground-truth-contrastive": ("true", True),
+    "elastic": ("learned", True),
+}
+# What a variant without losses on real images goes without: what rests on them too.
+_WITHOUT: dict[str, Any] = {
+    "contrastive_weight": 0.0,
+    "agreement_weight": 0.0,
+    "finer_codes": 0,
+    "grouping": GroupingConfig(),
+    "prior_pull": 0.0,
 }
 
 
 def with_method(config: TrainConfig, method: str) -> TrainConfig:
     """`config` as this variant has it."""
-    return dataclasses.replace(config, **METHODS[method])
+    prior, on_real = METHODS[method]
+    return dataclasses.replace(config, prior=prior, **({} if on_real else _WITHOUT))
 
 
 def parse_methods(text: str) -> list[str]:

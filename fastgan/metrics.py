@@ -159,8 +159,9 @@ class MetricsLog:
         return rows
 
     def keep_until(self, images_seen: int) -> None:
-        """Drop the rows after `images_seen`: what a resumed run is about to write again."""
-        kept = [row for row in self.rows() if row.get("images_seen", 0) <= images_seen]
+        """Drop what a run resumed at `images_seen` is about to write again: later rows, and a grouping made there."""
+        rows = [row for row in self.rows() if row.get("images_seen", 0) <= images_seen]
+        kept = [row for row in rows if row.get("images_seen", 0) < images_seen or "regrouped" not in row]
         partial = self.path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         partial.replace(self.path)

@@ -22,6 +22,7 @@ from fastgan.linear import Linear
 WEIGHT_STD = 0.02  # of every Linear, Conv and ConvTranspose weight; biases start at zero
 WIDEST = 512
 SLOPE = 0.2
+NORMALISING = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Shape:
     channels: int
     classes: int
     network: NetworkConfig
+    finer_codes: int = 0
 
     @property
     def widths(self) -> list[int]:
@@ -113,31 +115,59 @@ class FrontEnd(nn.Module):
             nn.LeakyReLU(SLOPE, inplace=True),
         )
 
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        features: Tensor = self.linear(self.blocks(image_BCHW))
+    def forward(self, image_BCHW: Tensor, follow: bool = True) -> Tensor:
+        """Features [B, H]; without `follow` the running averages stay as they are."""
+        features = image_BCHW
+        for layer in (*self.blocks, *self.linear):
+            features = _apply(layer, features, follow)
         return features
 
-    def forward_groups(self, real: Tensor, other: Tensor | None, fake: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward_groups(
+        self, real: Tensor, other: Tensor | None, fake: Tensor, learn: bool = False, follow: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
         """Real images, their transforms and generated ones, each group normalised by itself.
 
-        Equal to forward(real), forward(other) without gradient, forward(fake), running averages included, but
-        real and fake share each product: one gradient a weight instead of two to add up.
+        Equal to forward(real), forward(other), forward(fake), running averages included, but the groups share each
+        product: one gradient a weight instead of several to add up.
+
+        Args:
+            learn: give a gradient to the pass of `other` too.
+            follow: let the running averages follow all three groups, not `real` alone.
 
         Returns:
-            features [2B, H] of real above fake, and those of `other` [B, H], detached (None without `other`).
+            features [2B, H] of real above fake, and those of `other` [B, H] (None without `other`).
         """
-        both = torch.cat((real, fake.to(real.dtype)))
+        count = len(real)
+        apart = None if learn else other
+        groups = (real, fake) if apart is not None or other is None else (real, fake, other)
+        together = torch.cat([group.to(real.dtype) for group in groups])
         for layer in (*self.blocks, *self.linear):
-            normalises = isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d))
-            above, below = both.chunk(2)
-            # The order of the calls is the order in which the running averages see the groups.
-            both = layer(above) if normalises else layer(both)
-            if other is not None:
-                with torch.no_grad():
-                    other = layer(other)
-            if normalises:
-                both = torch.cat((both, layer(below)))
-        return both, other
+            if not isinstance(layer, NORMALISING):
+                together = layer(together)
+                apart = _without_gradient(layer, apart, follow)
+                continue
+            # The order of these lines is the order in which the running averages see the groups.
+            first, second, *third = together.split(count)
+            first = layer(first)
+            third = [_apply(layer, part, follow) for part in third]
+            apart = _without_gradient(layer, apart, follow)
+            together = torch.cat((first, _apply(layer, second, follow), *third))
+        if len(groups) == 3:
+            return together[: 2 * count], together[2 * count :]
+        return together, apart
+
+
+@torch.no_grad()
+def _without_gradient(layer: nn.Module, x: Tensor | None, follow: bool) -> Tensor | None:
+    return None if x is None else _apply(layer, x, follow)
+
+
+def _apply(layer: nn.Module, x: Tensor, follow: bool) -> Tensor:
+    """layer(x); a normalisation's running averages move only with `follow`."""
+    if follow or not (isinstance(layer, NORMALISING) and layer.training):
+        result: Tensor = layer(x)
+        return result
+    return torch.nn.functional.batch_norm(x, None, None, layer.weight, layer.bias, training=True, eps=layer.eps)
 
 
 class Discriminator(nn.Module):
@@ -153,7 +183,7 @@ class Discriminator(nn.Module):
 
 
 class CodeHead(nn.Module):
-    """Q: features [B, H] to an embedding [B, D], and that to code logits [B, K]."""
+    """Q: features [B, H] to an embedding [B, D], and that to code logits [B, K]; `finer`, if any, to more."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -163,14 +193,17 @@ class CodeHead(nn.Module):
             nn.LeakyReLU(SLOPE, inplace=True),
         )
         self.code = Linear(shape.network.embedding, shape.classes)
+        self.finer = Linear(shape.network.embedding, shape.finer_codes) if shape.finer_codes else None
 
-    def embed(self, features_BH: Tensor) -> Tensor:
-        """The embedding that the contrastive loss compares."""
-        embedding: Tensor = self.embedding(features_BH)
+    def embed(self, features_BH: Tensor, follow: bool = True) -> Tensor:
+        """The embedding that the contrastive loss compares; without `follow` the running averages stay as they are."""
+        embedding = features_BH
+        for layer in self.embedding:
+            embedding = _apply(layer, embedding, follow)
         return embedding
 
-    def forward(self, features_BH: Tensor) -> Tensor:
-        logits: Tensor = self.code(self.embedding(features_BH))
+    def forward(self, features_BH: Tensor, follow: bool = True) -> Tensor:
+        logits: Tensor = self.code(self.embed(features_BH, follow))
         return logits
 
 

@@ -17,7 +17,8 @@ import torch
 
 import fastgan
 import kernels
-from fastgan.config import TrainConfig, from_json, to_json
+from fastgan.config import TrainConfig
+from fastgan.config_json import from_json, to_json
 from fastgan.errors import ConfigError
 
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "scipy", "safetensors", "nvidia-dali-cuda130")

@@ -25,10 +25,11 @@ from fastgan.config import TrainConfig, stream_seed
 from fastgan.mixed import LowPrecision, rounded_parameters
 from fastgan.model import Generator, Networks
 from fastgan.prior import ClassPrior
+from fastgan.real_losses import OnRealImages, none
 
 BETAS = (0.5, 0.999)
 FIRST_SCALE = 2.0**10  # of float16's losses; it overflows at 65,504, and torch's 2^16 would lose a run's first steps
-LOSSES = ("d_loss", "g_loss", "information_loss", "contrastive_loss")
+LOSSES = ("d_loss", "g_loss", "information_loss", "contrastive_loss", "agreement_loss", "grouping_loss")
 
 
 @contextmanager
@@ -60,13 +61,14 @@ class Step:
         self.noise_seed = torch.tensor(stream_seed(config.seed, "noise"), device=device)
         learned = {"prior": prior.logits} if isinstance(prior.logits, nn.Parameter) else {}
         self._names = {p: name for name, p in [*networks.named_parameters(), *learned.items()]}
-        self.d_optimizer = self._adam(list(networks.discriminator_side()))
-        self.g_optimizer = self._adam([*networks.generator_side(), *learned.values()])
+        self.d_optimizer = self._adam(list(networks.discriminator_side()), [])
+        self.g_optimizer = self._adam(list(networks.generator_side()), list(learned.values()))
         self.low = self._low_precision() if config.amp else None
         running = self.low.networks if self.low is not None else networks
         half = config.amp and config.amp_dtype == "float16"
         self.scaler = torch.amp.grad_scaler.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=half)
         self.average = copy.deepcopy(networks.generator) if config.average_decay > 0 else None
+        self._on_real_images = OnRealImages(running.code_head, prior, config)
         # What may be compiled is called through these names.
         self._noise: Callable[..., Tensor] = self.noise
         self._generator: Callable[..., Any] = running.generator
@@ -75,27 +77,33 @@ class Step:
         if config.compile:
             self._compile(networks=device.type == "cuda")
 
-    def _adam(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    def _adam(self, parameters: list[nn.Parameter], prior: list[nn.Parameter]) -> torch.optim.Optimizer:
         """Adam: by our kernel where it runs, and there under bfloat16 with the copies that the networks read.
 
         Elsewhere by torch, which on a CPU takes the gradients where backward leaves them.
         """
         settings: dict[str, Any] = {"lr": self.config.learning_rate, "betas": BETAS}
+        groups: list[dict[str, Any]] = [{"params": parameters}]
+        if self.config.prior_learning_rate is None:
+            groups[0]["params"] = [*parameters, *prior]
+        elif prior:
+            groups.append({"params": prior, "lr": self.config.prior_learning_rate})
         if not kernels.runs_triton(parameters[0]):
-            optimizer = torch.optim.Adam(parameters, fused=True, capturable=self.device.type == "cuda", **settings)
+            optimizer = torch.optim.Adam(groups, fused=True, capturable=self.device.type == "cuda", **settings)
             for group in optimizer.param_groups:
                 # A tensor, which a captured step reads anew (on a GPU in float32, which its kernel wants).
                 dtype = torch.float32 if self.device.type == "cuda" else torch.float64
-                group["lr"] = torch.tensor(self.config.learning_rate, dtype=dtype, device=self.device)
+                group["lr"] = torch.tensor(group["lr"], dtype=dtype, device=self.device)
             return optimizer
         if not self.config.amp or self.config.amp_dtype == "float16":  # whose gradients a GradScaler must see
-            return kernels.FusedAdam(parameters, **settings)
+            return kernels.FusedAdam(groups, **settings)
         rounded = rounded_parameters(self.networks)
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in parameters if p in rounded], "shadow_dtype": torch.bfloat16},
-            {"params": [p for p in parameters if p not in rounded], "shadow_dtype": None},
-        ]
-        return kernels.FusedAdam([group for group in groups if group["params"]], **settings)
+        split: list[dict[str, Any]] = []
+        for group in groups:
+            low = [p for p in group["params"] if p in rounded]
+            split.append(group | {"params": low, "shadow_dtype": torch.bfloat16})
+            split.append(group | {"params": [p for p in group["params"] if p not in rounded], "shadow_dtype": None})
+        return kernels.FusedAdam([group for group in split if group["params"]], **settings)
 
     def _low_precision(self) -> LowPrecision:
         leaves: dict[nn.Parameter, nn.Parameter] = {}
@@ -137,23 +145,23 @@ class Step:
         return kernels.normal((count, self.config.network.noise), seed=self.noise_seed, offset=images_seen)
 
     def set_learning_rate(self, value: float) -> None:
-        """Adam's step size from here on, in captured steps as well."""
+        """Adam's step size from here on, the prior's own in proportion, in captured steps as well."""
+        own = self.config.prior_learning_rate
         for optimizer in self._optimizers().values():
-            if isinstance(optimizer, kernels.FusedAdam):
-                optimizer.set_lr(value)
-            else:
-                for group in optimizer.param_groups:
-                    group["lr"].fill_(value)
+            for group in optimizer.param_groups:
+                is_prior = own is not None and group["params"][0] is self.prior.logits
+                group["lr"].fill_(value * own / self.config.learning_rate if is_prior and own else value)
 
-    def __call__(self, images_BCHW: Tensor, other_BCHW: Tensor | None) -> Tensor:
+    def __call__(self, images_BCHW: Tensor, other_BCHW: Tensor | None, group_B: Tensor | None = None) -> Tensor:
         """One D and one G step: everything is updated, the clock moves on.
 
         Args:
             images_BCHW: uint8 [B, C, H, W].
-            other_BCHW: their transforms, [B, C, H, W] in [-1, 1]; without them there is no contrastive loss.
+            other_BCHW: their transforms, [B, C, H, W] in [-1, 1]; without them no loss is on real images.
+            group_B: the codes that a grouping gave the images, int64, -1 for none.
 
         Returns:
-            The losses [4] in the order of LOSSES.
+            The losses [6] in the order of LOSSES.
         """
         dtype = self.networks.discriminator.real.weight.dtype
         real = augment.to_unit_range(images_BCHW, dtype)
@@ -163,41 +171,56 @@ class Step:
         code_BK, code_B = self.prior.sample(
             len(real), temperature=config.temperature, seed=self.noise_seed, offset=self.images_seen
         )
+        shared, follow = config.front_end_learns, not config.real_averages
 
-        # 1. D step: update F and D.
+        # 1. D step: update F and D. Where F learns from real images too, their losses are part of it, and the
+        # gradients that they give Q wait for the G step's.
         with self._autocast():
             fake = self._generator(noise_BZ, code_BK)
-            both_BH, other_BH = self._forward_groups(real, other, fake.detach())
+            both_BH, other_BH = self._forward_groups(real, other, fake.detach(), shared, follow)
             real_logit, fake_logit = net.discriminator(both_BH).chunk(2)
             d_loss = losses.discriminator_loss(real_logit, fake_logit)
-        self._update(self.d_optimizer, d_loss)
+            d_total = d_loss
+            if shared and other_BH is not None:
+                on_real, parts = self._on_real_images(both_BH[: len(real)], other_BH, group_B)
+                d_total = d_loss + on_real
+        self._update(self.d_optimizer, d_total)
 
         # 2. G step: update G, Q and the prior, through the new F and D.
         with self._autocast(), _frozen(net.front_end, net.discriminator):
-            fake_BH = self._front_end(fake)
+            fake_BH = self._front_end(fake, follow)
             g_loss = losses.generator_loss(net.discriminator(fake_BH))
-            information = losses.information_loss(net.code_head(fake_BH), code_B)
+            information = losses.information_loss(net.code_head(fake_BH, follow), code_B)
             total = g_loss + information
-            contrast = torch.zeros_like(g_loss)
-            if other_BH is not None:
-                embed, embed_other = net.code_head.embed(both_BH.detach()[: len(real)]), net.code_head.embed(other_BH)
-                contrast = losses.contrastive_loss(embed, embed_other, config.contrastive_temperature)
-                total = total + config.contrastive_weight * contrast
+            if other_BH is None:
+                parts = none(g_loss)
+            elif not shared:
+                on_real, parts = self._on_real_images(both_BH[: len(real)].detach(), other_BH, group_B)
+                total = total + on_real
+            if self.prior.logits.requires_grad:
+                total = total + config.prior_pull * parts.pull
         self._update(self.g_optimizer, total)
 
         # 3. Counters and averages.
         self.scaler.update()
         self._follow()
         self.images_seen += len(real)
-        return torch.stack((d_loss, g_loss, information, contrast)).detach()
+        return torch.stack((d_loss, g_loss, information, *parts[:3])).detach()
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """Move the averaged generator, its running averages included, a little towards the generator."""
+        """Move the averaged generator, its running averages included, a little towards the generator.
+
+        After t steps the decay is at most (1 + t) / (10 + t): the weights that training began with are soon forgotten.
+        """
         if self.average is not None:
             ours = [*self.average.parameters(), *_float_buffers(self.average)]
             theirs = [*self.networks.generator.parameters(), *_float_buffers(self.networks.generator)]
-            torch._foreach_lerp_(ours, theirs, 1.0 - self.config.average_decay)
+            steps = self.images_seen / self.config.batch_size
+            weight = (9.0 / (10.0 + steps)).clamp_min(1.0 - self.config.average_decay)
+            way = torch._foreach_sub(theirs, ours)
+            torch._foreach_mul_(way, weight)
+            torch._foreach_add_(ours, way)
 
     @property
     def sampling_generator(self) -> Generator:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from fastgan import data, loop, metrics, run_folder
 from fastgan.command_line import run_command, train_config
-from fastgan.config import TrainConfig, to_json
+from fastgan.config import TrainConfig
+from fastgan.config_json import to_json
 from fastgan.memory import keep_freed_memory
 from fastgan.trainer import Trainer
 

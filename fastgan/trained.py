@@ -36,7 +36,7 @@ def load(path: Path, device: torch.device) -> TrainedRun:
     state = checkpoint.load(newest, "model")
     try:
         channels = state["networks.generator.image.weight"].shape[1]
-        shape = Shape(config.image_size, channels, config.classes, config.network)
+        shape = Shape(config.image_size, channels, config.classes, config.network, config.finer_codes)
         networks, prior = Networks(shape), ClassPrior("learned", config.classes)
         average = Generator(shape) if config.average_decay > 0 else None
         load_model(state, networks, prior, average)

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgan import augment, data
+from fastgan import augment, data, inference
 from fastgan.captured import Iterations
 from fastgan.config import TrainConfig, stream_seed
 from fastgan.data import ImageSet
 from fastgan.feed import Feed, chunk_images
+from fastgan.grouping import find_groups
 from fastgan.model import Networks, Shape
 from fastgan.prior import ClassPrior
 from fastgan.step import LOSSES, Step
@@ -26,7 +27,8 @@ from fastgan.step import LOSSES, Step
 def build_step(config: TrainConfig, images: ImageSet, device: torch.device) -> Step:
     """The step of a run, its weights drawn from the seed."""
     channels = images.images.shape[1]
-    networks = Networks(Shape(config.image_size, channels, config.classes, config.network)).initialise(config.seed)
+    networks = Networks(Shape(config.image_size, channels, config.classes, config.network, config.finer_codes))
+    networks.initialise(config.seed)
     return Step(networks.to(device), _prior(config, images).to(device), config, device)
 
 
@@ -37,7 +39,7 @@ def build_feed(
     dtype: torch.dtype = torch.float32,
     chunk: int | None = None,
 ) -> Feed:
-    """The images of a run in their order, moved to `device`, with the transforms that its contrastive loss reads.
+    """The images of a run in their order, moved to `device`, with the transforms that its losses read.
 
     Args:
         chunk: images made at a time; left out, as many as suit the device.
@@ -48,7 +50,7 @@ def build_feed(
     _, channels, height, width = images.images.shape
     chunk = chunk or chunk_images(config.batch_size, channels * height * width, device)
     transform = None
-    if config.contrastive_weight > 0:
+    if config.learns_from_real:
         transform = augment.make_transform(config, channels=channels, most=chunk, device=device, dtype=dtype)
     return Feed(
         images.images.to(device),
@@ -57,6 +59,7 @@ def build_feed(
         transform=transform,
         chunk=chunk,
         dtype=dtype,
+        grouped=bool(config.grouping.at),
     )
 
 
@@ -72,7 +75,7 @@ class Trainer:
     """The parts of a run that hold tensors, on `device`.
 
     `iterations.run(n)` makes n steps, which `feed` must have been told to hold; each adds its losses to `loss_sum`,
-    float64 [4], in the order of step.LOSSES.
+    float64 [6], in the order of step.LOSSES.
 
     Raises:
         ConfigError: for a prior or an --augment that cannot be had.
@@ -102,6 +105,15 @@ class Trainer:
         if not self.iterations.prepare() and self.config.compile:
             self.iterations.warm_up()
         self._prepared = True
+
+    def regroup(self) -> float:
+        """Group the real images anew and hand the groups to the feed; returns the share whose code is not its group."""
+        networks, images = self.step.networks, self.feed.images
+        embeddings, logits = inference.read(networks, images, self.config, self.device)
+        codes = logits.argmax(1).cpu()
+        groups = find_groups(embeddings, codes, self.config.classes, self.config.grouping, self.config.seed)
+        self.feed.regroup(groups)
+        return float((groups != codes).double().mean())
 
     def _iterate(self) -> None:
         """One iteration, on tensors that stay where they are: it may be captured."""

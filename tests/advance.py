@@ -11,7 +11,7 @@ from fastgan.step import Step
 
 def transformed(step: Step, images: Tensor) -> Tensor | None:
     """What a feed would hand to this step beside these uint8 images [B, C, H, W]: their transforms, or None."""
-    if step.config.contrastive_weight == 0:
+    if not step.config.learns_from_real:
         return None
     dtype = step.networks.discriminator.real.weight.dtype
     dtype = dtype if dtype == torch.float64 else torch.float32

@@ -34,7 +34,7 @@ class Training:
         self.step = Step(networks, ClassPrior("learned", 10).to(dtype), config, CPU)
         self.feed: Feed = build_feed(config, data.load(config), CPU, dtype)
         self.feed.ensure(0, 50 * config.batch_size)
-        self.loss_sum = torch.zeros(4, dtype=torch.float64)
+        self.loss_sum = torch.zeros(6, dtype=torch.float64)
 
     def iterate(self) -> None:
         self.loss_sum += self.step(*self.feed.take(self.step.images_seen))

@@ -204,9 +204,9 @@ def test_the_ring_is_right_while_steps_read_it(name: Any) -> None:
         torch.cuda._sleep(2_000_000)  # the reader lags behind the host
         taken.append(there.take(clock))
         clock += 64
-    for batch, (real, other) in enumerate(taken):
+    for batch, (real, other, _) in enumerate(taken):
         here.ensure(batch * 64, (batch + 1) * 64)
-        expected_real, expected = here.take(torch.tensor(batch * 64))
+        expected_real, expected, _ = here.take(torch.tensor(batch * 64))
         assert torch.equal(real.cpu(), expected_real), batch
         assert other is not None and expected is not None
         assert (other.cpu() - expected).abs().mean() < 1e-3, batch

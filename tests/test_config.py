@@ -12,16 +12,16 @@ import pytest
 
 from fastgan.config import (
     PRESETS,
+    GroupingConfig,
     NetworkConfig,
     TrainConfig,
     TransformConfig,
-    from_json,
     halvings,
     preset,
     stream_seed,
-    to_json,
     validate,
 )
+from fastgan.config_json import from_json, to_json
 from fastgan.errors import ConfigError
 
 NAN, INF = float("nan"), float("inf")
@@ -38,20 +38,23 @@ def test_presets_are_valid(name: str) -> None:
     assert set(PRESETS) == {"digits", "mnist"}
 
 
-def test_the_mnist_preset_is_the_papers_recipe() -> None:
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+def test_what_both_recipes_have_of_the_paper(recipe: str) -> None:
     """Elastic-InfoGAN's published settings for MNIST."""
-    c = preset("mnist")
-    assert (c.image_size, c.classes, c.prior, c.batch_size, c.epochs, c.learning_rate) == (
-        28,
-        10,
-        "learned",
-        64,
-        20,
-        2e-4,
-    )
-    assert (c.temperature, c.contrastive_temperature, c.contrastive_weight) == (0.1, 1.0, 10.0)
+    c = preset("mnist", recipe)
+    assert (c.image_size, c.classes, c.prior, c.batch_size, c.epochs) == (28, 10, "learned", 64, 20)
+    assert (c.learning_rate, c.temperature) == (2e-4, 0.1)
     assert c.network == NetworkConfig(noise=62, width=64, hidden=1024, embedding=128)
     assert (c.transform.rotation, c.transform.zoom) == (20.0, (0.9, 1.1))
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_the_papers_recipe_has_nothing_of_ours(name: str) -> None:
+    c = preset(name, "paper")
+    assert (c.contrastive_weight, c.contrastive_temperature) == (10.0, 1.0)
+    assert (c.agreement_weight, c.finer_codes, c.prior_pull, c.prior_learning_rate) == (0.0, 0, 0.0, None)
+    assert not (c.front_end_learns or c.real_averages or c.grouping.at or c.average_decay)
+    assert c.transform == TransformConfig(kind="paper", interpolation="bicubic")
 
 
 def test_presets_cannot_be_changed() -> None:
@@ -77,6 +80,10 @@ def test_an_unknown_data_set_has_no_preset() -> None:
         ("contrastive-temperature", [0.0, -1.0, NAN, INF]),
         ("learning-rate", [0.0, -1e-4, NAN, INF]),
         ("contrastive-weight", [-0.1, NAN, INF]),
+        ("agreement-weight", [-0.1, NAN, INF]),
+        ("prior-pull", [-0.1, NAN, INF]),
+        ("prior-learning-rate", [0.0, -1e-4, NAN, INF]),
+        ("finer-codes", [-1, 65_537]),
         ("average-decay", [-0.1, 1.0, 1.5, NAN]),
         ("image-size", [0, -28, 4, 30, 257, 260, 512, 66]),
         ("eval-every", [0, -1]),
@@ -97,6 +104,8 @@ def test_a_bad_value_names_its_flag(flag: str, values: list[float]) -> None:
         ("rotation", [-1.0, 180.1, NAN, INF]),
         ("zoom", [(0.0, 1.0), (-0.5, 1.0), (1.1, 0.9), (0.5, 4.1), (NAN, 1.0), (1.0, NAN), (1.0, INF)]),
         ("shift", [-0.1, 0.51, NAN, INF]),
+        ("shear", [-1.0, 60.1, NAN, INF]),
+        ("stretch", [-0.1, 3.1, NAN, INF]),
         ("hue", [-1.0, 180.1, NAN]),
         *((name, [-0.1, 1.1, NAN]) for name in ("flip", "brightness", "contrast", "saturation")),
     ],
@@ -105,6 +114,27 @@ def test_a_bad_transform_names_its_flag(field: str, values: list[Any]) -> None:
     for value in values:
         with pytest.raises(ConfigError, match=f"^--transform.{field} "):
             validate(changed(transform=TransformConfig(**{field: value})))
+
+
+@pytest.mark.parametrize(
+    "field, values",
+    [
+        ("at", [(0,), (3, -1)]),
+        ("weight", [-0.1, NAN, INF]),
+        ("landmarks", [0, 100, 10]),
+        ("neighbours", [0, -2]),
+    ],
+)
+def test_a_bad_grouping_names_its_flag(field: str, values: list[Any]) -> None:
+    for value in values:
+        with pytest.raises(ConfigError, match=f"^--grouping.{field} "):
+            validate(changed(grouping=GroupingConfig(**{"at": (1,), field: value})))
+
+
+def test_finer_codes_need_something_to_learn_by() -> None:
+    with pytest.raises(ConfigError, match="^--finer-codes 40: .*add --agreement-weight 1"):
+        validate(changed(finer_codes=40))
+    validate(changed(finer_codes=40, agreement_weight=1.0))
 
 
 @pytest.mark.parametrize("field", ["noise", "width", "hidden", "embedding"])

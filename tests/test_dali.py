@@ -69,8 +69,9 @@ def shifts(ours: Tensor, theirs: Tensor) -> Tensor:
         {"rotation": 180.0, "zoom": (0.5, 2.0), "shift": 0.2, "flip": 0.5},
         COLOURS,
         {"rotation": 30.0, "flip": 0.5, **COLOURS},
+        {"kind": "whole", "shear": 20.0, "stretch": 0.15, "shift": 0.05},
     ],
-    ids=["default", "paper", "wide", "colours", "all"],
+    ids=["default", "paper", "wide", "colours", "all", "whole"],
 )
 def test_both_backends_make_the_same_images(settings: dict[str, Any], size: int, channels: int) -> None:
     images = pictures(MOST, size, channels)

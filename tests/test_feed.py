@@ -52,6 +52,11 @@ def make_feed(batches_a_chunk: int, transform: Transform | None = None) -> Feed:
     )
 
 
+def grouped_feed(batches_a_chunk: int) -> Feed:
+    images = torch.arange(COUNT, dtype=torch.uint8).view(COUNT, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
+    return Feed(images, order, batch_size=BATCH, transform=None, chunk=batches_a_chunk * BATCH, grouped=True)
+
+
 def expected(batch: int) -> Tensor:
     """The values of the images of one batch, from the definition: no image twice in an epoch."""
     epoch, begin = divmod(batch * BATCH, EPOCH)
@@ -59,7 +64,7 @@ def expected(batch: int) -> Tensor:
 
 
 def check(feed: Feed, batch: int) -> None:
-    real, other = feed.take(torch.tensor(batch * BATCH))
+    real, other, _ = feed.take(torch.tensor(batch * BATCH))
     assert real.shape == (BATCH, 1, 2, 2) and real.dtype == torch.uint8 and real.is_contiguous()
     assert (real == expected(batch)[:, None, None, None]).all(), batch
     if feed.other is not None:
@@ -159,7 +164,7 @@ def test_chunks_make_no_difference_to_a_run(name: str) -> None:
             feed.ensure(batch * 32, (batch + 1) * 32)
             views.append(feed.take(torch.tensor(batch * 32)))
         assert feeds[0].chunk == chunk == 1024
-        for real, other in views[1:]:
+        for real, other, _ in views[1:]:
             assert other is not None and views[0][1] is not None
             assert torch.equal(real, views[0][0])
             assert torch.equal(other, views[0][1])
@@ -172,7 +177,7 @@ def test_the_feed_transforms_what_its_config_says() -> None:
     config = TrainConfig(image_size=16, seed=3)
     feed = build_feed(config, data.load(config), CPU, torch.float64)
     feed.ensure(0, 64)
-    real, other = feed.take(torch.tensor(0))
+    real, other, _ = feed.take(torch.tensor(0))
     direct = TensorTransform(config.transform, transform_seed(config, CPU), torch.float64)
     direct.start(real, 0)
     assert other is not None and other.dtype == torch.float64
@@ -191,3 +196,42 @@ def test_chunks_are_whole_batches_of_bounded_size(batch_size: int, numbers: int,
     assert chunk % batch_size == 0 and chunk >= batch_size
     assert chunk == batch_size or chunk * numbers <= MOST_PIXELS[device]
     assert chunk == batch_size or chunk <= MOST_IMAGES[device]
+
+
+# --- groups ---
+
+
+@pytest.mark.parametrize("batches_a_chunk", [1, 3, 13, 20])
+def test_each_image_comes_with_its_group(batches_a_chunk: int) -> None:
+    """-1 at first; from the next batch on what they were given, though the ring was full, and again after the next."""
+    feed = grouped_feed(batches_a_chunk)
+
+    def taken(batch: int) -> tuple[Tensor, Tensor]:
+        feed.ensure(batch * BATCH, (batch + 1) * BATCH)
+        real, _, groups = feed.take(torch.tensor(batch * BATCH))
+        assert groups is not None and groups.dtype == torch.int64
+        assert (real == expected(batch)[:, None, None, None]).all()
+        return real[:, 0, 0, 0].long(), groups
+
+    for batch in range(10):
+        assert (taken(batch)[1] == -1).all()
+    for number in (7, 3):
+        feed.regroup(torch.arange(COUNT) % number)
+        for batch in range(10, 40):
+            images, groups = taken(batch)
+            assert torch.equal(groups, images % number), batch
+
+
+def test_another_run_begins_without_groups() -> None:
+    feed = grouped_feed(3)
+    feed.regroup(torch.arange(COUNT))
+    feed.restart(feed.images, order)
+    feed.ensure(0, BATCH)
+    groups = feed.take(torch.tensor(0))[2]
+    assert groups is not None and (groups == -1).all() and (feed.groups == -1).all()
+
+
+def test_without_a_grouping_there_are_no_groups() -> None:
+    feed = make_feed(2, Marked())
+    feed.ensure(0, BATCH)
+    assert feed.take(torch.tensor(0))[2] is None

@@ -73,6 +73,7 @@ class Several(Iterations):
 def test_a_run_in_eights_writes_what_a_run_in_ones_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row of metrics.jsonl but its times, the checkpoints' names and their bytes."""
     flags = ["--network.width", "4", "--network.hidden", "16", "--epochs", "2", "--log-every", "700", "--device", "cpu"]
+    flags += ["--grouping.at", "1"]
     runs = tmp_path / "ones", tmp_path / "eights"
     for run, kind in zip(runs, (Iterations, Several), strict=True):
         monkeypatch.setattr(trainer, "Iterations", kind)

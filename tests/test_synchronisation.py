@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fastgan import data
-from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.config import NetworkConfig, TrainConfig, preset
 from fastgan.feed import Feed
 from fastgan.model import Networks, Shape
 from fastgan.prior import ClassPrior
@@ -21,6 +21,9 @@ from fastgan.trainer import build_feed
 from kernels import use_backend
 
 SMALL = TrainConfig(image_size=28, batch_size=16, average_decay=0.9, network=NetworkConfig(width=8, hidden=64))
+DEFAULT = dataclasses.replace(
+    preset("mnist"), dataset="digits", batch_size=16, average_decay=0.9, network=SMALL.network, finer_codes=15
+)
 META = torch.device("meta")
 
 
@@ -69,7 +72,7 @@ def iterate(step: Step, feed: Feed) -> Tensor:
 
 
 def parts(config: TrainConfig) -> tuple[Step, Feed]:
-    networks = Networks(Shape(28, 1, 10, config.network)).initialise(0)
+    networks = Networks(Shape(28, 1, 10, config.network, config.finer_codes)).initialise(0)
     feed = build_feed(config, data.load(config), torch.device("cpu"))
     feed.ensure(0, 64)
     return Step(networks, ClassPrior("learned", 10), config, torch.device("cpu")), feed
@@ -77,13 +80,14 @@ def parts(config: TrainConfig) -> tuple[Step, Feed]:
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("amp_dtype", [None, "bfloat16", "float16"])
-def test_an_iteration_never_waits_for_the_device(amp_dtype: str | None, backend: Any) -> None:
+@pytest.mark.parametrize("recipe", [SMALL, DEFAULT], ids=["paper", "default"])
+def test_an_iteration_never_waits_for_the_device(recipe: TrainConfig, amp_dtype: str | None, backend: Any) -> None:
     """No op needs a value on the host, and none is brought from it; fused Adam reads none by itself either.
 
     Excepted are the plain versions for a CPU, which make their random numbers with NumPy.
     """
     use_backend(backend)
-    config = dataclasses.replace(SMALL, amp=amp_dtype is not None, amp_dtype=amp_dtype or "bfloat16")
+    config = dataclasses.replace(recipe, amp=amp_dtype is not None, amp_dtype=amp_dtype or "bfloat16")
     step, feed = parts(config)
     iterate(step, feed)  # the optimisers' state is made here
     with Dispatched(torch.device("cpu")) as dispatched:
@@ -92,16 +96,17 @@ def test_an_iteration_never_waits_for_the_device(amp_dtype: str | None, backend:
     assert [name for name in dispatched.found if backend == "reference" or name != "lift_fresh"] == []
 
 
-def test_an_iteration_touches_one_device_only(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("config", [SMALL, DEFAULT], ids=["paper", "default"])
+def test_an_iteration_touches_one_device_only(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a device that holds no values: whatever reads one fails, and whatever is made on the host shows.
 
     Adam is replaced: torch's fused one has no such device, and the others read their step counts.
     """
-    monkeypatch.setattr(Step, "_adam", lambda self, parameters: torch.optim.SGD(parameters, lr=0.1))
-    networks = Networks(Shape(28, 1, 10, SMALL.network)).to(META)
-    step = Step(networks, ClassPrior("learned", 10).to(META), SMALL, META)
+    monkeypatch.setattr(Step, "_adam", lambda self, parameters, prior: torch.optim.SGD([*parameters, *prior], lr=0.1))
+    networks = Networks(Shape(28, 1, 10, config.network, config.finer_codes)).to(META)
+    step = Step(networks, ClassPrior("learned", 10).to(META), config, META)
     images = torch.empty(100, 1, 28, 28, dtype=torch.uint8, device=META)
-    feed = Feed(images, torch.arange, batch_size=16, transform=None, chunk=64)
+    feed = Feed(images, torch.arange, batch_size=16, transform=None, chunk=64, grouped=bool(config.grouping.at))
     feed.other = torch.empty(feed.real.shape, device=META)
     with pytest.raises(RuntimeError, match="meta"):
         step.images_seen.item()

@@ -20,6 +20,8 @@ from fastgan import command_line, evaluate, sample, train, trainer
 from fastgan.errors import DivergenceError
 from fastgan.step import LOSSES
 
+SIX_EPOCHS = ("--epochs", "6", "--eval-every", "3", "--save-every", "1", "--log-every", "640", "--average-decay", "0.9")
+SIX_EPOCHS += ("--grouping.at", "2", "3")
 SMALL = ["--network.width", "8", "--network.hidden", "64", "--network.embedding", "16"]
 
 
@@ -44,10 +46,9 @@ def _weights(run: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted run of six epochs, averaged generator included."""
+    """An uninterrupted run of six epochs by the default recipe, averaged generator and two groupings included."""
     run = tmp_path_factory.mktemp("runs") / "finished"
-    flags = ("--epochs", "6", "--eval-every", "3", "--save-every", "1", "--log-every", "640")
-    assert _train("--run-dir", str(run), "--average-decay", "0.9", *flags) == 0
+    assert _train("--run-dir", str(run), *SIX_EPOCHS) == 0
     return run
 
 
@@ -83,8 +84,7 @@ def test_prior_json_adds_up(finished: Path) -> None:
 
 def test_killed_at_epoch_three_and_resumed_ends_with_the_same_weights(finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "killed"
-    flags = ("--epochs", "6", "--eval-every", "3", "--save-every", "1", "--log-every", "640")
-    process = _spawn("--run-dir", str(run), "--average-decay", "0.9", *flags)
+    process = _spawn("--run-dir", str(run), *SIX_EPOCHS)
     third = run / "checkpoints" / f"{3 * 18 * 64:012d}"
     deadline = time.monotonic() + 120
     while not third.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -99,12 +99,16 @@ def test_killed_at_epoch_three_and_resumed_ends_with_the_same_weights(finished: 
     rows = [row for row in _rows(run) if "d_loss" in row]
     expected = [row for row in _rows(finished) if "d_loss" in row]
     assert [{k: r[k] for k in LOSSES} for r in rows] == [{k: r[k] for k in LOSSES} for r in expected]
+    regrouped = [
+        [(r["epoch"], r["regrouped"]) for r in _rows(folder) if "regrouped" in r] for folder in (run, finished)
+    ]
+    assert regrouped[0] == regrouped[1] and [epoch for epoch, _ in regrouped[0]] == [2, 3]
+    assert all(0 < moved <= 1 for _, moved in regrouped[0])
 
 
 def test_sigterm_finishes_the_step_saves_and_can_be_continued_in_mid_epoch(finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "stopped"
-    flags = ("--epochs", "6", "--eval-every", "3", "--save-every", "1", "--log-every", "640")
-    process = _spawn("--run-dir", str(run), "--average-decay", "0.9", *flags)
+    process = _spawn("--run-dir", str(run), *SIX_EPOCHS)
     log = run / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (log.exists() and log.read_text().strip()) and time.monotonic() < deadline:
@@ -121,8 +125,7 @@ def test_a_corrupt_newest_checkpoint_is_told_and_the_one_before_is_used(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "corrupt"
-    flags = ("--epochs", "6", "--eval-every", "6", "--save-every", "1", "--log-every", "640")
-    assert _train("--run-dir", str(run), "--average-decay", "0.9", *flags) == 0
+    assert _train("--run-dir", str(run), *SIX_EPOCHS, "--eval-every", "6") == 0
     newest = max((run / "checkpoints").iterdir(), key=lambda p: int(p.name))
     model = bytearray((newest / "model.safetensors").read_bytes())
     model[len(model) // 2] ^= 1

@@ -46,14 +46,15 @@ def angles_and_zooms(maps_B23: Tensor, size: int = 28) -> tuple[Tensor, Tensor]:
 # --- what is drawn ---
 
 
-@pytest.mark.parametrize("kind", ["default", "paper"])
+@pytest.mark.parametrize("kind", ["default", "paper", "whole"])
 def test_draws_follow_the_number_of_the_image(kind: Any) -> None:
     """Neither the batch nor the order of calls matters, and a tensor counts as well as an int."""
-    whole = maps(64, first_image=1000, kind=kind, shift=0.1)
-    second = maps(32, first_image=torch.tensor(1032), kind=kind, shift=0.1)
+    settings: dict[str, Any] = {"kind": kind, "shift": 0.1, "shear": 10.0, "stretch": 0.2}
+    whole = maps(64, first_image=1000, **settings)
+    second = maps(32, first_image=torch.tensor(1032), **settings)
     torch.manual_seed(5)  # the global generator has no part in it
-    assert torch.equal(torch.cat((maps(32, first_image=1000, kind=kind, shift=0.1), second)), whole)
-    assert torch.equal(maps(64, first_image=1000, kind=kind, shift=0.1), whole)
+    assert torch.equal(torch.cat((maps(32, first_image=1000, **settings), second)), whole)
+    assert torch.equal(maps(64, first_image=1000, **settings), whole)
 
 
 def test_images_and_seeds_differ() -> None:
@@ -106,6 +107,51 @@ def test_any_angle_keeps_an_inscribed_square() -> None:
     torch.testing.assert_close(zoom, 1.0 / (angle.cos().abs() + angle.sin().abs()), atol=1e-6, rtol=0)
     corners = drawn[:, :, :2].abs().sum(2)  # how far a corner of the output reaches in the input
     assert corners.max() <= 1 + 1e-6
+
+
+def test_the_whole_kind_crops_nothing() -> None:
+    """A turn and a zoom alone: an output pixel lies as far from the centre as its input, but for the zoom."""
+    drawn = maps(kind="whole")
+    zoom = 1.0 / torch.hypot(drawn[:, 0, 0], drawn[:, 1, 0])
+    assert 0.9 - 1e-6 <= zoom.min() < 0.901 and 1.099 < zoom.max() <= 1.1 + 1e-6
+    angle = torch.atan2(drawn[:, 1, 0], drawn[:, 0, 0]).rad2deg()
+    assert 19.9 < angle.abs().max() <= 20.0 + 1e-4
+    # The same angles and zooms as the default kind's, whose crop is taken out by `angles_and_zooms`.
+    expected_angle, expected_zoom = angles_and_zooms(maps())
+    torch.testing.assert_close(angle, expected_angle, atol=1e-4, rtol=0)
+    torch.testing.assert_close(zoom, expected_zoom, atol=1e-5, rtol=0)
+
+
+def test_shear_slants_and_stretch_keeps_the_area() -> None:
+    """Turn, then slant, then scale: undone one after the other, down to what was drawn."""
+    still: dict[str, Any] = STILL | {"kind": "whole"}
+    slanted = maps(shear=20.0, **still)
+    torch.testing.assert_close(slanted[:, :, 0], torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(MANY, 2))
+    assert (slanted[:, 1, 1] == 1.0).all()
+    degrees = torch.atan(slanted[:, 0, 1]).rad2deg()
+    assert stats.kstest(degrees.numpy(), "uniform", (-20.0, 40.0)).pvalue > 1e-3
+    wide = maps(stretch=0.25, **still)
+    assert (wide[:, 0, 1] == 0).all() and (wide[:, 1, 0] == 0).all()
+    torch.testing.assert_close(wide[:, 0, 0] * wide[:, 1, 1], torch.ones(MANY, dtype=torch.float64))
+    share = wide[:, 0, 0].log() / math.log(1.25)
+    assert stats.kstest(share.numpy(), "uniform", (-1.0, 2.0)).pvalue > 1e-3
+    assert (torch.corrcoef(torch.stack((degrees, share))) - torch.eye(2)).abs().max() < 0.04
+
+
+def test_shear_and_stretch_come_before_the_turn() -> None:
+    """The whole map is a rotation times what shear, stretch and zoom make without one."""
+    settings: dict[str, Any] = {"kind": "whole", "zoom": (0.8, 1.2), "shear": 15.0, "stretch": 0.2}
+    turned, upright = maps(1000, **settings)[:, :, :2], maps(1000, rotation=0.0, **settings)[:, :, :2]
+    turn = turned @ torch.linalg.inv(upright)
+    identity = torch.eye(2, dtype=torch.float64).expand(1000, 2, 2)
+    torch.testing.assert_close(turn @ turn.transpose(1, 2), identity, atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.atan2(turn[:, 1, 0], turn[:, 0, 0]), angles_and_zooms(maps(1000))[0].deg2rad())
+
+
+def test_shear_leaves_other_draws_as_they_are() -> None:
+    plain, slanted = maps(100, shift=0.1), maps(100, shift=0.1, shear=10.0)
+    assert torch.equal(plain[:, :, 2], slanted[:, :, 2])
+    assert torch.equal(plain[:, :, 0], slanted[:, :, 0])
 
 
 def test_flips_mirror_their_share_of_the_images() -> None:
@@ -274,74 +320,3 @@ def test_paper_crop_by_hand(size: int) -> None:
         a = sine / other * (canvas - e)
         expected = (round(canvas - e) - round(e), round(canvas - a) - round(a))
         assert crop(degrees, size) == pytest.approx(expected, abs=5e-3), degrees
-
-
-# --- the warp ---
-
-
-@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-@pytest.mark.parametrize("kind", ["default", "paper"])
-def test_standing_still_changes_nothing(kind: Any, interpolation: str) -> None:
-    drawn = maps(3, kind=kind, **STILL)
-    for image in (glyph(dtype=torch.float64), torch.rand(1, 2, 28, 28, dtype=torch.float64) * 2 - 1):
-        images = image.expand(3, -1, -1, -1)
-        torch.testing.assert_close(warp(images, drawn, interpolation=interpolation), images, atol=1e-6, rtol=0)
-    single = glyph()
-    torch.testing.assert_close(warp(single, drawn[:1].float()), single, atol=2e-5, rtol=0)
-
-
-@pytest.mark.parametrize("turns, cos, sin", [(0, 1, 0), (1, 0, 1), (2, -1, 0), (3, 0, -1)])
-@pytest.mark.parametrize("size", [16, 28])
-def test_quarter_turns(size: int, turns: int, cos: int, sin: int) -> None:
-    """A map made by hand; positive angles turn counter-clockwise, as torch.rot90 does."""
-    image = glyph(size)
-    turned = warp(image, torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0]]]))
-    torch.testing.assert_close(turned, torch.rot90(image, turns, (2, 3)), atol=2e-5, rtol=0)
-    assert turns == 0 or (turned - image).abs().max() > 1
-
-
-def test_shifts_and_what_lies_outside() -> None:
-    """A map that reads 3 pixels to the right and 2 below; what enters at the border is black."""
-    image = (torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)) + 1.0) / 2
-    moved = warp(image, torch.tensor([[[1.0, 0, 3 * 2 / 16], [0, 1.0, 2 * 2 / 16]]]))
-    torch.testing.assert_close(moved[..., :14, :13], image[..., 2:, 3:], atol=1e-4, rtol=0)
-    assert (moved[..., 14:, :] == -1).all() and (moved[..., 13:] == -1).all()
-
-
-def test_each_image_has_its_own_map() -> None:
-    images = torch.cat((glyph(), -glyph()))
-    drawn = maps(2).float()
-    together = warp(images, drawn)
-    for i in range(2):
-        torch.testing.assert_close(together[i], warp(images[i : i + 1], drawn[i : i + 1])[0])
-    assert not torch.allclose(together[0], -together[1], atol=0.1)
-
-
-@pytest.mark.parametrize("size", [16, 28, 32])
-@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_the_default_kind_shows_no_corner(size: int, interpolation: str) -> None:
-    """A white image stays white at every angle up to 45 degrees: the part that is kept lies inside it."""
-    drawn = maps(2000, size=size, rotation=45.0, zoom=(1.0, 1.3), shift=0.0)
-    angle, _ = angles_and_zooms(drawn)
-    assert angle.abs().max() > 44.9
-    white = torch.ones(2000, 1, size, size)
-    assert warp(white, drawn.float(), interpolation=interpolation).min() > 1 - 1e-4
-
-
-def test_zooming_out_shows_the_black_around() -> None:
-    """So that the test above can see black where there is any."""
-    assert warp(torch.ones(1, 1, 28, 28), maps(1, rotation=0.0, zoom=(0.5, 0.5)).float()).min() == -1
-
-
-@pytest.mark.parametrize("kind", ["default", "paper"])
-def test_warped_images_stay_in_range(kind: Any) -> None:
-    """Bicubic sampling overshoots at edges, most of all in noise of black and white."""
-    noise = torch.randint(0, 2, (500, 1, 28, 28), generator=torch.Generator().manual_seed(0)).float() * 2 - 1
-    warped = warp(noise, maps(500, kind=kind, shift=0.2).float())
-    assert warped.min() == -1 and warped.max() == 1 and warped.isfinite().all()
-
-
-def test_to_unit_range() -> None:
-    grey = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 1, 1, 3)
-    torch.testing.assert_close(to_unit_range(grey), torch.tensor([[[[-1.0, -0.6, 1.0]]]]))
-    assert to_unit_range(grey, torch.float64).dtype == torch.float64

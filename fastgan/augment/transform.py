@@ -19,7 +19,7 @@ import kernels
 from fastgan.config import TransformConfig
 
 # Under one seed, each draw's own place in the stream.
-_GEOMETRY, _COLOUR, _FLIP = 0, 1, 2
+_GEOMETRY, _COLOUR, _FLIP, _SHAPE = 0, 1, 2, 3
 MID_GREY = 128.0  # of 255; what contrast leaves as it is, for images of bytes as in DALI
 # Luminance and two colour differences (NTSC's YIQ), in which hue is an angle and saturation a length; DALI's numbers.
 _TO_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.321), (0.211, -0.523, 0.311))
@@ -51,6 +51,9 @@ def draw(config: TransformConfig, size: int, count: int, *, seed: Tensor, first_
         degrees_B = torch.floor(u_B4[:, 0] * (2 * whole + 1)) - whole
         angle_B = torch.deg2rad(degrees_B)
         width_B, height_B = _paper_crop(angle_B.abs(), size)
+    elif config.kind == "whole":
+        angle_B = math.radians(config.rotation) * signed_B4[:, 0]
+        width_B = height_B = torch.ones_like(angle_B)
     else:
         angle_B = math.radians(config.rotation) * signed_B4[:, 0]
         # The largest square that a rotated square still covers, about its centre.
@@ -58,8 +61,16 @@ def draw(config: TransformConfig, size: int, count: int, *, seed: Tensor, first_
     cos, sin, x, y = angle_B.cos(), angle_B.sin(), width_B / zoom_B, height_B / zoom_B
     if config.flip > 0:  # the output's columns run backwards: the mirror comes last
         x = torch.where(_uniform(count, 1, seed, first_image, _FLIP)[:, 0] < config.flip, -x, x)
+    right, down = cos * x, cos * y  # the two columns of the map: what one step right, and one down, come to
+    across, back = sin * x, -sin * y
+    if config.shear > 0 or config.stretch > 0:
+        signed_B2 = 2.0 * _uniform(count, 2, seed, first_image, _SHAPE) - 1.0
+        slant_B = torch.tan(math.radians(config.shear) * signed_B2[:, 0])
+        wider_B = torch.exp(math.log1p(config.stretch) * signed_B2[:, 1])
+        right, across = right * wider_B, across * wider_B
+        down, back = (down + slant_B * sin * y) / wider_B, (back + slant_B * cos * y) / wider_B
     shift_B2 = 2.0 * config.shift * signed_B4[:, 2:4]
-    return torch.stack((cos * x, -sin * y, shift_B2[:, 0], sin * x, cos * y, shift_B2[:, 1]), dim=1).view(-1, 2, 3)
+    return torch.stack((right, back, shift_B2[:, 0], across, down, shift_B2[:, 1]), dim=1).view(-1, 2, 3)
 
 
 def _paper_crop(angle_B: Tensor, size: int) -> tuple[Tensor, Tensor]:

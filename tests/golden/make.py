@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fastgan import data
-from fastgan.config import NetworkConfig, TrainConfig, preset
+from fastgan.config import NetworkConfig, TrainConfig, TransformConfig
 from fastgan.model import Networks, Shape
 from fastgan.prior import ClassPrior
 from fastgan.step import LOSSES, Step
@@ -29,13 +29,13 @@ CONFIG = TrainConfig(
     image_size=16,
     batch_size=32,
     seed=7,
-    transform=preset("digits").transform,
+    transform=TransformConfig(rotation=15.0, shift=0.1),
     network=NetworkConfig(width=8, hidden=64),
 )
 
 
 def run() -> Tensor:
-    """The losses of every step, float64 [STEPS, 4]."""
+    """The losses of every step, float64 [STEPS, 6]."""
     shape = Shape(CONFIG.image_size, 1, CONFIG.classes, CONFIG.network)
     networks = Networks(shape).initialise(CONFIG.seed).double()
     prior = ClassPrior("learned", CONFIG.classes).double()

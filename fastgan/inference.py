@@ -1,0 +1,47 @@
+"""What trained networks say of images, in eval mode and batch by batch.
+
+Legend: N images, K codes, D embedding.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastgan.augment import to_unit_range
+from fastgan.config import TrainConfig
+from fastgan.model import Networks
+
+BATCH = 1000
+
+
+def autocast(config: TrainConfig, device: torch.device) -> Any:
+    """The run's own precision, for inference."""
+    if not config.amp:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, config.amp_dtype))
+
+
+@torch.inference_mode()
+def read(networks: Networks, images: Tensor, config: TrainConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Q's embeddings [N, D] and code logits [N, K] of uint8 images [N, C, H, W], float32, on `device`."""
+    was_training = networks.training
+    networks.eval()
+    embeddings, logits = [], []
+    for part in images.split(BATCH):
+        with autocast(config, device):
+            embedding = networks.code_head.embed(networks.front_end(to_unit_range(part.to(device))))
+            logits.append(networks.code_head.code(embedding).float())
+        embeddings.append(embedding.float())
+    networks.train(was_training)
+    return torch.cat(embeddings), torch.cat(logits)
+
+
+def assign(networks: Networks, images: Tensor, config: TrainConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Q's most probable code [N], int64, and its probability [N] for uint8 images, on the CPU."""
+    _, logits = read(networks, images, config, device)
+    confidence, code = logits.softmax(1).max(1)
+    return code.cpu(), confidence.cpu()

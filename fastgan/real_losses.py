@@ -1,0 +1,77 @@
+"""The losses that Q has on real images and their transforms: the contrastive one, and those of the default recipe.
+
+Legend: B images, K classes, H features, D embedding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastgan import losses
+from fastgan.config import TrainConfig
+from fastgan.model import CodeHead
+from fastgan.prior import ClassPrior
+
+
+class Parts(NamedTuple):
+    """The losses on real images, unweighted; `pull` is the prior's, the others are Q's (and the front end's)."""
+
+    contrast: Tensor
+    agreement: Tensor
+    grouping: Tensor
+    pull: Tensor
+
+
+def none(like: Tensor) -> Parts:
+    """No loss on real images."""
+    return Parts(*[torch.zeros_like(like)] * 4)
+
+
+class OnRealImages:
+    """Q's losses on a batch of real images.
+
+    Args:
+        code_head: Q, as the step runs it.
+        prior: its logits are pulled towards Q's mean code probabilities.
+        config: the weights of the losses.
+    """
+
+    def __init__(self, code_head: CodeHead, prior: ClassPrior, config: TrainConfig) -> None:
+        self.code_head, self.prior, self.config = code_head, prior, config
+        self._reads_codes = config.agreement_weight > 0 or bool(config.grouping.at) or config.prior_pull > 0
+
+    def __call__(self, real_BH: Tensor, other_BH: Tensor, group_B: Tensor | None) -> tuple[Tensor, Parts]:
+        """The weighted sum of Q's losses, without the prior's pull, and what it is made of.
+
+        Args:
+            real_BH, other_BH: features of the images and of their transforms.
+            group_B: the images' groups, int64, -1 for none.
+        """
+        config, head = self.config, self.code_head
+        embed, embed_other = head.embed(real_BH), head.embed(other_BH, not config.real_averages)
+        zero = torch.zeros((), device=real_BH.device)
+        contrast, agreement, grouping, pull = zero, zero, zero, zero
+        if config.contrastive_weight > 0:
+            contrast = losses.contrastive_loss(embed, embed_other, config.contrastive_temperature)
+        if self._reads_codes:
+            logits_BK, other_BK = head.code(embed), head.code(embed_other)
+            # Codes that agree before they are grouped settle in a wrong grouping, which the embedding then follows, and
+            # the prior too: until the images have groups, both wait.
+            grouped = torch.ones_like(zero) if group_B is None else (group_B >= 0).any().float()
+            if config.agreement_weight > 0:
+                agreement = losses.agreement_loss(logits_BK, other_BK) * grouped
+            if head.finer is not None:
+                agreement = agreement + losses.agreement_loss(head.finer(embed), head.finer(embed_other))
+            if group_B is not None:
+                grouping = losses.grouping_loss(logits_BK, other_BK, group_B)
+            if config.prior_pull > 0:
+                pull = losses.prior_loss(self.prior.logits, logits_BK) * grouped
+        total = (
+            config.contrastive_weight * contrast
+            + config.agreement_weight * agreement
+            + config.grouping.weight * grouping
+        )
+        return total, Parts(contrast, agreement, grouping, pull)

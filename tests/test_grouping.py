@@ -1,0 +1,137 @@
+"""Groups of images from nearest neighbours: found where k-means fails, named after the codes, alike each time."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from fastgan.config import GroupingConfig
+from fastgan.grouping import _merge, _nearest, find_groups, normalised_cut
+from fastgan.metrics import clustering
+
+CONFIG = GroupingConfig(landmarks=1000)
+
+
+def rings(sizes: list[int], seed: int = 0, width: float = 0.3) -> tuple[Tensor, Tensor]:
+    """Classes as arcs on a sphere in 16 dimensions: long, thin and of unequal sizes. Returns embeddings and classes."""
+    random = torch.Generator().manual_seed(seed)
+    points, labels = [], []
+    for label, size in enumerate(sizes):
+        centre, along = torch.randn(2, 16, generator=random)
+        place = 2.0 * torch.rand(size, 1, generator=random) - 1.0
+        points.append(4.0 * centre + 2.0 * place * along + width * torch.randn(size, 16, generator=random))
+        labels.append(torch.full((size,), label))
+    order = torch.randperm(sum(sizes), generator=random)
+    return torch.cat(points)[order], torch.cat(labels)[order]
+
+
+def accuracy(found: Tensor, labels: Tensor, classes: int) -> float:
+    return clustering(found, labels, classes, classes)["accuracy"]
+
+
+def test_finds_long_classes_of_unequal_sizes() -> None:
+    """Twelve times as many images in one class as in another; k-means on the same embeddings cuts the large ones."""
+    plain = []
+    for seed in range(4):
+        embed, labels = rings([600, 50, 300, 90, 400, 120], seed)
+        assert accuracy(find_groups(embed, torch.zeros_like(labels), 6, CONFIG, seed), labels, 6) > 0.98, seed
+        unit = torch.nn.functional.normalize(embed, dim=1).numpy()
+        found = torch.from_numpy(KMeans(6, n_init=3, random_state=seed).fit_predict(unit)).long()
+        plain.append(accuracy(found, labels, 6))
+    assert np.mean(plain) < 0.95
+
+
+def test_groups_take_the_names_of_the_codes() -> None:
+    """Whatever the codes are called, a group is called as most of its images are."""
+    embed, labels = rings([300, 200, 100, 150])
+    for names in itertools.islice(itertools.permutations(range(4)), 0, 24, 5):
+        codes = torch.tensor(names)[labels]
+        codes[::10] = 0  # some are wrong
+        found = find_groups(embed, codes, 4, CONFIG, 0)
+        assert (found == torch.tensor(names)[labels]).double().mean() > 0.98
+
+
+def test_the_same_each_time_and_the_global_generators_have_no_part_in_it() -> None:
+    embed, labels = rings([300, 200, 500, 400])
+    first = find_groups(embed, labels, 4, CONFIG, 3)
+    torch.manual_seed(9)
+    np.random.seed(9)
+    again = find_groups(embed, labels, 4, CONFIG, 3)
+    assert torch.equal(first, again)
+    assert first.shape == labels.shape and first.dtype == torch.int64
+
+
+@pytest.mark.parametrize("landmarks", [100, 400, 5000])
+def test_few_landmarks_speak_for_all(landmarks: int) -> None:
+    embed, labels = rings([900, 500, 700])
+    config = dataclasses.replace(CONFIG, landmarks=landmarks)
+    found = find_groups(embed, labels, 3, config, 0)
+    assert accuracy(found, labels, 3) > 0.97
+
+
+@pytest.mark.parametrize("neighbours", [1, 5, 40])
+def test_any_number_of_neighbours(neighbours: int) -> None:
+    embed, labels = rings([60, 80, 100])
+    found = find_groups(embed, labels, 3, dataclasses.replace(CONFIG, neighbours=neighbours), 0)
+    assert found.min() >= 0 and found.max() < 3
+
+
+@pytest.mark.parametrize("count", [12, 30])
+def test_hardly_any_images(count: int) -> None:
+    embed = torch.randn(count, 8, generator=torch.Generator().manual_seed(0))
+    found = find_groups(embed, torch.zeros(count, dtype=torch.int64), 10, CONFIG, 0)
+    assert found.shape == (count,) and found.min() >= 0 and found.max() < 10
+
+
+def test_twins_are_no_trouble() -> None:
+    """An embedding that has collapsed gives some grouping, not an error: training may yet mend it."""
+    embed = torch.ones(200, 8)
+    embed[:50, 0] = -1.0
+    found = find_groups(embed, torch.zeros(200, dtype=torch.int64), 10, CONFIG, 0)
+    assert found.min() >= 0 and found.max() < 10
+
+
+def test_nearest_are_those_of_the_definition() -> None:
+    embed, _ = rings([40, 50])
+    unit = torch.nn.functional.normalize(embed, dim=1)
+    similarity, index = _nearest(unit, unit, 5, skip_first=True)
+    full = unit @ unit.T
+    full.fill_diagonal_(-2.0)
+    expected = full.topk(5)
+    torch.testing.assert_close(similarity, expected.values)
+    assert torch.equal(index, expected.indices)
+
+
+def test_parts_with_most_affinity_an_image_pair_merge_first() -> None:
+    """Four parts in a row: 0-1 share 6 over 2x1 pairs, 1-2 share 2 over 1x1, 2-3 share 5 over 1x3."""
+    part = np.array([0, 0, 1, 2, 3, 3, 3])
+    links = {(0, 2): 3, (1, 2): 3, (2, 3): 2, (3, 4): 2, (3, 5): 2, (3, 6): 1}
+    dense = np.zeros((7, 7))
+    for (a, b), weight in links.items():
+        dense[a, b] = dense[b, a] = weight
+    graph = sparse.csr_matrix(dense)
+    assert same(_merge(graph, part, 3), [0, 0, 0, 1, 2, 2, 2])  # 3 a pair, against 2 and 5/3
+    assert same(_merge(graph, part, 2), [0, 0, 0, 1, 1, 1, 1])  # 5/3 a pair, against 2/3 now that 0 and 1 are one
+    assert same(_merge(graph, part, 1), [0] * 7)
+    assert same(_merge(graph, part, 4), part.tolist())
+
+
+def test_normalised_cut_by_hand() -> None:
+    """Two pairs of images: 3 within each, 1 between them."""
+    graph = sparse.csr_matrix(np.array([[0, 3, 1, 0], [3, 0, 0, 0], [1, 0, 0, 3], [0, 0, 3, 0]], dtype=float))
+    assert normalised_cut(graph, np.array([0, 0, 1, 1])) == pytest.approx(1 / 7 + 1 / 7)
+    assert normalised_cut(graph, np.array([0, 1, 1, 0])) == pytest.approx(2.0)
+    assert normalised_cut(graph, np.array([0, 0, 0, 0])) == 0.0
+
+
+def same(found: NDArray[np.int64], expected: list[int]) -> bool:
+    """Whether two groupings differ in their names alone."""
+    return clustering(torch.from_numpy(found), torch.tensor(expected), 7, 7)["accuracy"] == 1.0
