@@ -9,52 +9,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from bench.measure import machine, slug
 from bench.rows import ROOT
+from bench.runs import mnist_flags, train
 
 BACKENDS = ("torchvision", "dali")
 FIGURES = ("nmi", "ent", "prior_error", "cluster_accuracy", "frechet_distance")
 
 
-def _start(backend: str, seed: int, epochs: int, run: Path) -> subprocess.Popen[bytes]:
-    folder = os.environ.get("FASTGAN_MNIST") or ROOT.parent / "shared" / "data" / "mnist"
-    flags = f"--dataset mnist --split 1 --amp --epochs {epochs} --augment {backend} --seed {seed} --data-dir {folder}"
-    command = [sys.executable, "-m", "fastgan.train", *flags.split(), "--run-dir", str(run)]
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-
-def _final(run: Path, epochs: int) -> dict[str, Any] | None:
-    """The last evaluation of a complete run."""
-    path = run / "metrics.jsonl"
-    if not path.exists():
-        return None
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    found = [row for row in rows if "nmi" in row and row["epoch"] == epochs]
-    return found[-1] if found else None
-
-
 def collect(folder: Path, seeds: list[int], epochs: int) -> dict[str, list[dict[str, Any]]]:
     """The last evaluation of every run, in the order of the seeds; trains what is missing."""
-    found: dict[str, list[dict[str, Any]]] = {backend: [] for backend in BACKENDS}
-    for seed in seeds:
-        runs = {backend: folder / f"{backend}-seed{seed}" for backend in BACKENDS}
-        begun = [_start(b, seed, epochs, run) for b, run in runs.items() if _final(run, epochs) is None]
-        for process in begun:
-            if process.wait() != 0:
-                raise SystemExit(f"a run of seed {seed} ended with exit code {process.returncode}")
-        for backend, run in runs.items():
-            row = _final(run, epochs)
-            assert row is not None
-            versions = json.loads((run / "run.json").read_text(encoding="utf-8"))["environment"]
-            found[backend].append({"seed": seed, "commit": versions["git_commit"], **row})
-    return found
+    flags = {
+        folder / f"{backend}-seed{seed}": [*mnist_flags(1, epochs, seed), "--augment", backend]
+        for seed in seeds
+        for backend in BACKENDS
+    }
+    rows = train(flags, epochs)
+    return {
+        backend: [{"seed": seed, **rows[folder / f"{backend}-seed{seed}"]} for seed in seeds] for backend in BACKENDS
+    }
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> list[str]:

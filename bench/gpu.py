@@ -84,7 +84,7 @@ STAGES: dict[str, tuple[Part, ...]] = {
         Part("loop", (PYTHON, "-m", "bench.gpu_loop"), 240, keep=("loop-cuda-*",)),
         *(
             Part(f"train {kind}", (PYTHON, "-m", "bench.gpu_train", kind), 150, _no_mnist)
-            for kind in ("captured", "eager", "compiled")
+            for kind in ("captured", "eager", "compiled", "default")
         ),
         Part("train with DALI", (PYTHON, "-m", "bench.gpu_train", "dali"), 150, _no_dali),
         Part("transforms", (*PYTEST, "bench/bench_augment.py", "--save-results"), 120, keep=("augment-cuda-*",)),

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from bench.measure import machine, slug
-from bench.rows import DEVICE, ROOT, load_images, make_row
+from bench.rows import DEFAULT_RECIPE, DEVICE, ROOT, load_images, make_row
 from fastgan.config import TrainConfig, validate
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError
@@ -32,6 +32,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "compiled, captured": {"compile": True},
     "the same, fed by tensor operations": {"compile": True, "augment": "torchvision"},
     "the same, fed by DALI": {"compile": True, "augment": "dali"},
+    "the default recipe, compiled, captured": {"compile": True, **DEFAULT_RECIPE},
 }
 
 

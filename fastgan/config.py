@@ -85,8 +85,11 @@ class TrainConfig:
     dataset: Dataset = "digits"
     """Which images: digits (scikit-learn's 8x8 digits, shipped with it) or mnist."""
     recipe: Literal["default", "paper"] = "default"
-    """paper: the data set's settings without what is no part of the paper's recipe (the averaged generator, and any
-    transform but the paper's own). Each flag still changes what it names."""
+    """default: Q, and the front end with it, also learns that an image and its transform have the same code, and which
+    real images belong together, from groups of nearest neighbours found before chosen epochs. The prior is pulled to
+    the code frequencies that Q sees on real images, beside its gradient through the Gumbel-Softmax sample. Transforms
+    are stronger, and samples come from an averaged generator. paper: the data set's settings without all of this. Each
+    flag still changes what it names."""
     data_dir: Path | None = None
     """Folder with the data set's files, or to download them into. Left out: ./data."""
     split: int = 1

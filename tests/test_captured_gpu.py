@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
-from fastgan import data
+from fastgan import data, inference
 from fastgan.augment import Transform, make_transform
 from fastgan.augment.dali import DaliTransform, DaliUnavailableError
 from fastgan.augment.tensor import TensorTransform
 from fastgan.captured import UNROLL
-from fastgan.config import TransformConfig, preset
+from fastgan.config import GroupingConfig, TransformConfig, preset
 from fastgan.feed import Feed
+from fastgan.grouping import find_groups
+from fastgan.step import LOSSES
 from fastgan.trainer import Trainer, build_step
 from kernels import use_backend
 
@@ -57,12 +60,25 @@ class Training(Trainer):
         return self.loss_sum.cpu() / count
 
 
+PAPER = dataclasses.asdict(preset("digits", "paper"))
 MODES: dict[str, dict[str, Any]] = {
     "float32": {},
+    "the paper's recipe": {
+        name: PAPER[name]
+        for name in ("contrastive_weight", "contrastive_temperature", "agreement_weight", "finer_codes", "prior_pull")
+    }
+    | {"grouping": GroupingConfig(), "front_end_learns": False, "real_averages": False, "prior_learning_rate": None},
     "bfloat16": {"amp": True},
     "float16": {"amp": True, "amp_dtype": "float16"},
     "compiled bfloat16": {"amp": True, "compile": True},
     "no contrastive loss": {"contrastive_weight": 0.0},
+    "bfloat16 without losses on real images": {
+        "amp": True,
+        "contrastive_weight": 0.0,
+        "agreement_weight": 0.0,
+        "finer_codes": 0,
+        "grouping": GroupingConfig(),
+    },
 }
 
 
@@ -73,6 +89,29 @@ def test_captured_equals_eager(mode: str) -> None:
     for ten in range(5):
         tolerance = 1e-3 if ten == 0 and mode == "float32" else 0.05
         torch.testing.assert_close(graphs.run(10), eager.run(10), rtol=tolerance, atol=tolerance)
+
+
+def test_a_grouping_reaches_captured_steps() -> None:
+    """Before it codes and prior wait; after it their losses are there, in graphs as in single steps."""
+    eager, graphs = Training(capture=False), Training(capture=True)
+    for training in (eager, graphs):
+        assert training.run(10)[LOSSES.index("grouping_loss")] == 0
+        training.feed.regroup(torch.arange(len(training.feed.images)) % 10)
+    found = graphs.run(10)
+    assert found[LOSSES.index("grouping_loss")] > 1
+    torch.testing.assert_close(found, eager.run(10), rtol=0.05, atol=0.05)
+
+
+def test_the_images_of_a_gpu_are_grouped() -> None:
+    """From embeddings on the GPU; most images keep together that the CPU, with its rounding, keeps together."""
+    training = Training(capture=True)
+    training.run(200)
+    training.regroup()
+    groups = training.feed.groups
+    assert groups.min() >= 0 and len(groups.unique()) == 10
+    embed, logits = inference.read(training.step.networks, training.feed.images, training.config, CUDA)
+    again = find_groups(embed.cpu(), logits.argmax(1), 10, training.config.grouping, training.config.seed)
+    assert normalized_mutual_info_score(groups.numpy(), again.numpy()) > 0.9
 
 
 def test_captured_equals_eager_without_our_kernels() -> None:

@@ -1,0 +1,77 @@
+"""What each part of the default recipe is worth: `python -m bench.ablation RUNS [--epochs 5] [--splits 1 2] [--save]`.
+
+Trains imbalanced MNIST (seed 0, bfloat16) by the default recipe, by it without one part at a time, and by the paper's,
+into the folder RUNS, one thread a run and two runs at a time; what is there already is read. --save keeps the table and
+the figures of each run in bench/results/prior/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.measure import machine, slug
+from bench.rows import ROOT
+from bench.runs import mnist_flags, train
+
+FIGURES = ("nmi", "ent", "prior_error", "cluster_accuracy", "frechet_distance", "diversity", "train_seconds")
+# What is left out -> the flags that do it.
+VARIANTS: dict[str, list[str]] = {
+    "nothing: the default recipe": [],
+    "groups": ["--grouping.at"],
+    "groups after the first": ["--grouping.at", "2"],
+    "finer head": ["--finer-codes", "0"],
+    "agreement, finer head": ["--agreement-weight", "0", "--finer-codes", "0"],
+    "contrastive loss": ["--contrastive-weight", "0"],
+    "its weight and temperature": ["--contrastive-weight", "10", "--contrastive-temperature", "1"],
+    "front end learns": ["--no-front-end-learns"],
+    "averages of real images": ["--no-real-averages"],
+    "shear, stretch, shift": ["--transform.shear", "0", "--transform.stretch", "0", "--transform.shift", "0"],
+    "the prior's pull": ["--prior-pull", "0"],
+    "the prior's step size": ["--prior-learning-rate", "2e-4"],
+    "all: the paper's recipe": ["--recipe", "paper"],
+}
+
+
+def table(found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
+    """A line a variant and split."""
+    lines = [f"{'without':32}{'split':>6}" + "".join(f"{figure:>18}" for figure in FIGURES)]
+    for name, rows in found.items():
+        for split, row in rows.items():
+            lines.append(f"{name:32}{split:6}" + "".join(f"{row[figure]:18.4f}" for figure in FIGURES))
+    return lines
+
+
+def main() -> None:
+    """Train what is missing, print the table, and with --save keep it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--splits", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only", nargs="+", metavar="PART", help="variants whose names begin so")
+    parser.add_argument("--save", action="store_true")
+    chosen = parser.parse_args()
+    names = [name for name in VARIANTS if not chosen.only or name.startswith(tuple(chosen.only))]
+    runs = {
+        (name, split): chosen.runs / f"{list(VARIANTS).index(name):02d}-split{split}"
+        for split in chosen.splits
+        for name in names
+    }
+    flags = {run: [*mnist_flags(split, chosen.epochs, 0), *VARIANTS[name]] for (name, split), run in runs.items()}
+    rows = train(flags, chosen.epochs)
+    found = {name: {split: rows[runs[name, split]] for split in chosen.splits} for name in names}
+    about = {"data": "mnist", "seed": 0, "epochs": chosen.epochs, **machine(), "threads_a_run": 1}
+    about["commit"] = ", ".join(sorted({row["commit"] for row in rows.values()}))
+    lines = [*table(found), *(f"{key}: {value}" for key, value in about.items())]
+    print("\n".join(lines))
+    if chosen.save:
+        stem = ROOT / "bench" / "results" / "prior" / f"ablation-{slug(about)}"
+        stem.parent.mkdir(exist_ok=True)
+        stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        stem.with_suffix(".json").write_text(json.dumps({"about": about, "runs": found}, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
