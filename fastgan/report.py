@@ -17,6 +17,8 @@ LOSS_NAMES = {
     "g_loss": "generator",
     "information_loss": "information",
     "contrastive_loss": "contrastive",
+    "agreement_loss": "agreement",
+    "grouping_loss": "groups",
 }
 FIGURES = {"nmi": "NMI", "ent": "ENT", "cluster_accuracy": "clustering accuracy", "prior_error": "prior error"}
 
@@ -36,9 +38,9 @@ def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, constrained_layout=True)
     dot = "." if len(logged) < 3 else None  # of a short run no line is to be seen
     for key, name in LOSS_NAMES.items():
-        top.plot(
-            [row["images_seen"] for row in logged], [row[key] for row in logged], label=name, linewidth=1, marker=dot
-        )
+        values = [row.get(key, 0.0) for row in logged]
+        if any(values):  # what a recipe goes without has no curve
+            top.plot([row["images_seen"] for row in logged], values, label=name, linewidth=1, marker=dot)
     top.set(ylabel="loss")
     top.set_title("Losses", loc="left")
     for key, name in FIGURES.items():
@@ -49,7 +51,7 @@ def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:
     bottom.set_title("Evaluations", loc="left")
     for axes in (top, bottom):
         if axes.lines:  # above the curves, so that it covers none
-            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, borderaxespad=0.2)
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, borderaxespad=0.2)
     _save(figure, path)
 
 

@@ -189,8 +189,9 @@ def test_running_averages_follow_real_images_alone() -> None:
             torch.testing.assert_close(ours.running_var, theirs.running_var, **EXACT)
 
 
-def test_mixed_precision_stays_near_float32() -> None:
-    full, low = (run(make_step(dataclasses.replace(DEFAULT, amp=amp)), 5) for amp in (False, True))
+@pytest.mark.parametrize("amp_dtype", ["bfloat16", "float16"])
+def test_mixed_precision_stays_near_float32(amp_dtype: str) -> None:
+    full, low = (run(make_step(dataclasses.replace(DEFAULT, amp=amp, amp_dtype=amp_dtype)), 5) for amp in (False, True))
     torch.testing.assert_close(low, full, atol=0.05, rtol=0.05)
 
 
