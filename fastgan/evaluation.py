@@ -42,26 +42,36 @@ class Evaluation:
 
 
 class Sampler:
-    """Draws images from a generator in eval mode with hard one-hot codes; the same seed gives the same images."""
+    """Draws images from a generator in eval mode; the same seed gives the same images."""
 
     def __init__(self, generator: Generator, config: TrainConfig, device: torch.device, purpose: str) -> None:
         self.generator, self.config, self.device = generator, config, device
         self.seed = torch.tensor(stream_seed(config.seed, purpose), device=device)
 
-    @torch.inference_mode()
     def __call__(self, codes_N: Tensor, offset: int = 0) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of codes [N]."""
+        """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of hard one-hot codes [N]."""
+        one_hot = torch.nn.functional.one_hot(codes_N, self.config.classes).float()
+        return self.draw(self.noise(len(codes_N), offset), one_hot)
+
+    @torch.inference_mode()
+    def noise(self, rows: int, offset: int = 0) -> Tensor:
+        """The noise [N, Z], float32, on the device, of images 0 to rows - 1; `offset` gives others."""
+        place, width = torch.tensor(offset, device=self.device), self.config.network.noise
+        parts = [
+            kernels.normal((min(BATCH, rows - start), width), seed=self.seed, offset=place, row_start=start)
+            for start in range(0, rows, BATCH)
+        ]
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def draw(self, noise_NZ: Tensor, codes_NK: Tensor) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of the noise and the codes as given."""
         was_training = self.generator.training
         self.generator.eval()
-        images, zero = [], torch.tensor(offset, device=self.device)
-        for start in range(0, len(codes_N), BATCH):
-            codes = codes_N[start : start + BATCH].to(self.device)
-            noise = kernels.normal(
-                (len(codes), self.config.network.noise), seed=self.seed, offset=zero, row_start=start
-            )
-            one_hot = torch.nn.functional.one_hot(codes, self.config.classes).float()
+        images = []
+        for noise, codes in zip(noise_NZ.split(BATCH), codes_NK.split(BATCH), strict=True):
             with autocast(self.config, self.device):
-                images.append(self.generator(noise, one_hot).float().cpu())
+                images.append(self.generator(noise.to(self.device), codes.to(self.device)).float().cpu())
         self.generator.train(was_training)
         return torch.cat(images)
 

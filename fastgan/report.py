@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+from PIL import Image
 from torch import Tensor
 from torchvision.utils import save_image
 
@@ -29,6 +31,13 @@ def save_grid(images: Tensor, path: Path, columns: int) -> None:
     if images.shape[-1] < 32:
         images = images.repeat_interleave(2, -1).repeat_interleave(2, -2)
     save_image(images, str(path), nrow=columns, normalize=True, value_range=(-1, 1), padding=2, pad_value=0.3)
+
+
+def save_singles(images: Tensor, paths: Sequence[Path]) -> None:
+    """Images [N, 1 or 3, H, W] in [-1, 1], a file each, at their own size: grey ones of one channel."""
+    bytes_NHWC = ((images + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    for image, path in zip(bytes_NHWC, paths, strict=True):
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
 
 
 def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:

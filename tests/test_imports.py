@@ -34,6 +34,7 @@ ALLOWED = {
     "checkpoint": {"errors"},
     "metrics": {"config"},
     "report": {"config"},
+    "interpolation": set(),
     "run_folder": BASE | {"__init__", "config_json"} | KERNELS,
     "judge": {"augment", "config", "data"},
     "inference": {"augment", "config", "model"},
@@ -50,7 +51,7 @@ ALLOWED = {
     "trained": BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
     "train": BASE | {"command_line", "config_json", "data", "loop", "memory", "metrics", "run_folder", "trainer"},
     "evaluate": BASE | {"command_line", "data", "evaluation", "metrics", "run_folder", "trained"},
-    "sample": BASE | {"command_line", "evaluation", "report", "run_folder", "trained"},
+    "sample": BASE | {"command_line", "evaluation", "interpolation", "report", "run_folder", "trained"},
 }
 
 
