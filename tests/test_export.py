@@ -1,0 +1,205 @@
+"""Exports: programs that torch alone loads and runs, and weights as the checkpoint has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from fastgan import checkpoint, command_line, export, inference, trained
+from fastgan.evaluation import Sampler
+
+CPU = torch.device("cpu")
+FILES = ["README.md", "generator.pt2", "labeller.pt2", "model.safetensors"]
+
+# Run elsewhere, where neither package of ours can be imported.
+ALONE = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("fastgan", "kernels"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+import torch
+
+def ops(program):
+    return sorted({str(n.target) for n in program.graph.nodes if n.op == "call_function"})
+
+folder, inputs, outputs = sys.argv[1:]
+programs = [torch.export.load(f"{folder}/{name}.pt2") for name in ("generator", "labeller")]
+generator, labeller = (program.module() for program in programs)
+found = {"ops": [ops(program) for program in programs], "names": [list(p.state_dict) for p in programs]}
+for size, (noise, code, images) in torch.load(inputs).items():
+    found[size] = (generator(noise, code), *labeller(images))
+found["last"] = labeller(images.contiguous(memory_format=torch.channels_last))[0]
+torch.save(found, outputs)
+assert not {"fastgan", "kernels"} & set(sys.modules)
+"""
+
+
+def run(*flags: object) -> int:
+    return command_line.run_command(export.main, [str(flag) for flag in flags])
+
+
+def alone(script: str, cwd: Path, *arguments: object) -> str:
+    """Run a script without our packages; returns what it prints."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exports") / "new" / "export"
+    assert run(tiny_run, "--out", out) == 0
+    return out
+
+
+def test_the_programs_give_what_we_do_without_our_packages(tiny_run: Path, exported: Path, tmp_path: Path) -> None:
+    loaded = trained.load(tiny_run, CPU)
+    random = torch.Generator().manual_seed(0)
+    inputs = {
+        size: (
+            torch.randn(size, 62, generator=random),
+            torch.eye(10)[torch.randint(10, (size,), generator=random)],
+            torch.randint(0, 256, (size, 1, 16, 16), generator=random, dtype=torch.uint8),
+        )
+        for size in (1, 5)
+    }
+    torch.save(inputs, tmp_path / "inputs.pt")
+    alone(ALONE, tmp_path, exported, tmp_path / "inputs.pt", tmp_path / "outputs.pt")
+    found = torch.load(tmp_path / "outputs.pt")
+    sampler = Sampler(loaded.generator, loaded.config, CPU, "test")
+    for size, (noise, code, images) in inputs.items():
+        embeddings, logits = inference.read(loaded.networks, images, loaded.config, CPU)
+        ours = sampler.draw(noise, code), logits.softmax(1), embeddings
+        for theirs, expected in zip(found[size], ours, strict=True):
+            assert theirs.dtype == torch.float32 and theirs.shape == expected.shape
+            assert torch.allclose(theirs, expected, rtol=0, atol=1e-5)
+    assert torch.allclose(found["last"], ours[1], rtol=0, atol=1e-5)
+    assert all(op.startswith("aten.") for ops in found["ops"] for op in ops)
+    named = set(load_file(exported / "model.safetensors"))
+    assert {name for names in found["names"] for name in names} == {
+        name for name in named if not name.startswith(("prior.", "code_head.finer."))
+    }
+
+
+# torch.export.load, on the weights that it has read.
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
+def test_the_generator_is_the_averaged_one_and_stays_in_eval_mode(tiny_run: Path, exported: Path) -> None:
+    loaded = trained.load(tiny_run, CPU)
+    generator = torch.export.load(exported / "generator.pt2").module()
+    noise, code = torch.ones(1, 62), torch.eye(10)[:1]
+    with torch.no_grad():
+        # Beside another image, lest it be normalised over the batch.
+        drawn = generator(torch.cat((noise, -noise)), code.repeat(2, 1))[:1]
+        averaged, last = loaded.generator(noise, code), loaded.networks.generator(noise, code)
+    assert torch.allclose(drawn, averaged, atol=1e-5) and not torch.allclose(drawn, last, atol=1e-3)
+
+
+def test_the_tensors_are_the_checkpoints(tiny_run: Path, exported: Path) -> None:
+    newest, _ = checkpoint.newest(tiny_run / "checkpoints")
+    state = checkpoint.load(newest, "model")
+    found = load_file(exported / "model.safetensors")
+    expected = {
+        name.removeprefix("networks."): value
+        for name, value in state.items()
+        if name.startswith(("networks.front_end.", "networks.code_head."))
+    }
+    expected |= {
+        f"generator.{name.removeprefix('average.')}": value for name, value in state.items() if name.startswith("ave")
+    }
+    expected["prior.probabilities"] = state["prior.logits"].softmax(0)
+    assert set(found) == set(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_readmes_example_runs_without_our_packages(exported: Path) -> None:
+    text = (exported / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    printed = alone(example, exported)
+    assert len(re.findall(r"\d+", printed)) == 10
+    assert f"torch {torch.__version__.split('+')[0]}" in text and "| image_size | 16 |" in text
+    assert sum(float(p) for p in re.findall(r"^\| \d+ \| (0\.\d+) \|$", text, re.MULTILINE)) == pytest.approx(
+        1, abs=1e-3
+    )
+
+
+def test_nothing_tells_where_the_sources_lay(exported: Path) -> None:
+    for name in ("generator.pt2", "labeller.pt2"):
+        assert str(Path(export.__file__).parent).encode() not in (exported / name).read_bytes()
+
+
+def test_a_run_without_an_average_exports_its_own_generator(tiny_run: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    values = json.loads((tiny_run / "run.json").read_text())
+    values["settings"]["average_decay"] = 0.0
+    newest, seen = checkpoint.newest(tiny_run / "checkpoints")
+    state = {name: value for name, value in checkpoint.load(newest, "model").items() if not name.startswith("average")}
+    checkpoint.save(run_dir / "checkpoints", seen, {"model": state})
+    (run_dir / "run.json").write_text(json.dumps(values))
+    assert run(run_dir) == 0
+    found = load_file(run_dir / "export" / "model.safetensors")
+    assert torch.equal(found["generator.image.weight"], state["networks.generator.image.weight"])
+    assert "as trained last" in (run_dir / "export" / "README.md").read_text(encoding="utf-8")
+
+
+def test_an_export_is_replaced_only_when_asked_and_nothing_else_ever(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "export"
+    out.mkdir()
+    save_file({"old": torch.zeros(1)}, str(out / "model.safetensors"))
+    assert run(tiny_run, "--out", out) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert run(tiny_run, "--out", out, "--overwrite") == 0
+    assert sorted(p.name for p in out.iterdir()) == FILES and "old" not in load_file(out / "model.safetensors")
+    (out / "thesis.txt").write_text("not ours")
+    capsys.readouterr()
+    assert run(tiny_run, "--out", out, "--overwrite") == 2
+    assert "replaces an earlier export alone" in capsys.readouterr().err
+    assert (out / "thesis.txt").exists() and [p.name for p in tmp_path.iterdir()] == ["export"]
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("file write failed: no space left")
+
+    monkeypatch.setattr(torch.export, "save", full)
+    assert run(tiny_run, "--out", tmp_path / "export") == 2
+    assert "cannot be written (file write failed" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("{here}/nowhere",), "holds no run"),
+        (("{run}", "--out", "{here}/file"), "is there already"),
+        (("{run}", "--out", "{here}/file/export"), "cannot be written"),
+        (("{run}", "--out", "{here}/file", "--overwrite"), "replaces an earlier export alone"),
+        (("{run}", "--out", "{here}/.."), "is there already"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_one_line(
+    tiny_run: Path, tmp_path: Path, flags: tuple[str, ...], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    capsys.readouterr()
+    assert run(*(flag.format(here=tmp_path, run=tiny_run) for flag in flags)) == 2
+    said = capsys.readouterr().err.strip()
+    assert named in said and len(said.splitlines()) == 1
