@@ -45,3 +45,10 @@ def assign(networks: Networks, images: Tensor, config: TrainConfig, device: torc
     _, logits = read(networks, images, config, device)
     confidence, code = logits.softmax(1).max(1)
     return code.cpu(), confidence.cpu()
+
+
+def best_two(networks: Networks, images: Tensor, config: TrainConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Q's two most probable codes [N, 2], int64, and their probabilities [N, 2] for uint8 images, on the CPU."""
+    _, logits = read(networks, images, config, device)
+    confidences, codes = logits.softmax(1).topk(2, dim=1)
+    return codes.cpu(), confidences.cpu()

@@ -52,6 +52,8 @@ ALLOWED = {
     "train": BASE | {"command_line", "config_json", "data", "loop", "memory", "metrics", "run_folder", "trainer"},
     "evaluate": BASE | {"command_line", "data", "evaluation", "metrics", "run_folder", "trained"},
     "sample": BASE | {"command_line", "evaluation", "interpolation", "report", "run_folder", "trained"},
+    "sorting": {"errors"},
+    "cluster": BASE | {"command_line", "data", "inference", "run_folder", "sorting", "trained"},
     "export_readme": {"config_json", "run_folder", "trained"},
     "export": BASE | {"augment", "command_line", "export_readme", "linear", "model", "trained"},
 }

@@ -1,0 +1,82 @@
+"""Files sorted into a subfolder a class, as links where that can be, and nothing overwritten."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fastgan.errors import ConfigError
+
+
+def check_place(folder: Path, images: Path) -> None:
+    """Raise ConfigError unless `folder` is new or empty, and outside `images`."""
+    try:
+        taken = folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir())))
+    except OSError as error:
+        raise ConfigError(f"--sort-into {folder}: cannot be read ({error.strerror or error}); name another") from error
+    if taken:
+        raise ConfigError(f"--sort-into {folder}: is there already and not empty; name a new folder")
+    if folder.resolve().is_relative_to(images.resolve()):
+        raise ConfigError(f"--sort-into {folder}: lies in {images}, whose images it would double; name one outside")
+
+
+def sort_into(folder: Path, paths: Sequence[Path], codes: Sequence[int], classes: int) -> dict[str, int]:
+    """Put each file into `folder`/class-KK under its own name, with a number where another file has it already.
+
+    Returns:
+        how many became hard links, symbolic links and copies; kinds that did not occur are left out.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    how: Counter[str] = Counter()
+    seen: Counter[tuple[int, str]] = Counter()
+    try:
+        for code in range(classes):
+            (folder / f"class-{code:02d}").mkdir(parents=True, exist_ok=True)
+        for path, code in zip(paths, codes, strict=True):
+            source, place = path.resolve(), folder / f"class-{code:02d}"
+            while True:
+                seen[code, path.name] += 1
+                number = seen[code, path.name]
+                target = place / (path.name if number == 1 else f"{path.stem}-{number}{path.suffix}")
+                try:
+                    how[_put(source, target)] += 1
+                    break
+                except FileExistsError:
+                    continue
+    except OSError as error:
+        raise ConfigError(
+            f"--sort-into {folder}: cannot be written ({error.strerror or error}); name a folder that can"
+        ) from error
+    return dict(how)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as read, target.open("xb") as written:
+        try:
+            shutil.copyfileobj(read, written)
+        except OSError:  # half a file is worse than none
+            target.unlink(missing_ok=True)
+            raise
+
+
+# From what costs least to what always works; a link across file systems, or on one without links, is an OSError.
+WAYS: dict[str, Callable[[Path, Path], None]] = {"hard links": os.link, "symbolic links": os.symlink, "copies": _copy}
+
+
+def _put(source: Path, target: Path) -> str:
+    """Make `target` of `source` and say how; FileExistsError where it is there already."""
+    for kind, make in WAYS.items():
+        try:
+            make(source, target)
+            return kind
+        except FileExistsError:
+            raise
+        except OSError:
+            if kind == "copies":
+                raise
+    raise AssertionError("the last way returns or raises")

@@ -1,0 +1,158 @@
+"""Real images labelled by a trained run: the table, folders of files, and files sorted by class."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastgan import cluster, command_line, data, inference, sorting, trained
+
+CPU = torch.device("cpu")
+HEADER = ["class", "confidence", "second_class", "second_confidence"]
+
+
+def run(*flags: object) -> int:
+    return command_line.run_command(cluster.main, [str(flag) for flag in flags])
+
+
+def table(path: Path) -> tuple[list[str], list[list[str]]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    return header, rows
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve images in three subfolders whose files have the same names."""
+    random = np.random.default_rng(0)
+    for i in range(12):
+        place = tmp_path / "images" / "abc"[i % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (20 + i, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"digit {i // 3}.png")
+    return tmp_path / "images"
+
+
+def test_the_runs_own_images_go_by_index_and_no_label_is_told(tiny_run: Path) -> None:
+    assert run(tiny_run) == 0
+    header, rows = table(tiny_run / "assignments.csv")
+    loaded = trained.load(tiny_run, CPU)
+    images = data.load(loaded.config).images
+    assert header == ["index", *HEADER]
+    assert [row[0] for row in rows] == [str(i) for i in range(len(images))]
+    codes, confidences = inference.assign(loaded.networks, images, loaded.config, CPU)
+    assert [int(row[1]) for row in rows] == codes.tolist()
+    assert torch.allclose(torch.tensor([float(row[2]) for row in rows]), confidences, atol=1e-6)
+    assert all(row[1] != row[3] and float(row[2]) >= float(row[4]) >= 0 for row in rows)
+    assert all(float(row[2]) + float(row[4]) <= 1 + 2e-6 for row in rows)
+
+
+def test_a_folder_goes_by_path(tiny_run: Path, folder: Path, tmp_path: Path) -> None:
+    (folder / "notes.txt").write_text("no image")
+    out = tmp_path / "new" / "table.csv"
+    assert run(tiny_run, folder, "--out", out) == 0
+    header, rows = table(out)
+    assert header == ["path", *HEADER]
+    assert [row[0] for row in rows] == [str(folder / f"{abc}" / f"digit {i}.png") for abc in "abc" for i in range(4)]
+    assert [path.name for path in out.parent.iterdir()] == ["table.csv"]
+
+
+def test_images_are_read_as_central_squares(tmp_path: Path) -> None:
+    wide = np.full((8, 24), 255, dtype=np.uint8)
+    wide[:, 8:16] = 100
+    Image.fromarray(wide).save(tmp_path / "a.png")
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "b.PNG")
+    paths, images = cluster.read_images(tmp_path, 8, 1)
+    assert [path.name for path in paths] == ["a.png", "b.PNG"] and images.dtype == torch.uint8
+    assert images.shape == (2, 1, 8, 8) and (images[0] == 100).all()
+    _, colour = cluster.read_images(tmp_path, 4, 3)
+    assert colour.shape == (2, 3, 4, 4) and colour[1, :, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_files_are_sorted_and_names_that_clash_get_a_number(tiny_run: Path, folder: Path, tmp_path: Path) -> None:
+    (folder / "a" / "digit 1-2.png").write_bytes((folder / "a" / "digit 1.png").read_bytes())
+    out, sorted_into = tmp_path / "table.csv", tmp_path / "by" / "class"
+    before = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    assert run(tiny_run, folder, "--out", out, "--sort-into", sorted_into) == 0
+    _, rows = table(out)
+    assert sorted(p.name for p in sorted_into.iterdir()) == [f"class-{k:02d}" for k in range(10)]
+    found = [path for path in sorted_into.rglob("*") if path.is_file()]
+    assert len(found) == len(rows) == 13
+    for name, code, *_ in rows:
+        same = [path for path in found if path.samefile(name)]
+        assert len(same) == 1 and same[0].parent.name == f"class-{int(code):02d}"
+        assert same[0].name.startswith(Path(name).stem) and same[0].suffix == ".png"
+    assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
+
+
+def test_where_there_are_no_links_files_are_copied(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("no links here")
+
+    paths = sorted(folder.rglob("*.png"))[:5]
+    (tmp_path / "link.png").symlink_to(paths[4])
+    monkeypatch.setitem(sorting.WAYS, "hard links", refused)
+    assert sorting.sort_into(tmp_path / "soft", paths, [0, 0, 1, 1, 0], 2) == {"symbolic links": 5}
+    assert all(path.is_symlink() and path.read_bytes() for path in (tmp_path / "soft").rglob("*.png"))
+    monkeypatch.setitem(sorting.WAYS, "symbolic links", refused)
+    made = sorting.sort_into(tmp_path / "hard", [*paths[:4], tmp_path / "link.png"], [0, 0, 0, 0, 0], 1)
+    assert made == {"copies": 5}
+    copies = sorted((tmp_path / "hard").rglob("*.png"))
+    assert len(copies) == 5 and not any(path.is_symlink() or os.path.samefile(path, paths[0]) for path in copies)
+
+
+def test_sorting_numbers_on_past_a_name_that_is_taken(tmp_path: Path) -> None:
+    paths = [tmp_path / place / name for place, name in (("x", "a.png"), ("x", "a-2.png"), ("y", "a.png"))]
+    for i, path in enumerate(paths):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(str(i))
+    sorting.sort_into(tmp_path / "out", paths, [0, 0, 0], 1)
+    found = {path.name: path.read_text() for path in (tmp_path / "out" / "class-00").iterdir()}
+    assert found == {"a.png": "0", "a-2.png": "1", "a-3.png": "2"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("{here}/nowhere",), "holds no run"),
+        (("{run}", "{here}/nowhere"), "no folder with images"),
+        (("{run}", "{here}/empty"), "no folder with images"),
+        (("{run}", "{here}/broken"), "bad.png: cannot be read as an image"),
+        (("{run}", "{here}/disguised"), "other.png: cannot be read as an image"),
+        (("{run}", "--out", "{here}/file/x.csv"), "--out"),
+        (("{run}", "--out", "{here}"), "--out"),
+        (("{run}", "--sort-into", "{here}/new"), "--sort-into: sorts files"),
+        (("{run}", "{here}/images", "--sort-into", "{here}/broken"), "not empty"),
+        (("{run}", "{here}/images", "--sort-into", "{here}/file"), "not empty"),
+        (("{run}", "{here}/images", "--sort-into", "{here}/images/sorted"), "name one outside"),
+        (("{run}", "{here}/images", "--sort-into", "{here}/file/sorted"), "--sort-into"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_one_line(
+    tiny_run: Path,
+    folder: Path,
+    tmp_path: Path,
+    flags: tuple[str, ...],
+    named: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for name in ("empty", "broken", "disguised"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "broken" / "bad.png").write_bytes((folder / "a" / "digit 0.png").read_bytes()[:200])
+    (tmp_path / "disguised" / "other.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n")
+    capsys.readouterr()
+    argv = [flag.format(here=tmp_path, run=tiny_run) for flag in flags]
+    assert run(*argv) == 2
+    said = capsys.readouterr().err.strip()
+    assert named in said and len(said.splitlines()) == 1
+    assert not list(tmp_path.rglob(".*"))
