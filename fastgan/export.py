@@ -136,7 +136,11 @@ def export(run: TrainedRun, out: Path, overwrite: bool = False) -> None:
         if out.exists():
             before = partial.with_name(f"{partial.name}-before")
             out.rename(before)
-            partial.rename(out)
+            try:
+                partial.rename(out)
+            except OSError:
+                before.rename(out)
+                raise
             shutil.rmtree(before)
         else:
             partial.rename(out)

@@ -203,3 +203,21 @@ def test_a_mistake_is_one_line(
     assert run(*(flag.format(here=tmp_path, run=tiny_run) for flag in flags)) == 2
     said = capsys.readouterr().err.strip()
     assert named in said and len(said.splitlines()) == 1
+
+
+def test_a_replacement_that_fails_leaves_the_export_before(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, real = tmp_path / "export", Path.rename
+    out.mkdir()
+    (out / "README.md").write_text("before")
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.name.startswith(".partial") and not self.name.endswith("-before"):
+            raise OSError(5, "Input/output error")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    assert run(tiny_run, "--out", out, "--overwrite") == 2
+    assert "Input/output error" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["export"] and (out / "README.md").read_text() == "before"
