@@ -13,9 +13,10 @@ from torch import Tensor
 
 from bench.naive import NaiveTrainer, loader
 from fastgan import data
-from fastgan.config import TrainConfig, TransformConfig, preset, validate
+from fastgan.config import TrainConfig, TransformConfig, validate
 from fastgan.data import ImageSet
 from fastgan.memory import keep_freed_memory
+from fastgan.presets import preset
 from fastgan.trainer import build_feed, build_step
 
 ROOT = Path(__file__).parents[1]

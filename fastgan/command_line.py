@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fastgan.config import TrainConfig, preset, validate
+from fastgan.config import TrainConfig, validate
 from fastgan.errors import ConfigError, FastganError
+from fastgan.presets import preset
 
 T = TypeVar("T")
 
@@ -103,7 +104,8 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
     prog = "python -m fastgan.train"
     description = (
         "Train Elastic-InfoGAN: classes, their frequencies and generated images from unlabelled images. "
-        "Defaults are those of --dataset digits; `--dataset mnist --help` shows MNIST's."
+        "Defaults are those of --dataset digits; `--dataset mnist --help` shows MNIST's, and "
+        "`--dataset folder --data-dir DIR` trains on your own images."
     )
     run_dir = _flag_value(argv, "--run-dir")
     if "--resume" in argv and not {"-h", "--help"} & set(argv):

@@ -1,22 +1,21 @@
 """Every setting of a run, in one frozen dataclass that flows from the command line down.
 
-`preset(dataset)` gives the defaults of a data set, and `validate` refuses what cannot work and names the flag.
+`validate` refuses what cannot work and names the flag; presets.py holds the defaults of each data set.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fastgan.errors import ConfigError
 
 PAPER_ROTATION = 25  # degrees; the crop of the authors' library loses its height a little above 30
-Dataset = Literal["digits", "mnist"]
+Dataset = Literal["digits", "mnist", "folder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,8 @@ class TrainConfig:
     """A whole training run. The defaults are the paper's recipe; presets change what a data set needs."""
 
     dataset: Dataset = "digits"
-    """Which images: digits (scikit-learn's 8x8 digits, shipped with it) or mnist."""
+    """Which images: digits (scikit-learn's 8x8 digits, shipped with it), mnist, or your own: every image file in the
+    folder --data-dir and below it."""
     recipe: Literal["default", "paper"] = "default"
     """default: Q, and the front end with it, also learns that an image and its transform have the same code, and which
     real images belong together, from groups of nearest neighbours found before chosen epochs. The prior is pulled to
@@ -91,13 +91,19 @@ class TrainConfig:
     are stronger, and samples come from an averaged generator. paper: the data set's settings without all of this. Each
     flag still changes what it names."""
     data_dir: Path | None = None
-    """Folder with the data set's files, or to download them into. Left out: ./data."""
+    """Folder with the data set's files, or to download them into. Left out: ./data; --dataset folder needs it."""
+    labels_from_folders: bool = False
+    """With --dataset folder: the first subfolder that an image lies in is its class, for evaluation only."""
+    skip_bad: bool = False
+    """With --dataset folder: leave out files that are no whole image, and list them, instead of stopping."""
     split: int = 1
     """Which of the 50 published random class frequencies to use, 1 to 50."""
     imbalance: Literal["split", "none"] = "split"
     """split: classes as frequent as --split says. none: every image is kept."""
     image_size: int = 28
     """Side of the square training images, pixels."""
+    channels: Literal[1, 3] = 1
+    """Channels of the training images: 1 grey, 3 RGB. digits and mnist are grey."""
 
     classes: int = 10
     """K, the number of codes the model may use."""
@@ -175,64 +181,6 @@ class TrainConfig:
         return self.contrastive_weight > 0 or self.agreement_weight > 0 or bool(self.grouping.at)
 
 
-# What the default recipe does otherwise than the paper's, on every data set: docs/prior.md says why, and what each part
-# is worth.
-_DEFAULT: dict[str, Any] = {
-    "contrastive_weight": 1.0,
-    "contrastive_temperature": 0.5,
-    "agreement_weight": 1.0,
-    "finer_codes": 40,
-    "front_end_learns": True,
-    "real_averages": True,
-    "prior_pull": 10.0,
-    "prior_learning_rate": 1e-3,
-}
-# What a data set needs besides.
-PRESETS: dict[str, TrainConfig] = {
-    # About 1,200 tiny images: half the width at 16x16 trains in a minute and a half on two cores. Digits of 8x8
-    # pixels bear less rotation than MNIST's; a small shift makes up for their number.
-    "digits": TrainConfig(
-        dataset="digits",
-        image_size=16,
-        epochs=160,
-        eval_every=80,
-        save_every=40,
-        log_every=64 * 100,
-        grouping=GroupingConfig(at=(40, 60, 80)),
-        transform=TransformConfig(kind="whole", rotation=15.0, shear=15.0, stretch=0.15, shift=0.1),
-        network=NetworkConfig(width=32, hidden=512),
-        average_decay=0.998,
-        **_DEFAULT,
-    ),
-    # The averaged generator draws better images: Frechet distance 0.52 to 0.54 instead of 0.62 after 19.5 epochs of
-    # the paper's recipe, NMI 0.801 to 0.807 instead of 0.801.
-    "mnist": TrainConfig(
-        dataset="mnist",
-        average_decay=0.999,
-        grouping=GroupingConfig(at=(2, 3, 4)),
-        transform=TransformConfig(kind="whole", shear=20.0, stretch=0.15, shift=0.05),
-        **_DEFAULT,
-    ),
-}
-
-
-RECIPES = ("default", "paper")
-
-
-def preset(dataset: str, recipe: str = "default") -> TrainConfig:
-    """The defaults of a data set under a recipe; raises ConfigError for a name that is not known."""
-    if dataset not in PRESETS:
-        raise ConfigError(f"--dataset {dataset}: not known; choose one of {', '.join(PRESETS)}")
-    if recipe not in RECIPES:
-        raise ConfigError(f"--recipe {recipe}: not known; choose one of {', '.join(RECIPES)}")
-    if recipe == "default":
-        return PRESETS[dataset]
-    own = TrainConfig()
-    paper = {name: getattr(own, name) for name in (*_DEFAULT, "grouping", "average_decay")}
-    transform = TransformConfig(kind="paper", interpolation="bicubic")
-    return dataclasses.replace(PRESETS[dataset], recipe="paper", transform=transform, **paper)
-
-
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise ConfigError(message)
@@ -241,6 +189,14 @@ def _require(holds: bool, message: str) -> None:
 def validate(config: TrainConfig) -> TrainConfig:
     """Return `config`, or raise ConfigError naming the first flag that cannot work and what is allowed."""
     c, t, n, g = config, config.transform, config.network, config.grouping
+    if c.dataset == "folder":
+        _require(c.data_dir is not None, "--dataset folder: needs the folder of your images; add --data-dir DIR")
+        _require(c.imbalance == "none", "--imbalance split: a folder has no published splits; add --imbalance none")
+    else:
+        _require(c.channels == 1, f"--channels {c.channels}: {c.dataset} is grey; leave it at 1")
+        for flag, given in (("labels-from-folders", c.labels_from_folders), ("skip-bad", c.skip_bad)):
+            _require(not given, f"--{flag}: is for --dataset folder; leave it out with {c.dataset}")
+    _require(c.channels in (1, 3), f"--channels {c.channels}: must be 1 (grey) or 3 (RGB)")
     _require(1 <= c.split <= 50, f"--split {c.split}: must be 1 to 50")
     _require(c.classes >= 2, f"--classes {c.classes}: must be at least 2")
     _require(c.classes <= 65_536, f"--classes {c.classes}: must be at most 65536")
@@ -320,6 +276,6 @@ def stream_seed(seed: int, purpose: str) -> int:
 
 
 def cache_dir() -> Path:
-    """Where a judge is kept when the data folder is not writable."""
+    """Where a judge and decoded images are kept when the data folder is not writable."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "fastgan"

@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from fastgan import results, run_folder, table
 from fastgan.command_line import parse, run_command
-from fastgan.config import TrainConfig, preset, validate
+from fastgan.config import TrainConfig, validate
 from fastgan.distributed import Ranks
 from fastgan.errors import ConfigError
 from fastgan.memory import keep_freed_memory
 from fastgan.methods import parse_methods, parse_numbers, with_method
+from fastgan.presets import preset
 from fastgan.results import Results, RunKey
 from fastgan.sweep import Sweep
 

@@ -17,9 +17,10 @@ from fastgan.augment import Transform, make_transform
 from fastgan.augment.dali import DaliTransform, DaliUnavailableError
 from fastgan.augment.tensor import TensorTransform
 from fastgan.captured import UNROLL
-from fastgan.config import GroupingConfig, TransformConfig, preset
+from fastgan.config import GroupingConfig, TransformConfig
 from fastgan.feed import Feed
 from fastgan.grouping import find_groups
+from fastgan.presets import preset
 from fastgan.step import LOSSES
 from fastgan.trainer import Trainer, build_step
 from kernels import use_backend

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from fastgan.command_line import FREE_ON_RESUME, run_command, train_config
-from fastgan.config import TrainConfig, TransformConfig, preset
+from fastgan.config import TrainConfig, TransformConfig
 from fastgan.errors import ConfigError, DataError, DivergenceError, FastganError
+from fastgan.presets import preset
 
 SAVED = dataclasses.replace(preset("mnist"), run_dir=Path("runs/7"), seed=3, transform=TransformConfig(shift=0.1))
 

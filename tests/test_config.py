@@ -11,18 +11,17 @@ from typing import Any
 import pytest
 
 from fastgan.config import (
-    PRESETS,
     GroupingConfig,
     NetworkConfig,
     TrainConfig,
     TransformConfig,
     halvings,
-    preset,
     stream_seed,
     validate,
 )
 from fastgan.config_json import from_json, to_json
 from fastgan.errors import ConfigError
+from fastgan.presets import PRESETS, preset
 
 NAN, INF = float("nan"), float("inf")
 
@@ -31,11 +30,34 @@ def changed(**changes: Any) -> TrainConfig:
     return dataclasses.replace(TrainConfig(), **changes)
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist"])
-def test_presets_are_valid(name: str) -> None:
-    config = preset(name)
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+@pytest.mark.parametrize("name", ["digits", "mnist", "folder"])
+def test_presets_are_valid(name: str, recipe: str) -> None:
+    """All but a folder of one's own, which has to be named."""
+    config = dataclasses.replace(preset(name, recipe), data_dir=Path("images") if name == "folder" else None)
     assert config.dataset == name and validate(config) is config
-    assert set(PRESETS) == {"digits", "mnist"}
+    assert set(PRESETS) == {"digits", "mnist", "folder"}
+
+
+def test_a_folder_of_images_has_flags_of_its_own() -> None:
+    own = dataclasses.replace(preset("folder"), data_dir=Path("images"))
+    assert (own.image_size, own.channels, own.imbalance) == (64, 3, "none")
+    for changes in ({"channels": 1}, {"skip_bad": True}, {"labels_from_folders": True}):
+        validate(dataclasses.replace(own, **changes))
+    for changes, named in (
+        ({"data_dir": None}, "add --data-dir"),
+        ({"imbalance": "split"}, "^--imbalance split: .*--imbalance none"),
+        ({"channels": 2}, "^--channels 2: must be 1 .* or 3"),
+    ):
+        with pytest.raises(ConfigError, match=named):
+            validate(dataclasses.replace(own, **changes))
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+@pytest.mark.parametrize("field, value", [("channels", 3), ("skip_bad", True), ("labels_from_folders", True)])
+def test_other_data_sets_refuse_the_flags_of_a_folder(name: str, field: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^--{field.replace('_', '-')}.*{name}"):
+        validate(dataclasses.replace(preset(name), **{field: value}))
 
 
 @pytest.mark.parametrize("recipe", ["default", "paper"])
@@ -64,7 +86,7 @@ def test_presets_cannot_be_changed() -> None:
 
 
 def test_an_unknown_data_set_has_no_preset() -> None:
-    with pytest.raises(ConfigError, match="--dataset faces: not known; choose one of digits, mnist"):
+    with pytest.raises(ConfigError, match="--dataset faces: not known; choose one of digits, mnist, folder"):
         preset("faces")
 
 

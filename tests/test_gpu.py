@@ -11,7 +11,7 @@ from tolerances import close
 
 import kernels
 from fastgan import data
-from fastgan.config import preset
+from fastgan.presets import preset
 from fastgan.trainer import build_step
 
 pytestmark = [

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from fastgan import command_line, reproduce, results
-from fastgan.config import preset, validate
+from fastgan.config import validate
 from fastgan.errors import ConfigError
 from fastgan.methods import METHODS, parse_methods, parse_numbers, with_method
+from fastgan.presets import preset
 from fastgan.reproduce import ReproduceConfig, runs_of
 from fastgan.results import Results, RunKey, read_rows
 

@@ -17,10 +17,11 @@ import torch
 
 from fastgan import checkpoint, command_line, evaluation, reproduce, sweep
 from fastgan.command_line import differences
-from fastgan.config import NetworkConfig, TrainConfig, preset
+from fastgan.config import NetworkConfig, TrainConfig
 from fastgan.distributed import Ranks
 from fastgan.errors import ConfigError
 from fastgan.methods import METHODS, with_method
+from fastgan.presets import preset
 from fastgan.results import Results, RunKey, read_rows
 from fastgan.sweep import FREE, Sweep
 from fastgan.trainer import Trainer

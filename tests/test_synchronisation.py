@@ -12,9 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fastgan import data
-from fastgan.config import NetworkConfig, TrainConfig, preset
+from fastgan.config import NetworkConfig, TrainConfig
 from fastgan.feed import Feed
 from fastgan.model import Networks, Shape
+from fastgan.presets import preset
 from fastgan.prior import ClassPrior
 from fastgan.step import Step
 from fastgan.trainer import build_feed
