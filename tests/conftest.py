@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,3 +69,27 @@ def _same_backend_after() -> Iterator[None]:
 
     yield
     use_backend("auto")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for images, and an empty cache of the user's beside it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+    (tmp_path / "images").mkdir()
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are decoded, in the end."""
+    from fastgan.data import decode
+
+    names: list[str] = []
+    real = decode.decode
+
+    def counted(file: Any, image_size: int, channels: int) -> Any:
+        names.append(Path(file.name).name)
+        return real(file, image_size, channels)
+
+    monkeypatch.setattr(decode, "decode", counted)
+    return names

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fastgan.config import TrainConfig
-from fastgan.data import digits, mnist
+from fastgan.data import digits, folder, mnist
 from fastgan.data.image_set import ImageSet, JudgeSet, shuffled
 from fastgan.errors import ConfigError
 
@@ -20,7 +20,7 @@ def data_folder(config: TrainConfig) -> Path:
 
 
 def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
-    """The training images of a run. Raises DataError for bad files, ConfigError for more batch than images.
+    """The training images of a run. Raises DataError for bad files, ConfigError for more batch or codes than images.
 
     Args:
         everything: what `load_everything` gave, if it is at hand: nothing is read then.
@@ -41,11 +41,20 @@ def load_everything(config: TrainConfig) -> ImageSet:
     """All images of a data set, before a split chooses among them. Raises DataError for bad files."""
     if config.dataset == "mnist":
         return mnist.everything(data_folder(config), config.image_size)
+    if config.dataset == "folder":
+        return folder.full(
+            data_folder(config),
+            config.image_size,
+            config.channels,
+            labels_from_folders=config.labels_from_folders,
+            skip_bad=config.skip_bad,
+        )
     return digits.full(config.image_size)
 
 
 def load_judge_set(config: TrainConfig) -> JudgeSet:
-    """The labelled images that this run's judge is trained and tested on."""
+    """The labelled images that this run's judge is trained and tested on; a folder has none."""
+    assert config.dataset != "folder"
     if config.dataset == "mnist":
         return mnist.judge_set(data_folder(config), config.image_size)
     return digits.judge_set(config.image_size)

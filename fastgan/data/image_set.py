@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,17 +16,20 @@ from fastgan.config import stream_seed
 class ImageSet:
     """N images and, where they are known, their real classes.
 
-    images: uint8 [N, C, H, W]; labels: int64 [N] in [0, label_count), or None.
+    images: uint8 [N, C, H, W]; labels: int64 [N] in [0, label_count), or None; paths: of each image's file, relative to
+    the data folder, or None; class_names: what each label is called, or None.
     """
 
     name: str
     images: Tensor
     labels: Tensor | None
     label_count: int
+    paths: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
 
     def to(self, device: torch.device) -> ImageSet:
         """The same set with its images on `device` (labels stay where evaluation uses them: on the CPU)."""
-        return ImageSet(self.name, self.images.to(device), self.labels, self.label_count)
+        return replace(self, images=self.images.to(device))
 
     def class_frequencies(self) -> Tensor | None:
         """Share of each real class, float64 [label_count], or None without labels."""

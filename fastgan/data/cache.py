@@ -1,0 +1,192 @@
+"""A folder's decoded images, kept so that they are decoded once: an array in a file, and an index of what is in it.
+
+The file's name holds a digest of the folder's paths, sizes and times of change, so a changed folder has another. The
+index is written last: where it is, the array was complete. An array that does not fit its index is made anew.
+
+Legend: N images, C channels, S the side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from fastgan.config import cache_dir
+from fastgan.data import decode
+from fastgan.data.scan import UNREADABLE, Scan
+from fastgan.errors import DataError
+
+VERSION = 1  # of the files and of how images are decoded; raise it when either changes
+FOLDER = ".fastgan-cache"  # in the images' own folder, where it is hidden from the scan
+LEFT_BEHIND = 86_400  # seconds after which a partly written file belongs to a process that was killed
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The good images of a folder.
+
+    images: uint8 [N, C, S, S], mapped from `file`: what is read of it is loaded, what is written stays in memory.
+    paths: of each image; bad: (path, reason) of the others; bad_list: the file that lists these; new: decoded just now.
+    """
+
+    images: Tensor
+    paths: tuple[str, ...]
+    bad: tuple[tuple[str, str], ...]
+    file: Path
+    bad_list: Path
+    new: bool
+
+
+def obtain(folder: Path, scan: Scan, image_size: int, channels: int) -> Decoded:
+    """The decoded images of `scan`, from the cache if it has them, else decoded and kept.
+
+    Raises:
+        DataError: when no image is good, or the cache cannot be written.
+    """
+    index = {
+        "version": VERSION,
+        "image_size": image_size,
+        "channels": channels,
+        "files": [[entry.path, entry.size, entry.mtime_ns] for entry in scan.entries],
+        "out_of_reach": [list(each) for each in scan.bad],
+    }
+    digest = hashlib.sha256(json.dumps(index).encode()).hexdigest()[:32]
+    name = f"{channels}x{image_size}x{image_size}-{digest}"
+    owner = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
+    places = [folder / FOLDER, cache_dir() / "folders" / owner]
+    for place in places:
+        found = _read(place / name, folder, index)
+        if found is not None:
+            return found
+    return _make(places, name, folder, index)
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """What a .npy file of uint8 begins with; as long for any number of images, for NumPy leaves room for it."""
+    written = io.BytesIO()
+    np.lib.format.write_array_header_1_0(written, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return written.getvalue()
+
+
+def _beside(base: Path, ending: str) -> Path:
+    return base.with_name(base.name + ending)
+
+
+def _read(base: Path, folder: Path, index: dict[str, Any]) -> Decoded | None:
+    """What the cache holds, or None when it is absent, damaged, or now knows less than could be read."""
+    try:
+        kept = json.loads(_beside(base, ".json").read_bytes())
+        bad = tuple((str(path), str(reason)) for path, reason in kept.pop("bad"))
+        if kept != index:
+            return None
+        without = {path for path, _ in bad}
+        paths = tuple(path for path, _, _ in index["files"] if path not in without)
+        file, size = _beside(base, ".npy"), index["image_size"]
+        shape = (len(paths), index["channels"], size, size)
+        header = _header(shape)
+        with file.open("rb") as opened:
+            if opened.read(len(header)) != header or file.stat().st_size != len(header) + int(np.prod(shape)):
+                return None
+        # Copy on write: torch wants memory that it could write to.
+        images = torch.from_numpy(np.memmap(file, np.uint8, "c", offset=len(header), shape=shape))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if any(reason.startswith(UNREADABLE) and os.access(folder / path, os.R_OK) for path, reason in bad):
+        return None
+    return Decoded(images, paths, (*_out_of_reach(index), *bad), file, _beside(base, "-bad.txt"), False)
+
+
+def _out_of_reach(index: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What the scan could not look at."""
+    return tuple((path, reason) for path, reason in index["out_of_reach"])
+
+
+def _make(places: Sequence[Path], name: str, folder: Path, index: dict[str, Any]) -> Decoded:
+    """Decode every image and keep what comes of it in the first place that can be written to."""
+    partial, refused = None, ""
+    for place in places:
+        partial = place / f"{name}.npy.{os.getpid()}.tmp"
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            partial.touch()
+            break
+        except OSError as error:
+            partial, refused = None, f"{place}: {error.strerror or error}"
+    if partial is None:
+        raise DataError(f"{folder}: decoded images can be kept nowhere ({refused}); name a folder in XDG_CACHE_HOME")
+    base = partial.parent / name
+    try:
+        bad = _decode_into(partial, folder, index)
+        good = len(index["files"]) - len(bad)
+        if good:
+            partial.replace(_beside(base, ".npy"))
+            lines = [f"{path}\t{reason}" for path, reason in (*_out_of_reach(index), *bad)]
+            _write(_beside(base, "-bad.txt"), "".join(f"{line}\n" for line in lines))
+            _write(_beside(base, ".json"), json.dumps(index | {"bad": bad}))
+            _tidy(base)
+    except OSError as error:
+        raise DataError(
+            f"{partial.parent}: decoded images cannot be kept ({error.strerror or error}); make room there"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    if not good:
+        return Decoded(torch.empty(0), (), (*_out_of_reach(index), *bad), base, base, True)
+    found = _read(base, folder, index)
+    if found is None:
+        raise DataError(f"{base}.npy: cannot be read back; name another folder in XDG_CACHE_HOME")
+    return Decoded(found.images, found.paths, found.bad, found.file, found.bad_list, True)
+
+
+def _decode_into(partial: Path, folder: Path, index: dict[str, Any]) -> list[tuple[str, str]]:
+    """Write the good images of the index one after the other, as an .npy file; returns the bad ones."""
+    files, size, bad = index["files"], index["image_size"], []
+    shape = (len(files), index["channels"], size, size)
+    results = decode.decode_files([folder / path for path, _, _ in files], size, index["channels"])
+    bar = tqdm(total=len(files), desc="decoding", unit="img", dynamic_ncols=True, disable=not sys.stderr.isatty())
+    with partial.open("wb") as out, bar, contextlib.closing(results):
+        out.write(_header(shape))
+        for (path, _, _), result in zip(files, results, strict=True):
+            if isinstance(result, str):
+                bad.append((path, result))
+            else:
+                out.write(result.tobytes())
+            bar.update()
+        out.seek(0)
+        out.write(_header((len(files) - len(bad), *shape[1:])))
+        out.flush()
+        os.fsync(out.fileno())
+    return bad
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    partial = _beside(path, f".{os.getpid()}.tmp")
+    with partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    partial.replace(path)
+
+
+def _tidy(base: Path) -> None:
+    """Remove what the folder's earlier states left behind at this size, but nothing that is being written."""
+    for old in base.parent.glob(f"{base.name.partition('-')[0]}-*"):
+        with contextlib.suppress(OSError):  # in use, or gone meanwhile
+            writing = old.suffix == ".tmp" and time.time() - old.stat().st_mtime < LEFT_BEHIND
+            if not old.name.startswith(base.name) and not writing:
+                old.unlink()
