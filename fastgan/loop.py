@@ -123,6 +123,9 @@ class Loop:
         """Continue from the newest checkpoint that passes its hashes."""
         path, _ = checkpoint.newest(self.run.checkpoints)
         training = checkpoint.load(path, "training")
+        before, now = len(training.get("feed.groups", self.feed.groups)), len(self.images.images)
+        if before != now:  # a folder of one's own images may have changed
+            raise ConfigError(f"{path}: of a run on {before:,} images, and now there are {now:,}; start a new run")
         try:
             self.step.load_state(checkpoint.load(path, "model"), training)
             self.progress.load(training)

@@ -14,8 +14,8 @@ import torch
 from own_images import colours, load, put
 from PIL import Image
 
-from fastgan import command_line, data, train
-from fastgan.data import cache
+from fastgan import command_line, data, evaluation, train
+from fastgan.data import ImageSet, cache
 from fastgan.data.scan import SUFFIXES, scan
 from fastgan.errors import ConfigError, DataError
 from fastgan.presets import preset
@@ -158,6 +158,24 @@ def test_what_is_out_of_reach_is_bad_and_tried_again(
     assert load(here).paths == ("good.png", "locked.png")
 
 
+def test_a_subfolder_that_cannot_be_read_is_bad(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(here / "good.png")
+    put(here / "locked" / "1.png")
+    real = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path) == here / "locked":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        with pytest.raises(DataError, match=r"1 of 2 .*locked/: cannot be read \(Permission denied\)"):
+            load(here)
+        assert load(here, skip_bad=True).paths == ("good.png",)
+    assert load(here).paths == ("good.png", "locked/1.png")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_pipes_and_broken_links_are_bad(here: Path) -> None:
     put(here / "good.png")
@@ -210,6 +228,29 @@ def test_a_run(here: Path, tmp_path: Path, channels: str) -> None:
     settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
     assert settings["channels"] == int(channels) and settings["labels_from_folders"]
     assert run(here, "--batch-size", "81") == 2
+
+
+def test_kmeans_takes_some_of_many_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flat image's class is its colour, which k-means finds, from 200 of them as from all."""
+    labels = torch.arange(1000) % 2
+    images = ImageSet("flat", (labels * 200).to(torch.uint8).view(-1, 1, 1, 1).repeat(1, 1, 8, 8), labels, 2)
+    whole = evaluation.context_rows(images, 2)
+    monkeypatch.setattr(evaluation, "CONTEXT", 200 * 64)
+    seen: list[int] = []
+    real = evaluation.metrics.clustering
+    monkeypatch.setattr(evaluation.metrics, "clustering", lambda *a: (seen.append(len(a[0])), real(*a))[1])
+    assert evaluation.context_rows(images, 2) == pytest.approx(whole) and seen == [200, 200]
+    assert whole["kmeans_pixels_accuracy"] == whole["kmeans_pca_accuracy"] == 1.0
+
+
+def test_a_run_does_not_go_on_with_other_images(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(40):
+        put(here / f"{number}.png", number)
+    flags = ["--run-dir", str(tmp_path / "run"), "--batch-size", "16"]
+    assert run(here, *flags, "--epochs", "1", "--grouping.at", "1") == 0
+    put(here / "new.png")
+    assert command_line.run_command(train.main, ["--resume", "--run-dir", str(tmp_path / "run"), "--epochs", "2"]) == 2
+    assert "of a run on 40 images, and now there are 41" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

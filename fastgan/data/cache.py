@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,9 @@ LEFT_BEHIND = 86_400  # seconds after which a partly written file belongs to a p
 class Decoded:
     """The good images of a folder.
 
-    images: uint8 [N, C, S, S], mapped from `file`: what is read of it is loaded, what is written stays in memory.
-    paths: of each image; bad: (path, reason) of the others; bad_list: the file that lists these; new: decoded just now.
+    images: uint8 [N, C, S, S], mapped from `file`: only what is read of it is loaded, and it must not be written to.
+    paths: of each image; bad: (path, reason) of the others; bad_list: the file that lists these, if there are any; new:
+    decoded just now.
     """
 
     images: Tensor
@@ -101,8 +103,11 @@ def _read(base: Path, folder: Path, index: dict[str, Any]) -> Decoded | None:
         with file.open("rb") as opened:
             if opened.read(len(header)) != header or file.stat().st_size != len(header) + int(np.prod(shape)):
                 return None
-        # Copy on write: torch wants memory that it could write to.
-        images = torch.from_numpy(np.memmap(file, np.uint8, "c", offset=len(header), shape=shape))
+        # Read-only: a copy-on-write map of more than the machine's memory is refused, though nobody writes to it.
+        mapped = np.memmap(file, np.uint8, "r", offset=len(header), shape=shape)
+        with warnings.catch_warnings():  # torch's, that it knows no read-only tensors
+            warnings.simplefilter("ignore")
+            images = torch.from_numpy(mapped)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     if any(reason.startswith(UNREADABLE) and os.access(folder / path, os.R_OK) for path, reason in bad):
@@ -134,8 +139,11 @@ def _make(places: Sequence[Path], name: str, folder: Path, index: dict[str, Any]
         good = len(index["files"]) - len(bad)
         if good:
             partial.replace(_beside(base, ".npy"))
-            lines = [f"{path}\t{reason}" for path, reason in (*_out_of_reach(index), *bad)]
-            _write(_beside(base, "-bad.txt"), "".join(f"{line}\n" for line in lines))
+            lines = [f"{path}\t{reason}\n" for path, reason in (*_out_of_reach(index), *bad)]
+            if lines:
+                _write(_beside(base, "-bad.txt"), "".join(lines))
+            else:
+                _beside(base, "-bad.txt").unlink(missing_ok=True)
             _write(_beside(base, ".json"), json.dumps(index | {"bad": bad}))
             _tidy(base)
     except OSError as error:
