@@ -28,6 +28,7 @@ from fastgan.model import Generator, Networks
 
 PER_CODE = 1000  # generated images of each code for NMI and ENT
 DIVERSITY = 10_000  # generated and real images, at most, that the Frechet distance compares
+CONTEXT = 1 << 27  # numbers of the images, at most, that k-means is run on
 PAIRWISE = 500  # images of a code or class whose mean pairwise distance is taken
 
 
@@ -156,14 +157,22 @@ class Evaluator:
 
 
 def context_rows(images: ImageSet, classes: int) -> dict[str, float]:
-    """What plain k-means gives on the same images, on pixels and on 50 principal components."""
+    """What plain k-means gives on the same images, on pixels and on 50 principal components.
+
+    Where all of them would not fit into memory as floats, it is some of them, drawn at random.
+    """
     assert images.labels is not None
-    pixels = images.images.cpu().flatten(1).float().numpy() / 255.0
+    count, labels, chosen = len(images.images), images.labels, images.images
+    most = max(CONTEXT // chosen[0].numel(), 10 * classes)
+    if count > most:
+        index = shuffled(count, 0, "context")[:most]
+        chosen, labels = chosen[index.to(chosen.device)], labels[index]
+    pixels = chosen.cpu().flatten(1).float().numpy() / 255.0
     spaces = {"pixels": pixels, "pca": PCA(min(50, *pixels.shape), random_state=0).fit_transform(pixels)}
     row: dict[str, float] = {}
     for name, space in spaces.items():
         codes = torch.from_numpy(KMeans(classes, n_init=1, random_state=0).fit_predict(space)).long()
-        found = metrics.clustering(codes, images.labels, classes, images.label_count)
+        found = metrics.clustering(codes, labels, classes, images.label_count)
         row |= {f"kmeans_{name}_accuracy": found["accuracy"], f"kmeans_{name}_nmi": found["nmi"]}
     return row
 
