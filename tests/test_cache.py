@@ -88,6 +88,18 @@ def test_a_damaged_cache_is_made_anew(here: Path, decoded: list[str], ending: st
     assert colours(load(here)) == [0, 1, 2] and len(decoded) == 6
 
 
+def test_an_index_of_other_files_is_not_trusted(here: Path, decoded: list[str]) -> None:
+    put(here / "1.png", 1)
+    load(here)
+    (index,) = (here / cache.FOLDER).glob("*.json")
+    for before, after in (("1.png", "2.png"), ('"bad": []', '"bad": 3'), ('"version": 1', '"version": 0')):
+        content = index.read_text()
+        assert before in content
+        index.write_text(content.replace(before, after))
+        count = len(decoded)
+        assert load(here).paths == ("1.png",) and len(decoded) == count + 1
+
+
 def test_a_folder_that_cannot_be_written_to(here: Path, tmp_path: Path, decoded: list[str]) -> None:
     put(here / "1.png", 1)
     (here / cache.FOLDER).write_text("in the way")

@@ -200,6 +200,21 @@ def test_a_jpeg_decoded_at_a_fraction_looks_the_same(side: int) -> None:
     assert np.abs(by_jpeg.astype(int) - by_png).max() <= 6
 
 
+@pytest.mark.parametrize("side, decoded", [(127, 127), (128, 64), (256, 64), (700, 88)])
+def test_a_large_jpeg_is_decoded_at_a_fraction(side: int, decoded: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never below twice the side that is asked for."""
+    sizes: list[tuple[int, int]] = []
+    real = decoding._turned
+
+    def noted(image: Image.Image, original: Image.Image) -> Image.Image:
+        sizes.append(image.size)
+        return real(image, original)
+
+    monkeypatch.setattr(decoding, "_turned", noted)
+    read(saved(Image.new("L", (side, side), 9), "JPEG"), 32)
+    assert sizes == [(decoded, decoded)]
+
+
 # --- damaged and hostile files ---
 
 

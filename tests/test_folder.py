@@ -46,6 +46,9 @@ def test_nested_folders_in_the_order_of_their_paths(here: Path, capsys: pytest.C
     assert images.labels is None and images.class_names is None and images.class_frequencies() is None
     assert "decoded 7 images" in (said := capsys.readouterr().err) and "(4 other or hidden files ignored)" in said
     assert said.count("\n") == 1  # no bar without a terminal
+    (here / "bad\nname.png").touch()
+    assert len(load(here, skip_bad=True).images) == 7
+    assert next((here / cache.FOLDER).glob("*-bad.txt")).read_text() == "'bad\\nname.png'\tempty file\n"
 
 
 def test_links_are_followed_but_not_in_circles(here: Path, tmp_path: Path) -> None:

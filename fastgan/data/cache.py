@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from fastgan.config import cache_dir
 from fastgan.data import decode
-from fastgan.data.scan import UNREADABLE, Scan
+from fastgan.data.scan import UNREADABLE, Scan, shown
 from fastgan.errors import DataError
 
 VERSION = 1  # of the files and of how images are decoded; raise it when either changes
@@ -56,8 +56,10 @@ class Decoded:
 def obtain(folder: Path, scan: Scan, image_size: int, channels: int) -> Decoded:
     """The decoded images of `scan`, from the cache if it has them, else decoded and kept.
 
+    Where none is good, nothing is kept and `paths` is empty.
+
     Raises:
-        DataError: when no image is good, or the cache cannot be written.
+        DataError: when the cache cannot be written.
     """
     index = {
         "version": VERSION,
@@ -139,7 +141,7 @@ def _make(places: Sequence[Path], name: str, folder: Path, index: dict[str, Any]
         good = len(index["files"]) - len(bad)
         if good:
             partial.replace(_beside(base, ".npy"))
-            lines = [f"{path}\t{reason}\n" for path, reason in (*_out_of_reach(index), *bad)]
+            lines = [f"{shown(path)}\t{reason}\n" for path, reason in (*_out_of_reach(index), *bad)]
             if lines:
                 _write(_beside(base, "-bad.txt"), "".join(lines))
             else:

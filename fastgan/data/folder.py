@@ -10,7 +10,7 @@ import torch
 
 from fastgan.data import cache
 from fastgan.data.image_set import ImageSet
-from fastgan.data.scan import SUFFIXES, Entry, scan
+from fastgan.data.scan import SUFFIXES, Entry, scan, shown
 from fastgan.errors import ConfigError, DataError
 
 NAMED = 10  # bad files, at most, that a message names
@@ -63,18 +63,13 @@ def _refuse_loose(folder: Path, entries: tuple[Entry, ...]) -> None:
     if loose:
         more = f" and {len(loose) - 1:,} more lie" if len(loose) > 1 else " lies"
         raise ConfigError(
-            f"--labels-from-folders: {_shown(loose[0])}{more} in {folder} itself; move every image into the subfolder "
+            f"--labels-from-folders: {shown(loose[0])}{more} in {folder} itself; move every image into the subfolder "
             "of its class, or leave the flag out"
         )
 
 
 def _complaint(folder: Path, bad: tuple[tuple[str, str], ...], count: int, skipped: bool) -> str:
-    named = "; ".join(f"{_shown(path)}: {reason}" for path, reason in bad[:NAMED])
+    named = "; ".join(f"{shown(path)}: {reason}" for path, reason in bad[:NAMED])
     more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
     remedy = "mend them" if skipped else "mend or remove them, or leave them out with --skip-bad"
     return f"{folder}: {len(bad):,} of {count:,} images cannot be used ({named}{more}); {remedy}"
-
-
-def _shown(path: str) -> str:
-    """A path on one line, whatever its file is called."""
-    return path if path.isprintable() else ascii(path)

@@ -40,6 +40,11 @@ def unreadable(error: OSError) -> str:
     return f"{UNREADABLE} ({error.strerror or error})"
 
 
+def shown(path: str) -> str:
+    """A path on one line, whatever its file is called."""
+    return path if path.isprintable() else ascii(path)
+
+
 def scan(folder: Path) -> Scan:
     """The images in `folder` and its subfolders, hidden ones left out; links are followed.
 
