@@ -1,6 +1,6 @@
 """python -m fastgan.cluster RUN [IMAGES]: which class each image belongs to, and how sure Q is.
 
-Legend: N images, C channels, S side.
+Legend: N images.
 """
 
 from __future__ import annotations
@@ -10,25 +10,17 @@ import csv
 import sys
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from fastgan import data, inference, run_folder, trained
 from fastgan.command_line import parse, positional, run_command
-from fastgan.errors import ConfigError, DataError
+from fastgan.data import folder
+from fastgan.errors import ConfigError
 from fastgan.sorting import check_place, sort_into
-
-# What Pillow may take a file for, and the endings of such files.
-FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",), "GIF": (".gif",), "WEBP": (".webp",)}
-FORMATS |= {"TIFF": (".tif", ".tiff"), "PPM": (".ppm", ".pgm")}
-ENDINGS = {ending for endings in FORMATS.values() for ending in endings}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +30,10 @@ class ClusterConfig:
     run: Annotated[Path, positional()]
     """The run's folder."""
     images: Annotated[Path | None, positional()] = None
-    """A folder of image files, its subfolders included. Left out: the run's own training images, by index."""
+    """A folder of image files, its subfolders included. Left out: the run's own training images, by path where they are
+    files, else by index."""
+    skip_bad: bool = False
+    """Leave out files of IMAGES that are no whole image, and list them; otherwise they are an error."""
     out: Path | None = None
     """The table to write, csv. Left out: RUN/assignments.csv."""
     sort_into: Path | None = None
@@ -48,28 +43,6 @@ class ClusterConfig:
     """Where the run's data set lies now, if it has moved and IMAGES is left out."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
-
-
-def read_images(folder: Path, size: int, channels: int) -> tuple[list[Path], Tensor]:
-    """Image files in and below `folder`, sorted, and their central squares as uint8 [N, C, S, S]; C is 1 or 3.
-
-    Raises:
-        DataError: there are none, or one cannot be read; it is named.
-    """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-    if not paths:
-        raise DataError(f"{folder}: no folder with images in it ({', '.join(sorted(ENDINGS))}); name one")
-
-    def read(path: Path) -> Tensor:
-        try:
-            with Image.open(path, formats=tuple(FORMATS)) as image:
-                square = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (size, size))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path}: cannot be read as an image ({error}); mend it or move it away") from error
-        return torch.from_numpy(np.array(square)).reshape(size, size, channels).permute(2, 0, 1)
-
-    with ThreadPoolExecutor() as threads:
-        return paths, torch.stack(list(threads.map(read, paths)))
 
 
 def write_table(out: Path, names: Sequence[str], first: str, codes_N2: Tensor, confidences_N2: Tensor) -> None:
@@ -112,15 +85,16 @@ def main(argv: Sequence[str]) -> int:
         if asked.images is None:
             raise ConfigError("--sort-into: sorts files; name their folder after the run's")
         check_place(asked.sort_into, asked.images)
-    paths: list[Path] = []
     if asked.images is not None:
-        paths, images = read_images(asked.images, run.config.image_size, run.networks.shape.channels)
+        shape = run.networks.shape
+        images = folder.full(asked.images, shape.image_size, shape.channels, skip_bad=asked.skip_bad)
+        paths = [asked.images / path for path in images.paths or ()]
     else:
-        images = data.load(
-            run.config if asked.data_dir is None else replace(run.config, data_dir=asked.data_dir)
-        ).images
-    codes, confidences = inference.best_two(run.networks, images, run.config, device)
-    names = [str(path) for path in paths] or [str(index) for index in range(len(images))]
+        config = run.config if asked.data_dir is None else replace(run.config, data_dir=asked.data_dir)
+        images = data.load(config)
+        paths = [data.data_folder(config) / path for path in images.paths or ()]
+    codes, confidences = inference.best_two(run.networks, images.images, run.config, device)
+    names = [str(path) for path in paths] or [str(index) for index in range(len(codes))]
     write_table(out, names, "path" if paths else "index", codes, confidences)
     print(f"wrote the classes of {len(names):,} images to {out}")
     if asked.sort_into is not None:

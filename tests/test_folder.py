@@ -79,8 +79,8 @@ def test_no_images_no_folder_and_a_file_in_its_place(here: Path) -> None:
     (here / "notes.txt").write_text("x")
     expected = {
         here: r"holds no images \(1 other or hidden files\); looked for jpg, .*pgm",
-        here / "absent": "no such folder; .*--data-dir",
-        here / "notes.txt": "a file, not a folder; --data-dir",
+        here / "absent": "no such folder; name the one",
+        here / "notes.txt": "a file, not a folder; name the one",
     }
     for path, message in expected.items():
         with pytest.raises(DataError, match=f"{path}: {message}") as caught:

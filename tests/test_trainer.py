@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from fastgan import data
-from fastgan.config import NetworkConfig, TrainConfig, preset
+from fastgan.config import NetworkConfig, TrainConfig
 from fastgan.errors import ConfigError
+from fastgan.presets import preset
 from fastgan.trainer import Trainer
 
 CPU = torch.device("cpu")

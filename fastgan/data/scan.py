@@ -52,9 +52,9 @@ def scan(folder: Path) -> Scan:
         DataError: when there is no such folder, or it cannot be read.
     """
     if not folder.exists():
-        raise DataError(f"{folder}: no such folder; name the one of your images with --data-dir")
+        raise DataError(f"{folder}: no such folder; name the one that your images lie in")
     if not folder.is_dir():
-        raise DataError(f"{folder}: a file, not a folder; --data-dir takes the folder that your images lie in")
+        raise DataError(f"{folder}: a file, not a folder; name the one that your images lie in")
     entries: list[Entry] = []
     bad: list[tuple[str, str]] = []
     ignored = 0
