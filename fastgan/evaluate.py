@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastgan import data, metrics, run_folder, trained
+from fastgan import advice, data, metrics, run_folder, trained
 from fastgan.command_line import parse, positional, run_command
 from fastgan.evaluation import Evaluator, context_rows, obtain_judge
+from fastgan.inference import read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +43,20 @@ def main(argv: Sequence[str]) -> int:
     images = data.load(config)
     evaluator = Evaluator(images, obtain_judge(config, images, device), config, device)
     found = evaluator(run.networks, run.generator, run.prior.probabilities())
+    _, logits = read(run.networks, images.images, config, device)
+    probabilities_NK = logits.softmax(1).cpu()
+    merge = advice.merge_candidates(probabilities_NK, probabilities_NK.argmax(1))
     row = {"images_seen": run.images_seen, **found.row}
     if images.labels is not None:
         row |= context_rows(images, config.classes)
     print(f"{asked.run} after {run.images_seen:,} images:")
     print(metrics.table(row))
+    pairs = ", ".join(f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in merge) or "none"
+    print(f"  {f'codes that Q confuses (above {advice.confused_above(config.classes):.3g}): merge?':<58} {pairs}")
     if asked.json is not None:
-        asked.json.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+        asked.json.write_text(
+            json.dumps(row | {"merge_candidates": [asdict(pair) for pair in merge]}, indent=1) + "\n", encoding="utf-8"
+        )
     return 0
 
 

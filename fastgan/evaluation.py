@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 import kernels
-from fastgan import data, judge, metrics
+from fastgan import advice, data, judge, metrics
 from fastgan.augment import to_unit_range
 from fastgan.config import TrainConfig, stream_seed
 from fastgan.data import ImageSet
@@ -103,7 +103,7 @@ class Evaluator:
         row: dict[str, Any] = {
             "effective_classes": metrics.effective_classes(prior_K),
             "confidence": float(confidences.mean()),
-            "unused_codes": int((sizes < 0.1 / self.config.classes).sum()),
+            "unused_codes": len(advice.unused_codes(sizes)),
             "prior_to_cluster_sizes": float((sizes - prior_K).square().mean().sqrt()),
         }
         labels = self.images.labels

@@ -1,0 +1,209 @@
+"""What the figures of a run advise: whether K fits the data, and what looks wrong, with what to do about it.
+
+Legend: N images, K codes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+UNUSED_SHARE = 0.1  # a code that gets less than this times 1/K of the real images is unused
+CONFUSED = 0.1  # at least this much confusion makes two codes candidates to be merged; see confused_above
+PRIOR_AT_UNIFORM = 0.1  # a prior whose every probability is within this, relative to 1/K, has not left uniform
+SIZES_UNEVEN = 0.5  # cluster sizes of which one is further than this from 1/K, relative to it, are uneven
+DISCRIMINATOR_WON = 0.1  # mean d_loss below which the generator is told nothing any more; 1.39 is a draw
+ONE_IMAGE = 0.33  # samples closer to each other than this times the code's real images are one image again and again
+MOST_CODES = 2000  # above this the K x K confusion is not computed
+
+
+@dataclass(frozen=True)
+class MergeCandidate:
+    """Two codes that Q confuses on real images, `first` < `second`, and how much: 0 never, 0.5 as good as one code."""
+
+    first: int
+    second: int
+    confusion: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that looks wrong, in words, and what to do about it."""
+
+    title: str
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the findings are drawn from.
+
+    prior_K, sizes_K: probabilities and shares of the real images; spreads_K: how far a code's samples are from each
+    other, relative to its real images (NaN where unknown); last_d_loss: the last logged mean.
+    """
+
+    prior_K: Tensor
+    sizes_K: Tensor
+    prior_is_learned: bool
+    images_seen: int
+    images_planned: int
+    merge: Sequence[MergeCandidate] = ()
+    last_d_loss: float | None = None
+    spreads_K: Sequence[float] = field(default=())
+
+
+def unused_codes(sizes_K: Tensor) -> list[int]:
+    """Codes that nearly no real image gets: less than a tenth of 1/K."""
+    return torch.nonzero(sizes_K < UNUSED_SHARE / len(sizes_K)).flatten().tolist()
+
+
+def confusion(probabilities_NK: Tensor, codes_N: Tensor) -> Tensor:
+    """C [K, K], float32, symmetric, zero on its diagonal: how much Q confuses two codes on real images.
+
+    C_ij is the mean of Q_j over the images whose code is i, averaged with that of Q_i over those of j; a code without
+    images has only one of the two.
+    """
+    count = probabilities_NK.shape[1]
+    counts = torch.bincount(codes_N, minlength=count)
+    sums = torch.zeros(count, count).index_add(0, codes_N, probabilities_NK.float())
+    means = sums / counts.clamp_min(1)[:, None]
+    used = (counts > 0).float()
+    both = (means + means.T) / (used[:, None] + used).clamp_min(1)
+    return both.fill_diagonal_(0)
+
+
+def confused_above(count: int) -> float:
+    """The confusion above which two of `count` codes are candidates to be merged.
+
+    A Q that knows nothing gives every pair 1/K: the threshold is a quarter above that, and from 0.1 to 0.4, since 0.5
+    is as good as one code.
+    """
+    return min(max(CONFUSED, 1.25 / count), 0.4)
+
+
+def merge_candidates(probabilities_NK: Tensor, codes_N: Tensor) -> list[MergeCandidate]:
+    """Pairs of codes whose confusion is above `confused_above(K)`, the most confused first; none above 2,000 codes.
+
+    Args:
+        probabilities_NK: Q's code probabilities of real images; codes_N: the most probable ones, int64.
+    """
+    count = probabilities_NK.shape[1]
+    if count > MOST_CODES:
+        return []
+    upper = confusion(probabilities_NK, codes_N).triu(1)
+    found = [MergeCandidate(i, j, float(upper[i, j])) for i, j in torch.nonzero(upper > confused_above(count)).tolist()]
+    return sorted(found, key=lambda pair: -pair.confusion)
+
+
+def last_mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
+    """The last value of `key` in the rows of metrics.jsonl, None where there is none."""
+    return next((float(row[key]) for row in reversed(rows) if row.get(key) is not None), None)
+
+
+def words(codes: Sequence[int], most: int = 12) -> str:
+    """1, 2 and 3; a long list is cut short."""
+    shown = [str(code) for code in codes[:most]]
+    if len(codes) > most:
+        shown.append(f"{len(codes) - most} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def findings(facts: Facts) -> list[Finding]:
+    """What looks wrong in a run, the gravest first; empty where nothing does."""
+    checks = (_stopped_early, _discriminator_won, _one_image, _unused, _confused, _prior_at_uniform)
+    return [found for check in checks if (found := check(facts)) is not None]
+
+
+def _stopped_early(facts: Facts) -> Finding | None:
+    if facts.images_seen >= facts.images_planned:
+        return None
+    return Finding(
+        "The run stopped early",
+        f"It has seen {facts.images_seen:,} of {facts.images_planned:,} images.",
+        "Continue it with python -m fastgan.train --resume --run-dir and this folder.",
+    )
+
+
+def _discriminator_won(facts: Facts) -> Finding | None:
+    loss = facts.last_d_loss
+    if loss is None or loss >= DISCRIMINATOR_WON:
+        return None
+    return Finding(
+        "The discriminator has won",
+        f"Its last mean loss is {loss:.3f}, below {DISCRIMINATOR_WON}: it tells every generated image from a real one, "
+        "and the generator learns little more.",
+        "Train again with a lower --learning-rate or another --seed; with few images, a smaller --network.width.",
+    )
+
+
+def _one_image(facts: Facts) -> Finding | None:
+    codes = [k for k, spread in enumerate(facts.spreads_K) if math.isfinite(spread) and spread < ONE_IMAGE]
+    if not codes:
+        return None
+    named = f"Code {codes[0]} draws" if len(codes) == 1 else f"Codes {words(codes)} draw"
+    return Finding(
+        "A code draws one image again and again",
+        f"{named} samples whose mean pairwise distance in pixels is below {ONE_IMAGE} times that of the code's real "
+        "images.",
+        "Train for more --epochs; if it stays, train again with another --seed or fewer --classes.",
+    )
+
+
+def _unused(facts: Facts) -> Finding | None:
+    codes, count = unused_codes(facts.sizes_K), len(facts.sizes_K)
+    if not codes:
+        return None
+    left = max(2, count - len(codes))
+    fewer = f"Train again with --classes {left}, or for" if left < count else "Train for"
+    return Finding(
+        "Codes that nothing uses" if len(codes) > 1 else "A code that nothing uses",
+        f"Q gives code{'s' if len(codes) > 1 else ''} {words(codes)} less than {UNUSED_SHARE:.0%} of an even share of "
+        f"the real images (below {UNUSED_SHARE / count:.2%} of them).",
+        f"{fewer} more --epochs if the figures still improve.",
+    )
+
+
+def _confused(facts: Facts) -> Finding | None:
+    if not facts.merge:
+        return None
+    pairs = [f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in facts.merge[:6]]
+    more = f", and {len(facts.merge) - 6} pairs more" if len(facts.merge) > 6 else ""
+    # Codes that hang together through pairs are one group: each group is one class too many for every further code.
+    left = max(2, len(facts.sizes_K) - _spare(facts.merge, len(facts.sizes_K)))
+    fewer = f"; if they do, read them as one, or train again with --classes {left}" if left < len(facts.sizes_K) else ""
+    return Finding(
+        "Q confuses codes" if len(facts.merge) > 1 else "Q confuses two codes",
+        f"Codes {'; '.join(pairs)}{more}: confusion above {confused_above(len(facts.sizes_K)):.3g} on real images, "
+        "where 0.5 is as good as one code.",
+        f"Look whether they show the same kind of image{fewer}. If Q is unsure of everything, train for more --epochs.",
+    )
+
+
+def _spare(merge: Sequence[MergeCandidate], count: int) -> int:
+    """How many codes fewer there are when all pairs are merged."""
+    group = list(range(count))
+    for pair in merge:
+        old, new = group[pair.second], group[pair.first]
+        group = [new if name == old else name for name in group]
+    return count - len(set(group))
+
+
+def _prior_at_uniform(facts: Facts) -> Finding | None:
+    count = len(facts.prior_K)
+    prior_off = float((facts.prior_K.double() * count - 1).abs().max())
+    sizes_off = float((facts.sizes_K.double() * count - 1).abs().max())
+    if not facts.prior_is_learned or prior_off > PRIOR_AT_UNIFORM or sizes_off <= SIZES_UNEVEN:
+        return None
+    return Finding(
+        "The prior is still at uniform",
+        f"Every learned probability is within {PRIOR_AT_UNIFORM:.0%} of 1/{count}, while Q's clusters differ from it "
+        f"by up to {sizes_off:.0%}.",
+        "Take the cluster sizes as the frequencies; to let the prior follow them, raise --prior-pull or "
+        "--prior-learning-rate.",
+    )

@@ -1,0 +1,121 @@
+"""Advice on K and warnings: by hand-made figures, each present when it should be and absent when not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from fastgan import advice
+from fastgan.advice import Facts, MergeCandidate
+
+# Nothing is wrong with these.
+GOOD = Facts(
+    prior_K=torch.tensor([0.1, 0.2, 0.3, 0.4]),
+    sizes_K=torch.tensor([0.12, 0.2, 0.3, 0.38], dtype=torch.float64),
+    prior_is_learned=True,
+    images_seen=1000,
+    images_planned=1000,
+    last_d_loss=1.0,
+    spreads_K=[0.9, 1.0, 0.8, math.nan],
+)
+
+
+def test_confusion_is_the_mean_probability_made_symmetric() -> None:
+    """By hand: code 0 has two images, code 1 one, code 2 none."""
+    probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.8, 0.1, 0.1], [0.4, 0.5, 0.1]])
+    found = advice.confusion(probabilities, torch.tensor([0, 0, 1]))
+    expected = torch.tensor([[0.0, 0.3, 0.1], [0.3, 0.0, 0.1], [0.1, 0.1, 0.0]])
+    torch.testing.assert_close(found, expected)
+
+
+def test_candidates_are_pairs_above_the_threshold_the_most_confused_first() -> None:
+    probabilities = torch.full((6, 20), 0.001)
+    for row, (own, other, share) in enumerate([(0, 3, 0.3), (3, 0, 0.3), (1, 2, 0.45), (2, 1, 0.45), (4, 5, 0.09)]):
+        probabilities[row, own], probabilities[row, other] = 1 - share, share
+    probabilities[5, 5] = 1.0
+    found = advice.merge_candidates(probabilities, probabilities.argmax(1))
+    assert [(pair.first, pair.second) for pair in found] == [(1, 2), (0, 3)]
+    assert found[0].confusion == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize("count", [3, 4, 10, 40])
+def test_a_q_that_knows_nothing_names_no_pair(count: int) -> None:
+    even = torch.full((3 * count, count), 1 / count)
+    assert advice.merge_candidates(even, torch.arange(3 * count) % count) == []
+    assert 0.1 <= advice.confused_above(count) <= 0.4
+
+
+def test_two_codes_that_are_one_are_told_even_of_two() -> None:
+    halves = torch.tensor([[0.51, 0.49], [0.49, 0.51]])
+    assert advice.merge_candidates(halves, halves.argmax(1)) == [MergeCandidate(0, 1, pytest.approx(0.49))]
+    assert advice.merge_candidates(torch.eye(2), torch.arange(2)) == []
+
+
+def test_far_too_many_codes_are_not_compared() -> None:
+    count = advice.MOST_CODES + 1
+    assert advice.merge_candidates(torch.full((2, count), 1 / count), torch.tensor([0, 1])) == []
+
+
+def test_a_code_is_unused_below_a_tenth_of_an_even_share() -> None:
+    sizes = torch.tensor([0.0, 0.024, 0.026, 0.95], dtype=torch.float64)
+    assert advice.unused_codes(sizes) == [0, 1]
+    assert advice.unused_codes(torch.full((7,), 1 / 7)) == []
+
+
+def test_nothing_is_found_where_nothing_is_wrong() -> None:
+    assert advice.findings(GOOD) == []
+
+
+UNEVEN = torch.tensor([0.05, 0.15, 0.3, 0.5])
+CASES: list[tuple[dict[str, Any], str, str]] = [
+    ({"images_seen": 999}, "stopped early", "--resume"),
+    ({"last_d_loss": 0.05}, "discriminator has won", "--learning-rate"),
+    ({"spreads_K": [0.9, 0.32, 1.0, 1.0]}, "one image again and again", "--epochs"),
+    ({"sizes_K": torch.tensor([0.0, 0.2, 0.3, 0.5])}, "nothing uses", "--classes 3"),
+    ({"merge": [MergeCandidate(1, 2, 0.33)]}, "confuses two codes", "--classes 3"),
+    ({"prior_K": torch.tensor([0.24, 0.25, 0.25, 0.26]), "sizes_K": UNEVEN}, "still at uniform", "--prior-pull"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "title", "remedy"), CASES, ids=[title for _, title, _ in CASES])
+def test_each_warning_comes_alone_and_says_what_to_do(wrong: dict[str, Any], title: str, remedy: str) -> None:
+    (found,) = advice.findings(replace(GOOD, **wrong))
+    assert title in found.title
+    assert remedy in found.remedy
+    assert found.text.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        {"last_d_loss": None},
+        {"last_d_loss": 0.1},
+        {"spreads_K": [math.nan] * 4},
+        {"spreads_K": [0.33] * 4},
+        # A prior at uniform is right where the clusters are even, and what was asked for where it is fixed.
+        {"prior_K": torch.full((4,), 0.25), "sizes_K": torch.tensor([0.2, 0.25, 0.25, 0.3])},
+        {"prior_K": torch.full((4,), 0.25), "sizes_K": UNEVEN, "prior_is_learned": False},
+        {"prior_K": torch.tensor([0.2, 0.25, 0.25, 0.3]), "sizes_K": UNEVEN},
+    ],
+)
+def test_no_warning_at_the_threshold_or_without_figures(fine: dict[str, Any]) -> None:
+    assert advice.findings(replace(GOOD, **fine)) == []
+
+
+def test_codes_that_hang_together_are_counted_once() -> None:
+    """0-1, 1-2 and 0-2 are one group of three: two codes too many."""
+    pairs = [MergeCandidate(0, 1, 0.4), MergeCandidate(1, 2, 0.4), MergeCandidate(0, 2, 0.4)]
+    (found,) = advice.findings(replace(GOOD, merge=pairs))
+    assert "--classes 2" in found.remedy
+
+
+def test_words_and_the_last_mean() -> None:
+    assert advice.words([4]) == "4"
+    assert advice.words([1, 2, 3]) == "1, 2 and 3"
+    assert advice.words(range(20), most=2) == "0, 1 and 18 more"
+    assert advice.last_mean([{"d_loss": 1.0}, {"d_loss": 0.5}, {"nmi": 0.3}, {"d_loss": None}], "d_loss") == 0.5
+    assert advice.last_mean([], "d_loss") is None
