@@ -15,7 +15,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["fastgan", "fastgan.*", "kernels", "kernels.*"]),
-    package_data={"fastgan.data": ["*.csv"], "fastgan": ["py.typed"]},
+    package_data={"fastgan.data": ["*.csv"], "fastgan": ["py.typed", "templates/*.j2"]},
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.11",
@@ -27,6 +27,7 @@ setup(
         "tqdm>=4.66",
         "safetensors>=0.5",
         "matplotlib>=3.9",
+        "jinja2>=3.1",
         "pillow>=12.3",
         f"triton>=3.6; {LINUX}",
         f"nvidia-dali-cuda130>=2.4; {LINUX}",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fastgan import checkpoint, metrics, report
+from fastgan import checkpoint, metrics, page, report, run_folder
 from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError, DivergenceError
@@ -90,7 +90,7 @@ class Loop:
         run: the folder to write to.
         images: the training set (its labels serve evaluation only).
         trainer: made, or restarted, for this config and these images.
-        pictures: draw grids and curves at each evaluation.
+        pictures: draw grids and curves at each evaluation, and write report.html at the last.
         context: add the rows of k-means to the last evaluation.
         checkpoints: save any.
     """
@@ -282,6 +282,8 @@ class Loop:
         self._last = Evaluation(row, found.counts_KC, found.sizes_K)
         if self.pictures:
             self._draw(found, probabilities.cpu())
+        if self.pictures and final:
+            self._write_page(probabilities)
         figures = ", ".join(f"{name} {row[key]:.3f}" for key, name in report.FIGURES.items() if key in row)
         tqdm.write(f"epoch {row['epoch']} of {self.config.epochs}: {figures}", file=sys.stderr)
 
@@ -309,3 +311,23 @@ class Loop:
                 "true_frequencies_by_class": None if frequencies is None else frequencies.tolist(),
             }
         )
+
+    def _write_page(self, prior_K: Tensor) -> None:
+        """report.html; a page that cannot be written is no reason to lose a trained run."""
+        try:
+            state = page.RunState(
+                config=self.config,
+                networks=self.step.networks,
+                generator=self.step.sampling_generator,
+                prior_K=prior_K,
+                images=self.images,
+                images_seen=self.images_seen,
+                rows=self.log.rows(),
+                settings=run_folder.read_settings(self.run.path),
+                device=self.device,
+            )
+            page.write(self.run.path, state)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the checkpoint comes after it
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            again = f"python -m fastgan.page {self.run.path} writes it once the run is saved"
+            tqdm.write(f"warning: {page.NAME} was not written ({said}); {again}", file=sys.stderr)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+from cycler import cycler
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import save_image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402 - the backend comes first: no display is needed
+from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: E402
 
 LOSS_NAMES = {
     "d_loss": "discriminator",
@@ -42,26 +45,36 @@ def save_singles(images: Tensor, paths: Sequence[Path]) -> None:
 
 def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:
     """Losses over images seen and, below, the figures of each evaluation."""
-    logged = [row for row in rows if "d_loss" in row]
-    evaluated = [row for row in rows if "confidence" in row]
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, constrained_layout=True)
-    dot = "." if len(logged) < 3 else None  # of a short run no line is to be seen
-    for key, name in LOSS_NAMES.items():
-        values = [row.get(key, 0.0) for row in logged]
-        if any(values):  # what a recipe goes without has no curve
-            top.plot([row["images_seen"] for row in logged], values, label=name, linewidth=1, marker=dot)
-    top.set(ylabel="loss")
+    _draw_losses(top, rows)
+    _draw_figures(bottom, rows)
     top.set_title("Losses", loc="left")
-    for key, name in FIGURES.items():
-        points = [(row["images_seen"], row[key]) for row in evaluated if row.get(key) is not None]
-        if points:
-            bottom.plot(*zip(*points, strict=True), marker="o", label=name)
-    bottom.set(xlabel="real images seen", ylabel="figure", ylim=(0, None))
     bottom.set_title("Evaluations", loc="left")
     for axes in (top, bottom):
         if axes.lines:  # above the curves, so that it covers none
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, borderaxespad=0.2)
     _save(figure, path)
+
+
+def _draw_losses(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """Losses over images seen."""
+    logged = [row for row in rows if "d_loss" in row]
+    dot = "." if len(logged) < 3 else None  # of a short run no line is to be seen
+    for key, name in LOSS_NAMES.items():
+        values = [row.get(key) or 0.0 for row in logged]
+        if any(values):  # what a recipe goes without has no curve
+            axes.plot([row["images_seen"] for row in logged], values, label=name, linewidth=1, marker=dot)
+    axes.set(ylabel="loss")
+
+
+def _draw_figures(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """The figures of each evaluation over images seen."""
+    evaluated = [row for row in rows if "confidence" in row]
+    for key, name in FIGURES.items():
+        points = [(row["images_seen"], row[key]) for row in evaluated if row.get(key) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    axes.set(xlabel="real images seen", ylabel="figure", ylim=(0, None))
 
 
 def plot_prior(prior_K: Tensor, sizes_K: Tensor | None, true_K: Tensor | None, path: Path) -> None:
@@ -100,3 +113,67 @@ def plot_confusion(counts_KC: Tensor, order_K: Tensor, path: Path) -> None:
 def _save(figure: Any, path: Path) -> None:
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+# Charts of the page report.html: SVG, once for light and once for dark surroundings, on a ground that shows through.
+INK = {"light": "#1b1f24", "dark": "#e4e7eb"}
+# Okabe and Ito's colours, which stay apart for colour-blind readers, as far as both grounds bear them.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
+
+
+def losses_chart(rows: Sequence[dict[str, Any]], theme: str) -> bytes:
+    """Losses over images seen, as SVG."""
+    return _chart(lambda axes: _draw_losses(axes, rows), theme, xlabel="real images seen")
+
+
+def figures_chart(rows: Sequence[dict[str, Any]], theme: str) -> bytes:
+    """The figures of each evaluation over images seen, as SVG. Without labels: the mean confidence alone."""
+
+    def draw(axes: Any) -> None:
+        _draw_figures(axes, rows)
+        if not axes.lines:
+            points = [(row["images_seen"], row["confidence"]) for row in rows if row.get("confidence") is not None]
+            axes.plot([x for x, _ in points], [y for _, y in points], marker="o", label="Q's mean confidence")
+            axes.set(ylim=(0, 1.05))
+
+    return _chart(draw, theme)
+
+
+def prior_chart(bars: Mapping[str, Sequence[float]], labels: Sequence[str], theme: str) -> bytes:
+    """Shares by code, a bar a name in `bars`, as SVG: codes run down the page, so that many still fit its width."""
+    count, height = len(labels), 0.8 / len(bars)
+
+    def draw(axes: Any) -> None:
+        for i, (name, values) in enumerate(bars.items()):
+            places = [k + (i - (len(bars) - 1) / 2) * height for k in range(count)]
+            axes.barh(places, [100 * value for value in values], height, label=name, color=COLOURS[i])
+        axes.axvline(100 / count, color="grey", linewidth=1, linestyle="--", label="uniform")
+        axes.set(ylim=(count - 0.4, -0.6), yticks=range(count))
+        # A dollar sign would begin a formula.
+        axes.set_yticklabels([label.replace("$", r"\$") for label in labels])
+
+    return _chart(draw, theme, height=1.3 + 0.14 * count * (len(bars) + 1), xlabel="per cent", ylabel="code")
+
+
+def _chart(draw: Callable[[Any], None], theme: str, height: float = 3.3, **labels: str) -> bytes:
+    ink = INK[theme]
+    ours: Any = {f"{name}.color": ink for name in ("text", "xtick", "ytick")} | {
+        "axes.labelcolor": ink,
+        "axes.edgecolor": ink,
+        "axes.prop_cycle": cycler(color=COLOURS),
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "svg.hashsalt": "fastgan",  # the same chart has the same bytes
+    }
+    with plt.rc_context(ours):
+        figure, axes = plt.subplots(figsize=(5, height), constrained_layout=True)
+        draw(axes)
+        axes.set(**labels)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        if axes.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside upper left", ncols=2, frameon=False)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        plt.close(figure)
+    return file.getvalue()

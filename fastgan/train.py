@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from fastgan import data, loop, metrics, run_folder
+from fastgan import data, loop, metrics, page, run_folder
 from fastgan.command_line import run_command, train_config
 from fastgan.config import TrainConfig
 from fastgan.config_json import to_json
@@ -24,7 +24,10 @@ def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome) 
     assert outcome.evaluation is not None
     print(f"\nafter {config.epochs} epochs, {outcome.seconds:.0f} s of training:")
     print(metrics.table(outcome.evaluation.row))
-    print(f"\nlook at {run.samples} (a row a code), {run.path / 'losses.png'} and {run.path / 'prior.png'}")
+    print()
+    if (run.path / page.NAME).exists():
+        print(f"open {run.path / page.NAME} in a browser: classes, frequencies, and what to do next")
+    print(f"look at {run.samples} (a row a code), {run.path / 'losses.png'} and {run.path / 'prior.png'}")
     if config.dataset == "digits":
         print(
             "This was a demonstration on 8x8 digits. MNIST is next: "

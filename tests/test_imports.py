@@ -56,7 +56,8 @@ ALLOWED = {
     "reproduce": BASE
     | {"command_line", "distributed", "memory", "methods", "presets", "results", "run_folder", "sweep", "table"},
     "trained": BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
-    "train": BASE | {"command_line", "config_json", "data", "loop", "memory", "metrics", "run_folder", "trainer"},
+    "train": BASE
+    | {"command_line", "config_json", "data", "loop", "memory", "metrics", "page", "run_folder", "trainer"},
     "evaluate": BASE
     | {"advice", "command_line", "data", "evaluation", "inference", "metrics", "run_folder", "trained"},
     "sample": BASE | {"command_line", "evaluation", "interpolation", "report", "run_folder", "trained"},

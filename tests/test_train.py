@@ -54,7 +54,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_run_folder_holds_what_is_promised(finished: Path) -> None:
     found = {str(p.relative_to(finished)) for p in finished.rglob("*") if p.is_file()}
-    for name in ("run.json", "metrics.jsonl", "prior.json", "losses.png", "prior.png", "confusion.png"):
+    for name in ("run.json", "metrics.jsonl", "prior.json", "losses.png", "prior.png", "confusion.png", "report.html"):
         assert name in found
     assert {"samples/epoch-0003.png", "samples/epoch-0006.png"} <= found
     assert len(list((finished / "checkpoints").iterdir())) == 2
@@ -215,7 +215,9 @@ def test_evaluate_and_sample_read_a_run(finished: Path, tmp_path: Path, capsys: 
     again, last = json.loads(figures.read_text()), _rows(finished)[-1]
     assert again["nmi"] == pytest.approx(last["nmi"], abs=1e-9)
     assert again["cluster_accuracy"] == last["cluster_accuracy"]
-    assert "NMI" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "NMI" in said and "codes that Q confuses" in said
+    assert all(pair["first"] < pair["second"] and pair["confusion"] > 0.1 for pair in again["merge_candidates"])
     out = tmp_path / "seven.png"
     assert command_line.run_command(sample.main, [str(finished), "--code", "7", "--count", "5", "--out", str(out)]) == 0
     assert out.read_bytes().startswith(b"\x89PNG")
