@@ -202,8 +202,8 @@ def _prior_at_uniform(facts: Facts) -> Finding | None:
         return None
     return Finding(
         "The prior is still at uniform",
-        f"Every learned probability is within {PRIOR_AT_UNIFORM:.0%} of 1/{count}, while Q's clusters differ from it "
-        f"by up to {sizes_off:.0%}.",
+        f"Every learned probability is within {PRIOR_AT_UNIFORM:.0%} of 1/{count}, while Q's clusters hold from "
+        f"{float(facts.sizes_K.min()):.1%} to {float(facts.sizes_K.max()):.1%} of the real images.",
         "Take the cluster sizes as the frequencies; to let the prior follow them, raise --prior-pull or "
         "--prior-learning-rate.",
     )

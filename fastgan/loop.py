@@ -193,6 +193,8 @@ class Loop:
             if self._saved_at != self.images_seen:  # stopped by a signal, which may come at any point of the loop
                 self.progress.seconds += time.perf_counter() - since
                 self.save()
+            if self.pictures and self.images_seen >= self.total and self._last is not None:
+                self._write_page()  # the run is saved by now, whatever becomes of its page
         return Outcome(
             self._last, received[0] if received and self.images_seen < self.total else None, self.progress.seconds
         )
@@ -282,8 +284,6 @@ class Loop:
         self._last = Evaluation(row, found.counts_KC, found.sizes_K)
         if self.pictures:
             self._draw(found, probabilities.cpu())
-        if self.pictures and final:
-            self._write_page(probabilities)
         figures = ", ".join(f"{name} {row[key]:.3f}" for key, name in report.FIGURES.items() if key in row)
         tqdm.write(f"epoch {row['epoch']} of {self.config.epochs}: {figures}", file=sys.stderr)
 
@@ -312,14 +312,14 @@ class Loop:
             }
         )
 
-    def _write_page(self, prior_K: Tensor) -> None:
+    def _write_page(self) -> None:
         """report.html; a page that cannot be written is no reason to lose a trained run."""
         try:
             state = page.RunState(
                 config=self.config,
                 networks=self.step.networks,
                 generator=self.step.sampling_generator,
-                prior_K=prior_K,
+                prior_K=self.step.prior.probabilities(),
                 images=self.images,
                 images_seen=self.images_seen,
                 rows=self.log.rows(),
@@ -327,7 +327,7 @@ class Loop:
                 device=self.device,
             )
             page.write(self.run.path, state)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the checkpoint comes after it
+        except Exception as error:  # noqa: BLE001 - whatever it was
             said = " ".join(f"{type(error).__name__}: {error}".split())
-            again = f"python -m fastgan.page {self.run.path} writes it once the run is saved"
+            again = f"python -m fastgan.page {self.run.path} tries again"
             tqdm.write(f"warning: {page.NAME} was not written ({said}); {again}", file=sys.stderr)

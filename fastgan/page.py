@@ -90,6 +90,7 @@ class Page:
     effective: float
     unused: Sequence[int]
     merge: Sequence[advice.MergeCandidate]
+    prior_kind: str
     settings: Sequence[tuple[str, str]]
     environment: Sequence[tuple[str, str]]
 
@@ -202,6 +203,7 @@ def collect(state: RunState) -> Page:
         effective=effective,
         unused=advice.unused_codes(sizes_K),
         merge=merge,
+        prior_kind="learned" if config.prior == "learned" else "fixed",
         settings=_flat(state.settings["settings"]),
         environment=_flat(state.settings["environment"]),
     )
@@ -218,11 +220,11 @@ def _summary(
     sentences = [
         f"The model was given {count} codes and "
         + ("uses them all" if not unused else f"uses {len(used)}")
-        + f"; its learned frequencies amount to {effective:.1f} equally frequent classes.",
-        f"The largest cluster of real images is that of code {first} ({float(sizes_K[first]):.1%}; learned probability "
+        + f"; its prior amounts to {effective:.1f} equally frequent classes.",
+        f"The largest cluster of real images is that of code {first} ({float(sizes_K[first]):.1%}; probability "
         f"{float(prior_K[first]):.1%})"
         + (f", the smallest in use that of code {last} ({float(sizes_K[last]):.1%}; " if len(used) > 1 else ".")
-        + (f"learned probability {float(prior_K[last]):.1%})." if len(used) > 1 else ""),
+        + (f"probability {float(prior_K[last]):.1%})." if len(used) > 1 else ""),
         f"Q, which tells the code of an image, is {confidence:.1%} sure on average; {1 / count:.1%} would be a guess.",
         f"Trained on {seen:,} images" + (" in all." if seen >= planned else f" of the {planned:,} that were planned."),
     ]
@@ -230,13 +232,13 @@ def _summary(
 
 
 def _frequencies(codes: Sequence[Code], *, labelled: bool) -> Picture:
-    bars = {"learned": [code.probability for code in codes], "real images by Q": [code.share for code in codes]}
+    bars = {"prior": [code.probability for code in codes], "real images by Q": [code.share for code in codes]}
     if labelled:
         bars["true, of its class"] = [code.true_share or 0.0 for code in codes]
     labels = [
         str(code.number) if code.stands_for is None else f"{code.number}: {code.stands_for:.12}" for code in codes
     ]
-    said = "Bars by code: learned probability, share of the real images that Q assigns"
+    said = "Bars by code: probability, share of the real images that Q assigns"
     said += " and true frequency of the class that it stands for" if labelled else ""
     return pictures.chart(
         lambda theme: report.prior_chart(bars, labels, theme), f"{said}. The table below has the figures."

@@ -145,6 +145,7 @@ def test_a_page_that_fails_is_one_line_and_the_run_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(folder: Path, state: page.RunState) -> Path:
+        assert list((folder / "checkpoints").iterdir()), "the run is saved before its page is written"
         raise ValueError("a page\nthat fails")
 
     monkeypatch.setattr(page, "write", fails)
@@ -189,6 +190,13 @@ def test_real_images_are_those_that_q_is_surest_of() -> None:
         assert sure == sorted(sure, reverse=True)
     assert sum(code.share for code in made.codes) == pytest.approx(1)
     assert sum(sum(counts) for _, counts in made.confusion) == 40
+
+
+def test_a_fixed_prior_is_not_called_learned() -> None:
+    given = state()
+    given = dataclasses.replace(given, config=dataclasses.replace(given.config, prior="uniform"))
+    text = check(page.render(page.collect(given))).text
+    assert "fixed probability" in text and "learned" not in text
 
 
 def test_hostile_names_are_text() -> None:
