@@ -177,8 +177,8 @@ class TrainConfig:
 
     @property
     def learns_from_real(self) -> bool:
-        """Whether Q has a loss on real images and their transforms."""
-        return self.contrastive_weight > 0 or self.agreement_weight > 0 or bool(self.grouping.at)
+        """Whether Q, or the prior through Q, has a loss on real images and their transforms."""
+        return max(self.contrastive_weight, self.agreement_weight, self.prior_pull) > 0 or bool(self.grouping.at)
 
 
 def _require(holds: bool, message: str) -> None:

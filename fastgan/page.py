@@ -40,8 +40,7 @@ COMPARED = 200  # real images of each code, at most, that it is compared with
 class RunState:
     """What a page is made from: networks as they are, and the real images with which they are looked at.
 
-    prior_K: probabilities; rows: those of metrics.jsonl; settings: run.json as read; class_names: of the real classes,
-    their numbers where None.
+    prior_K: probabilities; rows: those of metrics.jsonl; settings: run.json as read.
     """
 
     config: TrainConfig
@@ -53,7 +52,6 @@ class RunState:
     rows: Sequence[dict[str, Any]]
     settings: dict[str, Any]
     device: torch.device
-    class_names: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def collect(state: RunState) -> Page:
     confidences_N, codes_N = probabilities_NK.max(1)
     sizes_K = torch.bincount(codes_N, minlength=config.classes).double() / len(codes_N)
     merge = advice.merge_candidates(probabilities_NK, codes_N)
-    names = state.class_names or [str(c) for c in range(state.images.label_count)]
+    names = state.images.class_names or [str(c) for c in range(state.images.label_count)]
     counts_KC = None
     if labels is not None:
         counts_KC = metrics.count_matrix(codes_N, labels, config.classes, len(names))

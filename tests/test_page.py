@@ -201,10 +201,11 @@ def test_a_fixed_prior_is_not_called_learned() -> None:
 
 def test_hostile_names_are_text() -> None:
     hostile = "<script>alert('x')</script>"
-    given = state(class_names=[hostile, "b & c", '"quoted"', "$x^2$ _a_"])
+    given = state()
+    names = (hostile, "b & c", '"quoted"', "$x^2$ _a_")
     given = dataclasses.replace(
         given,
-        images=dataclasses.replace(given.images, name=hostile),
+        images=dataclasses.replace(given.images, name=hostile, class_names=names),
         settings={"settings": {hostile: hostile}, "environment": {"resumed": [{"command": hostile}]}},
     )
     html = page.render(page.collect(given))
