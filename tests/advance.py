@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from fastgan.augment import make_transform
+from fastgan.presets import preset
 from fastgan.step import Step
+
+# What the default recipe has beyond the paper's, for a config of any size; few finer codes are as good as many.
+DEFAULT_RECIPE: dict[str, Any] = {
+    name: getattr(preset("mnist"), name)
+    for name in ("contrastive_weight", "contrastive_temperature", "agreement_weight", "front_end_learns")
+    + ("real_averages", "prior_pull", "prior_learning_rate", "grouping", "transform")
+} | {"finer_codes": 15}
 
 
 def transformed(step: Step, images: Tensor) -> Tensor | None:

@@ -9,32 +9,20 @@ from typing import Any
 
 import pytest
 import torch
-from advance import transformed
+from advance import DEFAULT_RECIPE, transformed
 from literal_default import DefaultLoop
 from test_step import EXACT, SMALL, batches, make_step
 from torch import Tensor, nn
 
 import kernels
 from fastgan.augment import to_unit_range
-from fastgan.config import GroupingConfig, TransformConfig
+from fastgan.config import GroupingConfig
 from fastgan.losses import prior_loss
 from fastgan.model import NORMALISING
 from fastgan.step import LOSSES, Step
 from kernels import philox
 
-DEFAULT = dataclasses.replace(
-    SMALL,
-    contrastive_weight=1.0,
-    contrastive_temperature=0.5,
-    agreement_weight=1.0,
-    finer_codes=15,
-    front_end_learns=True,
-    real_averages=True,
-    prior_pull=10.0,
-    prior_learning_rate=1e-3,
-    grouping=GroupingConfig(at=(1,)),
-    transform=TransformConfig(kind="whole", shear=20.0, stretch=0.15, shift=0.05),
-)
+DEFAULT = dataclasses.replace(SMALL, **DEFAULT_RECIPE)
 
 
 def groups(images: Tensor, known: bool) -> Tensor:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from advance import DEFAULT_RECIPE
 from torch import Tensor
 
 from fastgan import data
 from fastgan.config import NetworkConfig, TrainConfig
 from fastgan.errors import ConfigError
-from fastgan.presets import preset
 from fastgan.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -48,10 +48,6 @@ def places(trainer: Trainer) -> dict[str, int]:
     return {name: value.data_ptr() for name, value in {**trainer.step.live_state(), "loss": trainer.loss_sum}.items()}
 
 
-DEFAULT = {
-    name: getattr(preset("mnist"), name)
-    for name in ("agreement_weight", "finer_codes", "front_end_learns", "real_averages", "prior_pull", "grouping")
-} | {"prior_learning_rate": 1e-3}
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "seed": ({}, {"seed": 5}),
     "split": ({}, {"split": 7}),
@@ -59,8 +55,8 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "everything": ({"amp": True}, {"amp": True, "seed": 2, "split": 50, "epochs": 3, "eval_every": 1, "log_every": 64}),
     "loss scale": ({"amp": True, "amp_dtype": "float16"}, {"amp": True, "amp_dtype": "float16", "seed": 1}),
     "by DALI": ({"augment": "dali"}, {"augment": "dali", "seed": 4}),
-    "default recipe": (DEFAULT, DEFAULT | {"split": 4, "seed": 3}),
-    "default recipe, mixed precision": (DEFAULT | {"amp": True}, DEFAULT | {"amp": True, "seed": 3}),
+    "default recipe": (DEFAULT_RECIPE, DEFAULT_RECIPE | {"split": 4, "seed": 3}),
+    "default recipe, mixed precision": (DEFAULT_RECIPE | {"amp": True}, DEFAULT_RECIPE | {"amp": True, "seed": 3}),
     "no contrastive loss": ({"contrastive_weight": 0.0}, {"contrastive_weight": 0.0, "split": 2}),
 }
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from advance import advance
+from advance import DEFAULT_RECIPE, advance
 from tolerances import close
 from torch import Tensor
 
@@ -23,18 +23,7 @@ from kernels.backend import interpreted
 pytestmark = pytest.mark.skipif(not interpreted(), reason="a GPU compares devices in test_gpu.py")
 
 CONFIG = TrainConfig(image_size=16, batch_size=16, network=NetworkConfig(width=4, hidden=32, embedding=8))
-# The default recipe's losses from the first step on: nobody waits for groups where none are to come.
-DEFAULT = dataclasses.replace(
-    CONFIG,
-    contrastive_temperature=0.5,
-    agreement_weight=1.0,
-    finer_codes=15,
-    front_end_learns=True,
-    real_averages=True,
-    prior_pull=10.0,
-    prior_learning_rate=1e-3,
-    average_decay=0.9,
-)
+DEFAULT = dataclasses.replace(CONFIG, **DEFAULT_RECIPE, average_decay=0.9)
 STEPS = 20
 
 
