@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def train(runs: Mapping[Path, Sequence[str]], epochs: int, at_once: int = 2) -> 
             flags = ["--resume"] if any(run.glob("checkpoints/*")) else runs[run]
             command = [sys.executable, "-m", "fastgan.train", *flags, "--run-dir", str(run)]
             running[run] = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        os.wait()
+        time.sleep(1)  # not os.wait: it would take the exit codes that poll is to read
         for run, process in list(running.items()):
             if process.poll() is not None:
                 del running[run]
