@@ -68,7 +68,8 @@ class GroupingConfig:
     """Grouping of the real images by their nearest neighbours in Q's embedding, which Q then learns (grouping.py)."""
 
     at: tuple[int, ...] = ()
-    """Before which epochs, counted from 0, the images are grouped anew; empty for never."""
+    """Before which epochs, counted from 0, the images are grouped anew; empty for never. 0 alone, for your own images:
+    chosen by their number (schedule.py)."""
     weight: float = 1.0
     """Weight of Q's cross-entropy to the groups, from the first grouping on."""
     landmarks: int = 5_000
@@ -131,7 +132,7 @@ class TrainConfig:
     """Adam's step size for the prior. Left out: that of the networks."""
 
     epochs: int = 20
-    """Passes over the training images."""
+    """Passes over the training images. 0, for your own images: as many as show 320,000, and 20 at least."""
     batch_size: int = 64
     """Real images a step; the last, smaller batch of an epoch is dropped."""
     learning_rate: float = 2e-4
@@ -163,9 +164,9 @@ class TrainConfig:
     resume: bool = False
     """Continue the run in --run-dir from its newest good checkpoint."""
     eval_every: int = 5
-    """Epochs between evaluations (one always comes at the end)."""
+    """Epochs between evaluations (one always comes at the end). 0, for your own images: four in a run."""
     save_every: int = 1
-    """Epochs between checkpoints (one always comes at the end)."""
+    """Epochs between checkpoints (one always comes at the end). 0, for your own images: one each 32,000 images."""
     log_every: int = 6400
     """Images between two lines of metrics.jsonl."""
     dry_run: bool = False
@@ -200,7 +201,8 @@ def validate(config: TrainConfig) -> TrainConfig:
     _require(1 <= c.split <= 50, f"--split {c.split}: must be 1 to 50")
     _require(c.classes >= 2, f"--classes {c.classes}: must be at least 2")
     _require(c.classes <= 65_536, f"--classes {c.classes}: must be at most 65536")
-    _require(c.epochs >= 1, f"--epochs {c.epochs}: must be at least 1")
+    least = 0 if c.dataset == "folder" else 1  # 0 leaves it to the number of images
+    _require(c.epochs >= least, f"--epochs {c.epochs}: must be at least {least}")
     _require(c.batch_size >= 2, f"--batch-size {c.batch_size}: must be at least 2 (BatchNorm and NT-Xent need a pair)")
     _require(c.seed >= 0, f"--seed {c.seed}: must be 0 or more")
     for flag, value in (("temperature", c.temperature), ("contrastive-temperature", c.contrastive_temperature)):
@@ -225,7 +227,8 @@ def validate(config: TrainConfig) -> TrainConfig:
         c.finer_codes == 0 or c.agreement_weight > 0,
         f"--finer-codes {c.finer_codes}: learns by agreement alone; add --agreement-weight 1, or --finer-codes 0",
     )
-    _require(all(epoch >= 1 for epoch in g.at), f"--grouping.at {g.at}: epochs must be 1 or more")
+    chosen_later = g.at == (0,) and least == 0
+    _require(all(epoch >= 1 for epoch in g.at) or chosen_later, f"--grouping.at {g.at}: epochs must be 1 or more")
     _require(g.neighbours >= 1, f"--grouping.neighbours {g.neighbours}: must be at least 1")
     _require(
         g.landmarks > max(g.neighbours, 10 * c.classes) or not g.at,
@@ -237,8 +240,9 @@ def validate(config: TrainConfig) -> TrainConfig:
         f"--image-size {c.image_size}: must be 8 to 256 and divisible by {2 ** halvings(c.image_size)}; "
         "try 16, 28, 32, 64 or 128",
     )
-    for flag, count in (("eval-every", c.eval_every), ("save-every", c.save_every), ("log-every", c.log_every)):
-        _require(count >= 1, f"--{flag} {count}: must be at least 1")
+    for flag, count in (("eval-every", c.eval_every), ("save-every", c.save_every)):
+        _require(count >= least, f"--{flag} {count}: must be at least {least}")
+    _require(c.log_every >= 1, f"--log-every {c.log_every}: must be at least 1")
     _require(0 <= t.rotation <= 180, f"--transform.rotation {t.rotation}: must be 0 to 180 degrees")
     _require(
         t.kind != "paper" or t.rotation <= PAPER_ROTATION,

@@ -47,14 +47,17 @@ PRESETS: dict[str, TrainConfig] = {
         **_DEFAULT,
     ),
     # Natural images bear a mirror and a change of colours; the inscribed square of a turned one is kept, for they do
-    # not lie on black.
+    # not lie on black. A 0 is chosen by the number of images.
     "folder": TrainConfig(
         dataset="folder",
         imbalance="none",
         image_size=64,
         channels=3,
+        epochs=0,
+        eval_every=0,
+        save_every=0,
         average_decay=0.999,
-        grouping=GroupingConfig(at=(2, 3, 4)),
+        grouping=GroupingConfig(at=(0,)),
         transform=TransformConfig(
             kind="default",
             rotation=15.0,

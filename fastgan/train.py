@@ -12,6 +12,7 @@ from fastgan.command_line import run_command, train_config
 from fastgan.config import TrainConfig
 from fastgan.config_json import to_json
 from fastgan.memory import keep_freed_memory
+from fastgan.schedule import fitted
 from fastgan.trainer import Trainer
 
 
@@ -45,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
     run_folder.choose_kernels(config.kernels)
     device = run_folder.choose_device(config.device)
     images = data.load(config)
+    config = fitted(config, len(images.images))
     # Before the folder is made: what cannot be built leaves nothing behind.
     trainer = Trainer(config, images, device)
     transforms = trainer.transforms
@@ -59,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         run = run_folder.create(config, device, transforms)
     print(
         f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
-        f"K = {config.classes}, on {run_folder.device_name(device)}"
+        f"K = {config.classes}, {config.epochs} epochs, on {run_folder.device_name(device)}"
         + ("" if transforms is None else f", transforms by {transforms}")
         + f"; run folder {run.path}",
         file=sys.stderr,

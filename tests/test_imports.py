@@ -18,6 +18,7 @@ ALLOWED = {
     "config": {"errors"},
     "config_json": BASE,
     "presets": BASE,
+    "schedule": {"config"},
     "command_line": BASE | {"presets"},
     "compiled": set(),
     "data": BASE | {"data"},
@@ -57,7 +58,8 @@ ALLOWED = {
     | {"command_line", "distributed", "memory", "methods", "presets", "results", "run_folder", "sweep", "table"},
     "trained": BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
     "train": BASE
-    | {"command_line", "config_json", "data", "loop", "memory", "metrics", "page", "run_folder", "trainer"},
+    | {"command_line", "config_json", "data", "loop", "memory", "metrics", "page", "run_folder", "schedule"}
+    | {"trainer"},
     "evaluate": BASE
     | {"advice", "command_line", "data", "evaluation", "inference", "metrics", "run_folder", "trained"},
     "sample": BASE | {"command_line", "evaluation", "interpolation", "report", "run_folder", "trained"},
