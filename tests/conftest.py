@@ -87,9 +87,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = decode.decode
 
-    def counted(file: Any, image_size: int, channels: int) -> Any:
+    def counted(file: Any, *form: Any) -> Any:
         names.append(Path(file.name).name)
-        return real(file, image_size, channels)
+        return real(file, *form)
 
     monkeypatch.setattr(decode, "decode", counted)
     return names

@@ -1,6 +1,6 @@
 """A folder's decoded images, kept so that they are decoded once: an array in a file, and an index of what is in it.
 
-The file's name holds a digest of the folder's paths, sizes and times of change, so a changed folder has another. The
+The file's name holds a digest of the paths, sizes, times of change and crops, so a changed folder has another. The
 index is written last: where it is, the array was complete. An array that does not fit its index is made anew.
 
 Legend: N images, C channels, S the side.
@@ -31,7 +31,7 @@ from fastgan.data import decode
 from fastgan.data.scan import UNREADABLE, Scan, shown
 from fastgan.errors import DataError
 
-VERSION = 1  # of the files and of how images are decoded; raise it when either changes
+VERSION = 2  # of the files and of how images are decoded; raise it when either changes
 FOLDER = ".fastgan-cache"  # in the images' own folder, where it is hidden from the scan
 LEFT_BEHIND = 86_400  # seconds after which a partly written file belongs to a process that was killed
 
@@ -53,10 +53,13 @@ class Decoded:
     new: bool
 
 
-def obtain(folder: Path, scan: Scan, image_size: int, channels: int) -> Decoded:
+def obtain(folder: Path, scan: Scan, image_size: int, channels: int, choice: str = "") -> Decoded:
     """The decoded images of `scan`, from the cache if it has them, else decoded and kept.
 
     Where none is good, nothing is kept and `paths` is empty.
+
+    Args:
+        choice: begins the files' names, without "-": what is chosen otherwise from the folder is kept beside it.
 
     Raises:
         DataError: when the cache cannot be written.
@@ -65,11 +68,11 @@ def obtain(folder: Path, scan: Scan, image_size: int, channels: int) -> Decoded:
         "version": VERSION,
         "image_size": image_size,
         "channels": channels,
-        "files": [[entry.path, entry.size, entry.mtime_ns] for entry in scan.entries],
+        "files": [[entry.path, entry.size, entry.mtime_ns, entry.crop] for entry in scan.entries],
         "out_of_reach": [list(each) for each in scan.bad],
     }
     digest = hashlib.sha256(json.dumps(index).encode()).hexdigest()[:32]
-    name = f"{channels}x{image_size}x{image_size}-{digest}"
+    name = f"{choice}{channels}x{image_size}x{image_size}-{digest}"
     owner = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
     places = [folder / FOLDER, cache_dir() / "folders" / owner]
     for place in places:
@@ -98,7 +101,7 @@ def _read(base: Path, folder: Path, index: dict[str, Any]) -> Decoded | None:
         if kept != index:
             return None
         without = {path for path, _ in bad}
-        paths = tuple(path for path, _, _ in index["files"] if path not in without)
+        paths = tuple(path for path, *_ in index["files"] if path not in without)
         file, size = _beside(base, ".npy"), index["image_size"]
         shape = (len(paths), index["channels"], size, size)
         header = _header(shape)
@@ -166,11 +169,12 @@ def _decode_into(partial: Path, folder: Path, index: dict[str, Any]) -> list[tup
     """Write the good images of the index one after the other, as an .npy file; returns the bad ones."""
     files, size, bad = index["files"], index["image_size"], []
     shape = (len(files), index["channels"], size, size)
-    results = decode.decode_files([folder / path for path, _, _ in files], size, index["channels"])
+    paths, crops = [folder / path for path, *_ in files], [crop for *_, crop in files]
+    results = decode.decode_files(paths, size, index["channels"], crops=crops)
     bar = tqdm(total=len(files), desc="decoding", unit="img", dynamic_ncols=True, disable=not sys.stderr.isatty())
     with partial.open("wb") as out, bar, contextlib.closing(results):
         out.write(_header(shape))
-        for (path, _, _), result in zip(files, results, strict=True):
+        for (path, *_), result in zip(files, results, strict=True):
             if isinstance(result, str):
                 bad.append((path, result))
             else:
@@ -194,7 +198,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _tidy(base: Path) -> None:
-    """Remove what the folder's earlier states left behind at this size, but nothing that is being written."""
+    """Remove what the folder's earlier states left behind at this size and choice, but nothing still being written."""
     for old in base.parent.glob(f"{base.name.partition('-')[0]}-*"):
         with contextlib.suppress(OSError):  # in use, or gone meanwhile
             writing = old.suffix == ".tmp" and time.time() - old.stat().st_mtime < LEFT_BEHIND

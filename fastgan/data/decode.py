@@ -1,12 +1,14 @@
 """From an image file to uint8 [C, S, S], in one stated way, and many files at a time.
 
 1. Pillow reads the header, of the formats below alone; more than 50 megapixels are refused before they are decoded.
-2. A JPEG of more than twice the side is decoded at a half, a quarter or an eighth of its size, still at least twice S.
+2. A JPEG of more than twice the side is decoded at a half, a quarter or an eighth of its size, still at least twice S;
+   at its full size where a crop is asked for.
 3. 16-bit grey becomes 8-bit: its high byte, or a rounded 257th where Pillow gives 32-bit integers (PGM).
 4. The EXIF orientation is applied. Of several frames or pages the first counts.
 5. What is transparent is laid over black. Palette, CMYK and YCbCr become RGB and 1 bit 0 or 255, as Pillow does it.
 6. Grey is Pillow's "L", the luma of ITU-R 601; else RGB.
-7. The central square is cut out (the odd pixel stays right or below) and resized: bicubic, antialiased.
+7. The central square is cut out (the odd pixel stays right or below) and resized: bicubic, antialiased. It is the
+   largest; or, where a crop is asked for, one of so many of the file's own pixels, if the image has as many.
 
 Legend: C channels, S the side.
 """
@@ -56,14 +58,18 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def decode(file: BinaryIO, image_size: int, channels: int) -> Pixels:
-    """The image in an open file, uint8 [C, S, S]. Raises DataError with the reason, which names no file."""
+def decode(file: BinaryIO, image_size: int, channels: int, crop: int | None = None) -> Pixels:
+    """The image in an open file, uint8 [C, S, S]. Raises DataError with the reason, which names no file.
+
+    Args:
+        crop: side of the central square to use, in pixels of the file; None, or more than it has, for the largest.
+    """
     try:
         if not file.read(1):
             raise DataError("empty file")
         file.seek(0)
         with Image.open(file, formats=FORMATS) as image:
-            return _pixels(image, image_size, channels)
+            return _pixels(image, image_size, channels, crop)
     except DataError:
         raise
     except UnidentifiedImageError as error:
@@ -76,13 +82,14 @@ def decode(file: BinaryIO, image_size: int, channels: int) -> Pixels:
         raise DataError(f"damaged ({' '.join(str(error).split()) or type(error).__name__})") from error
 
 
-def _pixels(image: Image.Image, image_size: int, channels: int) -> Pixels:
+def _pixels(image: Image.Image, image_size: int, channels: int, crop: int | None) -> Pixels:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise DataError(f"{width} x {height} pixels: {TOO_LARGE}")
     if min(width, height) < 1:
         raise DataError("has no pixels")
-    image.draft(None, (2 * image_size, 2 * image_size))  # of JPEG; the others know no draft
+    if crop is None:
+        image.draft(None, (2 * image_size, 2 * image_size))  # of JPEG; the others know no draft
     image.load()
     if image.mode.startswith("I") or image.mode == "F":
         upright = _turned(_eight_bits(image), image)
@@ -94,7 +101,7 @@ def _pixels(image: Image.Image, image_size: int, channels: int) -> Pixels:
     if upright.mode not in ("1", "L", "RGB"):
         upright = upright.convert("RGB")
     plain = upright.convert("L" if channels == 1 else "RGB")
-    side = min(plain.size)
+    side = min(*plain.size, *(() if crop is None else (crop,)))
     left, top = (plain.width - side) // 2, (plain.height - side) // 2
     square = plain.crop((left, top, left + side, top + side))
     square = square.resize((image_size, image_size), Image.Resampling.BICUBIC, reducing_gap=3.0)
@@ -122,11 +129,11 @@ def _turned(image: Image.Image, original: Image.Image) -> Image.Image:
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def decode_file(path: Path, image_size: int, channels: int) -> Pixels | str:
+def decode_file(path: Path, image_size: int, channels: int, crop: int | None = None) -> Pixels | str:
     """The image in a file, uint8 [C, S, S], or the reason why there is none."""
     try:
         with path.open("rb") as file:
-            return decode(file, image_size, channels)
+            return decode(file, image_size, channels, crop)
     except DataError as error:
         return str(error)
     except OSError as error:
@@ -134,12 +141,24 @@ def decode_file(path: Path, image_size: int, channels: int) -> Pixels | str:
 
 
 def decode_files(
-    paths: Sequence[Path], image_size: int, channels: int, threads: int | None = None
+    paths: Sequence[Path],
+    image_size: int,
+    channels: int,
+    threads: int | None = None,
+    crops: Sequence[int | None] | None = None,
 ) -> Generator[Pixels | str]:
-    """What `decode_file` gives for each path, in their order, by several threads: Pillow decodes without the GIL."""
+    """What `decode_file` gives for each path, in their order, by several threads: Pillow decodes without the GIL.
+
+    Args:
+        crops: of each path; left out, there are none.
+    """
+    crops = [None] * len(paths) if crops is None else crops
 
     def some(first: int) -> list[Pixels | str]:
-        return [decode_file(path, image_size, channels) for path in paths[first : first + TOGETHER]]
+        these = slice(first, first + TOGETHER)
+        return [
+            decode_file(path, image_size, channels, crop) for path, crop in zip(paths[these], crops[these], strict=True)
+        ]
 
     threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fastgan.data import cache
 from fastgan.data.image_set import ImageSet
-from fastgan.data.scan import SUFFIXES, Entry, scan, shown
+from fastgan.data.scan import SUFFIXES, Entry, Scan, scan, shown
 from fastgan.errors import ConfigError, DataError
 
 NAMED = 10  # bad files, at most, that a message names
@@ -29,18 +31,41 @@ def full(
         DataError: for a folder without images, and for bad files unless they are skipped.
         ConfigError: for an image in no subfolder, where these are the classes.
     """
-    begin = time.perf_counter()
+    found = images_in(folder)
+    if labels_from_folders:
+        _refuse_loose(folder, found.entries)
+    decoded = read(folder, found, image_size, channels, skip_bad=skip_bad)
+    labels, names = None, None
+    if labels_from_folders:
+        labels, names = by_name([path.partition("/")[0] for path in decoded.paths])
+    return ImageSet("folder", decoded.images, labels, len(names or ()), decoded.paths, names)
+
+
+def images_in(folder: Path) -> Scan:
+    """What a folder holds. Raises DataError when that is no image."""
     found = scan(folder)
-    count = len(found.entries) + len(found.bad)
-    if count == 0:
+    if not found.entries and not found.bad:
         others = f" ({found.ignored:,} other or hidden files)" if found.ignored else ""
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{folder}: holds no images{others}; looked for {kinds} in it and in its subfolders")
-    if labels_from_folders:
-        _refuse_loose(folder, found.entries)
-    decoded = cache.obtain(folder, found, image_size, channels)
+    return found
+
+
+def read(
+    folder: Path, found: Scan, image_size: int, channels: int, *, skip_bad: bool, choice: str = ""
+) -> cache.Decoded:
+    """The images that were found, decoded or from the cache; what was done goes to stderr.
+
+    Args:
+        choice: as in `cache.obtain`.
+
+    Raises:
+        DataError: for bad files unless they are skipped, and where none is good.
+    """
+    begin = time.perf_counter()
+    decoded = cache.obtain(folder, found, image_size, channels, choice)
     if decoded.bad and (not skip_bad or not decoded.paths):
-        raise DataError(_complaint(folder, decoded.bad, count, skip_bad))
+        raise DataError(_complaint(folder, decoded.bad, len(found.entries) + len(found.bad), skip_bad))
     if decoded.new:
         print(
             f"{folder}: decoded {len(decoded.paths):,} images in {time.perf_counter() - begin:.1f} s, kept in "
@@ -49,13 +74,14 @@ def full(
         )
     if decoded.bad:
         print(f"{folder}: left out {len(decoded.bad):,} bad files, listed in {decoded.bad_list}", file=sys.stderr)
-    labels, names = None, None
-    if labels_from_folders:
-        own = [path.partition("/")[0] for path in decoded.paths]
-        names = tuple(sorted(set(own)))
-        number = {name: label for label, name in enumerate(names)}
-        labels = torch.tensor([number[name] for name in own])
-    return ImageSet("folder", decoded.images, labels, len(names or ()), decoded.paths, names)
+    return decoded
+
+
+def by_name(own: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels int64 [N] of images whose classes' names are given, and the names in alphabetical order."""
+    names = tuple(sorted(set(own)))
+    number = {name: label for label, name in enumerate(names)}
+    return torch.tensor([number[name] for name in own]), names
 
 
 def _refuse_loose(folder: Path, entries: tuple[Entry, ...]) -> None:

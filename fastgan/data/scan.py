@@ -15,11 +15,16 @@ UNREADABLE = "cannot be read"  # how the reason of a file begins that is not dam
 
 @dataclass(frozen=True)
 class Entry:
-    """A file that by its suffix is an image; path: relative to the folder, its parts joined by "/"."""
+    """A file that by its suffix is an image.
+
+    path: relative to the folder, its parts joined by "/"; crop: side of the central square that is used of it, in its
+    own pixels, or None for the largest.
+    """
 
     path: str
     size: int
     mtime_ns: int
+    crop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,20 +50,42 @@ def shown(path: str) -> str:
     return path if path.isprintable() else ascii(path)
 
 
-def scan(folder: Path) -> Scan:
-    """The images in `folder` and its subfolders, hidden ones left out; links are followed.
-
-    Raises:
-        DataError: when there is no such folder, or it cannot be read.
-    """
+def check(folder: Path) -> None:
+    """Raises DataError when there is no such folder."""
     if not folder.exists():
         raise DataError(f"{folder}: no such folder; name the one that your images lie in")
     if not folder.is_dir():
         raise DataError(f"{folder}: a file, not a folder; name the one that your images lie in")
+
+
+def listing(folder: Path) -> list[str]:
+    """What lies in a folder, sorted, hidden files and folders left out; the names of folders end in "/".
+
+    Raises:
+        DataError: when it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as listed:
+            found = sorted((each.name, each.is_dir()) for each in listed if not each.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: {unreadable(error)}") from error
+    return [f"{name}/" if is_folder else name for name, is_folder in found]
+
+
+def scan(folder: Path, within: str = "") -> Scan:
+    """The images in `folder` and its subfolders, hidden ones left out; links are followed.
+
+    Args:
+        within: the one subfolder to look through; paths are relative to `folder` all the same.
+
+    Raises:
+        DataError: when there is no such folder, or it cannot be read.
+    """
+    check(folder)
     entries: list[Entry] = []
     bad: list[tuple[str, str]] = []
     ignored = 0
-    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [(within, frozenset())]
     while pending:
         inner, above = pending.pop()
         try:
