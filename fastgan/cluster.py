@@ -18,7 +18,6 @@ from torch import Tensor
 
 from fastgan import data, inference, run_folder, trained
 from fastgan.command_line import parse, positional, run_command
-from fastgan.data import folder
 from fastgan.errors import ConfigError
 from fastgan.sorting import check_place, sort_into
 
@@ -30,8 +29,9 @@ class ClusterConfig:
     run: Annotated[Path, positional()]
     """The run's folder."""
     images: Annotated[Path | None, positional()] = None
-    """A folder of image files, its subfolders included. Left out: the run's own training images, by path where they are
-    files, else by index."""
+    """A folder of image files, its subfolders included. A run on youtube-faces crops those whose names are of a
+    YouTube-Faces tree as it did its own, and takes others whole. Left out: the run's own training images, by path
+    where they are files, else by index."""
     skip_bad: bool = False
     """Leave out files of IMAGES that are no whole image, and list them; otherwise they are an error."""
     out: Path | None = None
@@ -86,8 +86,7 @@ def main(argv: Sequence[str]) -> int:
             raise ConfigError("--sort-into: sorts files; name their folder after the run's")
         check_place(asked.sort_into, asked.images)
     if asked.images is not None:
-        shape = run.networks.shape
-        images = folder.full(asked.images, shape.image_size, shape.channels, skip_bad=asked.skip_bad)
+        images = data.load_folder(run.config, asked.images, skip_bad=asked.skip_bad)
         paths = [asked.images / path for path in images.paths or ()]
     else:
         config = run.config if asked.data_dir is None else replace(run.config, data_dir=asked.data_dir)

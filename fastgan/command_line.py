@@ -98,14 +98,16 @@ def differences(ours: TrainConfig, theirs: TrainConfig, free: Set[str] = FREE_ON
 def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> TrainConfig:
     """The validated config of `python -m fastgan.train`.
 
-    `--dataset` and `--recipe` pick the preset that the other flags change. With `--resume` the settings come from the
-    run folder through `saved`, and a flag that would change the course of training raises ConfigError.
+    `--dataset` and `--recipe` pick the preset that the other flags change; without `--classes` there are as many codes
+    as `--identities` of youtube-faces. With `--resume` the settings come from the run folder through `saved`, and a
+    flag that would change the course of training raises ConfigError.
     """
     prog = "python -m fastgan.train"
     description = (
         "Train Elastic-InfoGAN: classes, their frequencies and generated images from unlabelled images. "
-        "Defaults are those of --dataset digits; `--dataset mnist --help` shows MNIST's, and "
-        "`--dataset folder --data-dir DIR` trains on your own images."
+        "Defaults are those of --dataset digits; `--dataset mnist --help` shows MNIST's. "
+        "`--dataset folder --data-dir DIR` trains on your own images, and `--dataset youtube-faces --data-dir DIR` on "
+        "frames of YouTube-Faces."
     )
     run_dir = _flag_value(argv, "--run-dir")
     if "--resume" in argv and not {"-h", "--help"} & set(argv):
@@ -122,7 +124,10 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
         return config
     dataset = _flag_value(argv, "--dataset")
     default = preset(dataset if dataset is not None else "digits", _flag_value(argv, "--recipe") or "default")
-    return validate(parse(TrainConfig, argv, default=default, prog=prog, description=description))
+    config = parse(TrainConfig, argv, default=default, prog=prog, description=description)
+    if config.dataset == "youtube-faces" and _flag_value(argv, "--classes") is None:
+        config = dataclasses.replace(config, classes=config.identities)
+    return validate(config)
 
 
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,16 @@ from typing import Literal
 from fastgan.errors import ConfigError
 
 PAPER_ROTATION = 25  # degrees; the crop of the authors' library loses its height a little above 30
-Dataset = Literal["digits", "mnist", "folder"]
+Dataset = Literal["digits", "mnist", "folder", "youtube-faces"]
+OWN_IMAGES = ("folder", "youtube-faces")  # data sets of image files in --data-dir
+# Flags that only some data sets know; the others leave them at their defaults.
+FLAGS_OF = {
+    "channels": OWN_IMAGES,
+    "skip_bad": OWN_IMAGES,
+    "labels_from_folders": ("folder",),
+    "identities": ("youtube-faces",),
+    "frame_stride": ("youtube-faces",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +92,9 @@ class TrainConfig:
     """A whole training run. The defaults are the paper's recipe; presets change what a data set needs."""
 
     dataset: Dataset = "digits"
-    """Which images: digits (scikit-learn's 8x8 digits, shipped with it), mnist, or your own: every image file in the
-    folder --data-dir and below it."""
+    """Which images: digits (scikit-learn's 8x8 digits, shipped with it), mnist, folder (your own: every image file in
+    the folder --data-dir and below it), or youtube-faces (that data set's frames, laid out as it is published; the
+    central 110 x 110 pixels of each)."""
     recipe: Literal["default", "paper"] = "default"
     """default: Q, and the front end with it, also learns that an image and its transform have the same code, and which
     real images belong together, from groups of nearest neighbours found before chosen epochs. The prior is pulled to
@@ -92,11 +102,19 @@ class TrainConfig:
     are stronger, and samples come from an averaged generator. paper: the data set's settings without all of this. Each
     flag still changes what it names."""
     data_dir: Path | None = None
-    """Folder with the data set's files, or to download them into. Left out: ./data; --dataset folder needs it."""
+    """Folder with the data set's files, or to download them into. Left out: ./data; --dataset folder and youtube-faces
+    need it. Of youtube-faces it holds aligned_images_DB or frame_images_DB (the first is taken where both are there),
+    or is one of these two."""
     labels_from_folders: bool = False
     """With --dataset folder: the first subfolder that an image lies in is its class, for evaluation only."""
     skip_bad: bool = False
-    """With --dataset folder: leave out files that are no whole image, and list them, instead of stopping."""
+    """With --dataset folder or youtube-faces: leave out files that are no whole image, and list them, instead of
+    stopping."""
+    identities: int = 40
+    """With --dataset youtube-faces: how many people, the first by name that have frames. Who a frame shows serves
+    evaluation only."""
+    frame_stride: int = 1
+    """With --dataset youtube-faces: of so many successive frames of a video the first is kept; 1 keeps all."""
     split: int = 1
     """Which of the 50 published random class frequencies to use, 1 to 50."""
     imbalance: Literal["split", "none"] = "split"
@@ -107,7 +125,7 @@ class TrainConfig:
     """Channels of the training images: 1 grey, 3 RGB. digits and mnist are grey."""
 
     classes: int = 10
-    """K, the number of codes the model may use."""
+    """K, the number of codes the model may use. Left out with --dataset youtube-faces: as many as --identities."""
     prior: Literal["learned", "uniform", "true"] = "learned"
     """The class prior: learned through Gumbel-Softmax, fixed uniform, or fixed to the true frequencies."""
     contrastive_weight: float = 10.0
@@ -177,6 +195,11 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
 
     @property
+    def own_images(self) -> bool:
+        """Whether the images are files in --data-dir that are decoded, and have no published splits."""
+        return self.dataset in OWN_IMAGES
+
+    @property
     def learns_from_real(self) -> bool:
         """Whether Q, or the prior through Q, has a loss on real images and their transforms."""
         return max(self.contrastive_weight, self.agreement_weight, self.prior_pull) > 0 or bool(self.grouping.at)
@@ -190,18 +213,23 @@ def _require(holds: bool, message: str) -> None:
 def validate(config: TrainConfig) -> TrainConfig:
     """Return `config`, or raise ConfigError naming the first flag that cannot work and what is allowed."""
     c, t, n, g = config, config.transform, config.network, config.grouping
-    if c.dataset == "folder":
-        _require(c.data_dir is not None, "--dataset folder: needs the folder of your images; add --data-dir DIR")
-        _require(c.imbalance == "none", "--imbalance split: a folder has no published splits; add --imbalance none")
-    else:
-        _require(c.channels == 1, f"--channels {c.channels}: {c.dataset} is grey; leave it at 1")
-        for flag, given in (("labels-from-folders", c.labels_from_folders), ("skip-bad", c.skip_bad)):
-            _require(not given, f"--{flag}: is for --dataset folder; leave it out with {c.dataset}")
+    if c.own_images:
+        _require(c.data_dir is not None, f"--dataset {c.dataset}: needs the folder of the images; add --data-dir DIR")
+        _require(c.imbalance == "none", f"--imbalance split: {c.dataset} has no published splits; add --imbalance none")
+    for name, known_to in FLAGS_OF.items():
+        value, default = getattr(c, name), getattr(TrainConfig, name)
+        _require(
+            c.dataset in known_to or value == default,
+            f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}: is for --dataset "
+            f"{' or '.join(known_to)}; leave it out with {c.dataset}",
+        )
+    _require(c.identities >= 2, f"--identities {c.identities}: must be at least 2")
+    _require(c.frame_stride >= 1, f"--frame-stride {c.frame_stride}: must be at least 1 (every frame)")
     _require(c.channels in (1, 3), f"--channels {c.channels}: must be 1 (grey) or 3 (RGB)")
     _require(1 <= c.split <= 50, f"--split {c.split}: must be 1 to 50")
     _require(c.classes >= 2, f"--classes {c.classes}: must be at least 2")
     _require(c.classes <= 65_536, f"--classes {c.classes}: must be at most 65536")
-    least = 0 if c.dataset == "folder" else 1  # 0 leaves it to the number of images
+    least = 0 if c.own_images else 1  # 0 leaves it to the number of images
     _require(c.epochs >= least, f"--epochs {c.epochs}: must be at least {least}")
     _require(c.batch_size >= 2, f"--batch-size {c.batch_size}: must be at least 2 (BatchNorm and NT-Xent need a pair)")
     _require(c.seed >= 0, f"--seed {c.seed}: must be 0 or more")

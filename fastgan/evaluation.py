@@ -180,9 +180,9 @@ def context_rows(images: ImageSet, classes: int) -> dict[str, float]:
 def obtain_judge(config: TrainConfig, images: ImageSet, device: torch.device) -> Judge | None:
     """The judge for a run's data; None where the images have no labels, or the judge is not to be believed.
 
-    A folder of one's own images has no judge, labelled or not: labels then give clustering accuracy alone.
+    Images of one's own have no judge, labelled or not: labels then give clustering accuracy alone.
     """
-    if images.labels is None or config.dataset == "folder":
+    if images.labels is None or config.own_images:
         return None
     folder = data.data_folder(config) if config.dataset == "mnist" else None
     found = judge.obtain(config.dataset, config.image_size, lambda: data.load_judge_set(config), folder, device)

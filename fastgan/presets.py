@@ -20,6 +20,28 @@ _DEFAULT: dict[str, Any] = {
     "prior_pull": 10.0,
     "prior_learning_rate": 1e-3,
 }
+# What image files of the real world need besides. They bear a mirror and a change of colours; the inscribed square of a
+# turned one is kept, for they do not lie on black. A 0 is chosen by the number of images (schedule.py).
+_NATURAL: dict[str, Any] = {
+    "imbalance": "none",
+    "image_size": 64,
+    "channels": 3,
+    "epochs": 0,
+    "eval_every": 0,
+    "save_every": 0,
+    "average_decay": 0.999,
+    "grouping": GroupingConfig(at=(0,)),
+    "transform": TransformConfig(
+        kind="default",
+        rotation=15.0,
+        zoom=(0.9, 1.1),
+        flip=0.5,
+        brightness=0.2,
+        contrast=0.2,
+        saturation=0.2,
+        hue=10.0,
+    ),
+}
 # What a data set needs besides.
 PRESETS: dict[str, TrainConfig] = {
     # About 1,200 tiny images: half the width at 16x16 trains in a minute and a half on two cores. Digits of 8x8
@@ -46,30 +68,9 @@ PRESETS: dict[str, TrainConfig] = {
         transform=TransformConfig(kind="whole", shear=20.0, stretch=0.15, shift=0.05),
         **_DEFAULT,
     ),
-    # Natural images bear a mirror and a change of colours; the inscribed square of a turned one is kept, for they do
-    # not lie on black. A 0 is chosen by the number of images.
-    "folder": TrainConfig(
-        dataset="folder",
-        imbalance="none",
-        image_size=64,
-        channels=3,
-        epochs=0,
-        eval_every=0,
-        save_every=0,
-        average_decay=0.999,
-        grouping=GroupingConfig(at=(0,)),
-        transform=TransformConfig(
-            kind="default",
-            rotation=15.0,
-            zoom=(0.9, 1.1),
-            flip=0.5,
-            brightness=0.2,
-            contrast=0.2,
-            saturation=0.2,
-            hue=10.0,
-        ),
-        **_DEFAULT,
-    ),
+    "folder": TrainConfig(dataset="folder", **_NATURAL, **_DEFAULT),
+    # As many codes as people, who are as frequent as their videos are long.
+    "youtube-faces": TrainConfig(dataset="youtube-faces", classes=TrainConfig.identities, **_NATURAL, **_DEFAULT),
 }
 RECIPES = ("default", "paper")
 

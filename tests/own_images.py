@@ -1,15 +1,30 @@
-"""A folder of small images of one colour each, for the tests of the data set `folder`."""
+"""Image files for the tests of the data sets `folder` and `youtube-faces`: of one colour each, or cut from photographs.
+
+The photographs come with scikit-learn (two) and matplotlib (one).
+"""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import numpy as np
+import sklearn
 from PIL import Image
 
 from fastgan.data import ImageSet, folder
 
 KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".pgm": "PPM"}
+PHOTOGRAPHS = {
+    "china": Path(sklearn.__file__).parent / "datasets" / "images" / "china.jpg",
+    "flower": Path(sklearn.__file__).parent / "datasets" / "images" / "flower.jpg",
+    "hopper": Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg",
+}
+VIDEOS = (0, 2, 5, 10)  # their numbers have gaps, and 10 comes last
+SIDES = (301, 319)  # of a video's frames, in turn
+FACE = 108
 
 
 def put(path: Path, colour: Any = 7, mode: str = "L") -> Path:
@@ -25,3 +40,55 @@ def load(here: Path, size: int = 8, channels: int = 1, **options: bool) -> Image
 
 def colours(images: ImageSet) -> list[int]:
     return images.images[:, 0, 0, 0].tolist()
+
+
+@cache
+def photograph(name: str) -> Image.Image:
+    with Image.open(PHOTOGRAPHS[name]) as image:
+        return image.convert("RGB")
+
+
+def cut(name: str, side: int, draw: np.random.Generator) -> Image.Image:
+    """A square of so many pixels from somewhere in a photograph."""
+    image = photograph(name)
+    left, top = int(draw.integers(image.width - side + 1)), int(draw.integers(image.height - side + 1))
+    return image.crop((left, top, left + side, top + side))
+
+
+def natural_patches(here: Path, per_class: int = 20, side: int = 64, seed: int = 0) -> Path:
+    """A folder with a subfolder a photograph, of patches cut from it at random."""
+    draw = np.random.default_rng(seed)
+    for name in PHOTOGRAPHS:
+        (here / name).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            cut(name, side, draw).save(here / name / f"{number:03d}.jpg", quality=90)
+    return here
+
+
+def youtube_faces_tree(
+    here: Path,
+    people: int = 3,
+    videos: int = 2,
+    frames: int = 6,
+    tree: str = "aligned_images_DB",
+    first_frame: int = 8,
+    seed: int = 0,
+) -> Path:
+    """A tree in the layout of YouTube-Faces in the folder `here`, which is returned.
+
+    The n-th person, from 0, has `frames` + n frames in each video: a "face" of 108 pixels, cut from one photograph at a
+    place of their own, in the middle of a background from another; from the frame number `first_frame` on.
+    """
+    draw = np.random.default_rng(seed)
+    names = list(PHOTOGRAPHS)
+    for n in range(people):
+        face = cut(names[n % len(names)], FACE, draw)
+        for video, side in zip(VIDEOS[:videos], SIDES * 2, strict=False):
+            place = here / tree / f"Person_{chr(ord('A') + n)}" / str(video)
+            place.mkdir(parents=True)
+            prefix = "aligned_detect_" if tree == "aligned_images_DB" else ""
+            for number in range(first_frame, first_frame + frames + n):
+                frame = cut(names[(n + 1) % len(names)], side, draw)
+                frame.paste(face, ((side - FACE) // 2, (side - FACE) // 2))
+                frame.save(place / f"{prefix}{video}.{number}.jpg", quality=90)
+    return here

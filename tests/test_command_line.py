@@ -65,6 +65,15 @@ def test_flags_change_the_preset() -> None:
     )
 
 
+def test_there_is_a_code_for_each_person_unless_told_otherwise() -> None:
+    faces = ("--dataset", "youtube-faces", "--data-dir", "here")
+    assert fresh(*faces).classes == 40 and fresh(*faces, "--recipe", "paper").classes == 40
+    assert fresh(*faces, "--identities", "7").classes == fresh(*faces, "--identities=7").classes == 7
+    assert fresh(*faces, "--classes=9").classes == fresh(*faces, "--identities", "7", "--classes", "9").classes == 9
+    kept = dataclasses.replace(preset("youtube-faces"), data_dir=Path("here"), identities=7, classes=9)
+    assert train_config(("--resume", "--run-dir", "run", "--identities", "7"), lambda _: kept).classes == 9
+
+
 def test_the_last_of_two_data_sets_counts_for_both() -> None:
     assert fresh("--dataset", "digits", "--dataset", "mnist") == preset("mnist")
 

@@ -6,11 +6,14 @@ import dataclasses
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from fastgan.config import (
+    FLAGS_OF,
+    OWN_IMAGES,
+    Dataset,
     GroupingConfig,
     NetworkConfig,
     TrainConfig,
@@ -31,18 +34,23 @@ def changed(**changes: Any) -> TrainConfig:
 
 
 @pytest.mark.parametrize("recipe", ["default", "paper"])
-@pytest.mark.parametrize("name", ["digits", "mnist", "folder"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_valid(name: str, recipe: str) -> None:
-    """All but a folder of one's own, which has to be named."""
-    config = dataclasses.replace(preset(name, recipe), data_dir=Path("images") if name == "folder" else None)
+    """Where the images are one's own, their folder has to be named."""
+    config = dataclasses.replace(preset(name, recipe), data_dir=Path("images") if name in OWN_IMAGES else None)
     assert config.dataset == name and validate(config) is config
-    assert set(PRESETS) == {"digits", "mnist", "folder"}
+    assert set(PRESETS) == set(get_args(Dataset))
 
 
-def test_a_folder_of_images_has_flags_of_its_own() -> None:
-    own = dataclasses.replace(preset("folder"), data_dir=Path("images"))
+@pytest.mark.parametrize(
+    "name, own_flags",
+    [("folder", [{"labels_from_folders": True}]), ("youtube-faces", [{"identities": 2}, {"frame_stride": 9}])],
+)
+def test_images_of_ones_own_have_flags_of_their_own(name: str, own_flags: list[dict[str, Any]]) -> None:
+    own = dataclasses.replace(preset(name), data_dir=Path("images"))
+    assert own.own_images and not preset("mnist").own_images
     assert (own.image_size, own.channels, own.imbalance) == (64, 3, "none")
-    for changes in ({"channels": 1}, {"skip_bad": True}, {"labels_from_folders": True}):
+    for changes in ({"channels": 1}, {"skip_bad": True}, *own_flags):
         validate(dataclasses.replace(own, **changes))
     for changes, named in (
         ({"data_dir": None}, "add --data-dir"),
@@ -53,11 +61,31 @@ def test_a_folder_of_images_has_flags_of_its_own() -> None:
             validate(dataclasses.replace(own, **changes))
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist"])
-@pytest.mark.parametrize("field, value", [("channels", 3), ("skip_bad", True), ("labels_from_folders", True)])
-def test_other_data_sets_refuse_the_flags_of_a_folder(name: str, field: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"^--{field.replace('_', '-')}.*{name}"):
-        validate(dataclasses.replace(preset(name), **{field: value}))
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "field, value",
+    [("channels", 3), ("skip_bad", True), ("labels_from_folders", True), ("identities", 41), ("frame_stride", 2)],
+)
+def test_other_data_sets_refuse_the_flags_of_one(name: str, field: str, value: Any) -> None:
+    if name not in FLAGS_OF[field]:
+        said = f"^--{field.replace('_', '-')}.*: is for --dataset {' or '.join(FLAGS_OF[field])}; .* with {name}$"
+        with pytest.raises(ConfigError, match=said):
+            validate(dataclasses.replace(preset(name), data_dir=Path("images"), **{field: value}))
+
+
+@pytest.mark.parametrize("field, values", [("identities", [1, 0, -40]), ("frame_stride", [0, -1])])
+def test_people_and_strides_that_cannot_be(field: str, values: list[int]) -> None:
+    faces = dataclasses.replace(preset("youtube-faces"), data_dir=Path("images"))
+    for value in values:
+        with pytest.raises(ConfigError, match=f"^--{field.replace('_', '-')} {value}: must be at least"):
+            validate(dataclasses.replace(faces, **{field: value}))
+
+
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+def test_faces_are_as_ones_own_images_with_a_code_a_person(recipe: str) -> None:
+    faces, folder = preset("youtube-faces", recipe), preset("folder", recipe)
+    assert (faces.classes, faces.identities, faces.frame_stride) == (40, 40, 1)
+    assert dataclasses.replace(faces, dataset="folder", classes=folder.classes) == folder
 
 
 @pytest.mark.parametrize("recipe", ["default", "paper"])
@@ -86,7 +114,7 @@ def test_presets_cannot_be_changed() -> None:
 
 
 def test_an_unknown_data_set_has_no_preset() -> None:
-    with pytest.raises(ConfigError, match="--dataset faces: not known; choose one of digits, mnist, folder"):
+    with pytest.raises(ConfigError, match=f"--dataset faces: not known; choose one of {', '.join(get_args(Dataset))}$"):
         preset("faces")
 
 

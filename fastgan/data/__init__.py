@@ -7,11 +7,20 @@ from pathlib import Path
 from torch import Tensor
 
 from fastgan.config import TrainConfig
-from fastgan.data import digits, folder, mnist
+from fastgan.data import digits, faces, folder, mnist
 from fastgan.data.image_set import ImageSet, JudgeSet, shuffled
 from fastgan.errors import ConfigError
 
-__all__ = ["ImageSet", "JudgeSet", "data_folder", "epoch_order", "load", "load_everything", "load_judge_set"]
+__all__ = [
+    "ImageSet",
+    "JudgeSet",
+    "data_folder",
+    "epoch_order",
+    "load",
+    "load_everything",
+    "load_folder",
+    "load_judge_set",
+]
 
 
 def data_folder(config: TrainConfig) -> Path:
@@ -49,12 +58,27 @@ def load_everything(config: TrainConfig) -> ImageSet:
             labels_from_folders=config.labels_from_folders,
             skip_bad=config.skip_bad,
         )
+    if config.dataset == "youtube-faces":
+        return faces.full(
+            data_folder(config),
+            config.image_size,
+            config.channels,
+            identities=config.identities,
+            frame_stride=config.frame_stride,
+            skip_bad=config.skip_bad,
+        )
     return digits.full(config.image_size)
 
 
+def load_folder(config: TrainConfig, images: Path, *, skip_bad: bool) -> ImageSet:
+    """All images of any folder, without labels, each read as the run's own were. Raises DataError for bad files."""
+    read = faces.elsewhere if config.dataset == "youtube-faces" else folder.full
+    return read(images, config.image_size, config.channels, skip_bad=skip_bad)
+
+
 def load_judge_set(config: TrainConfig) -> JudgeSet:
-    """The labelled images that this run's judge is trained and tested on; a folder has none."""
-    assert config.dataset != "folder"
+    """The labelled images that this run's judge is trained and tested on; one's own images have none."""
+    assert not config.own_images
     if config.dataset == "mnist":
         return mnist.judge_set(data_folder(config), config.image_size)
     return digits.judge_set(config.image_size)

@@ -1,0 +1,152 @@
+"""YouTube-Faces: frames of videos of people, in the official layout.
+
+    aligned_images_DB/<person>/<video>/aligned_detect_<video>.<frame>.jpg
+    frame_images_DB/<person>/<video>/<video>.<frame>.jpg
+
+Who a frame shows is its label. Frames come in the order of people by name, and of videos and frames by number. The
+same central square is taken of each, whichever tree it lies in: frames differ in size, but the face in their middle
+does not. Nothing looks for a face, so in `frame_images_DB` one that is elsewhere is cut off. A frame smaller than that
+gives its largest square.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from fastgan.data import folder
+from fastgan.data.image_set import ImageSet
+from fastgan.data.scan import Entry, Scan, check, listing, scan, shown
+from fastgan.errors import ConfigError, DataError
+
+CROP = 110  # pixels of a frame: the face is about 108, in frames of 301 and of 319 alike
+TREES = ("aligned_images_DB", "frame_images_DB")  # the first is preferred
+LAYOUT = "<person>/<video>/[aligned_detect_]<video>.<frame>.jpg"
+NAMED = 5  # files, at most, that a message names
+_FRAME = re.compile(
+    r"(?P<person>[^/]+)/(?P<video>[0-9]+)/(?:aligned_detect_)?(?P=video)\.(?P<frame>[0-9]+)\.[A-Za-z]+", re.DOTALL
+)
+
+
+def full(
+    data_dir: Path, image_size: int, channels: int, *, identities: int, frame_stride: int, skip_bad: bool
+) -> ImageSet:
+    """Frames of the first `identities` people by name that have any, uint8 [N, C, S, S] mapped from a file.
+
+    What was found is told on stderr.
+
+    Args:
+        data_dir: holds one of TREES, or is one.
+        frame_stride: of each video every such frame is kept, from the first on.
+        skip_bad: leave out files that are no whole image, and say where they are listed.
+
+    Raises:
+        DataError: for a folder of another layout, and for bad files unless they are skipped.
+        ConfigError: when fewer people have frames.
+    """
+    tree, passed_over = _tree(data_dir)
+    chosen = _chosen(tree, identities, frame_stride)
+    choice = f"faces{identities}_every{frame_stride}_"
+    decoded = folder.read(tree, chosen, image_size, channels, skip_bad=skip_bad, choice=choice)
+    _tell(tree, passed_over, decoded.paths, frame_stride)
+    labels, names = folder.by_name([path.partition("/")[0] for path in decoded.paths])
+    inner = "" if tree == data_dir else f"{tree.name}/"
+    paths = tuple(inner + path for path in decoded.paths)
+    return ImageSet("youtube-faces", decoded.images, labels, len(names), paths, names)
+
+
+def elsewhere(images: Path, image_size: int, channels: int, *, skip_bad: bool = False) -> ImageSet:
+    """All images of a folder, without labels: frames of a YouTube-Faces tree, or of a part of one, are cropped as in
+    `full`, others are used whole.
+
+    Raises:
+        DataError: for a folder without images, and for bad files unless they are skipped.
+    """
+    found = folder.images_in(images)
+    place = images.resolve().as_posix()
+    entries = tuple(replace(entry, crop=_crop(f"{place}/{entry.path}")) for entry in found.entries)
+    cropped = sum(entry.crop is not None for entry in entries)
+    print(
+        f"{images}: {cropped:,} of {len(entries):,} images are frames of YouTube-Faces by their names; of these the "
+        f"central {CROP} x {CROP} pixels are read, of others the largest square",
+        file=sys.stderr,
+    )
+    found = replace(found, entries=entries)
+    decoded = folder.read(images, found, image_size, channels, skip_bad=skip_bad, choice="faces_")
+    return ImageSet("folder", decoded.images, None, 0, decoded.paths)
+
+
+def _crop(path: str) -> int | None:
+    """What is used of a file, by the last three parts of its path."""
+    return CROP if _FRAME.fullmatch("/".join(path.split("/")[-3:])) else None
+
+
+def _tree(data_dir: Path) -> tuple[Path, str | None]:
+    """The folder that holds the people, and the name of the other tree where both are there."""
+    check(data_dir)
+    there = [name for name in TREES if (data_dir / name).is_dir()]
+    if not there:
+        return data_dir, None
+    return data_dir / there[0], there[1] if len(there) > 1 else None
+
+
+def _chosen(tree: Path, identities: int, frame_stride: int) -> Scan:
+    """The frames that are asked for; only people up to the last of them are looked through."""
+    entries: list[Entry] = []
+    bad: list[tuple[str, str]] = []
+    others: list[str] = []
+    people = ignored = 0
+    names = listing(tree)
+    for person in (name[:-1] for name in names if name.endswith("/")):
+        found = scan(tree, person)
+        videos = _videos(found)
+        entries += (frame for video in videos for frame in video[::frame_stride])
+        ignored += found.ignored + len(found.entries) - sum(map(len, videos))
+        others += (entry.path for entry in found.entries if not _FRAME.fullmatch(entry.path))
+        bad += ((path, reason) for path, reason in found.bad if path.endswith("/") or _FRAME.fullmatch(path))
+        people += bool(videos)
+        if people == identities:
+            break
+    if people == 0 and not bad:
+        raise DataError(_no_tree(tree, others or names))
+    if people < identities:
+        unread = f" ({shown(bad[0][0])}: {bad[0][1]})" if bad else ""
+        raise ConfigError(f"--identities {identities}: only {people:,} people in {tree} have frames{unread}; lower it")
+    return Scan(tuple(entries), tuple(bad), ignored)
+
+
+def _videos(found: Scan) -> list[list[Entry]]:
+    """One person's videos by number, each its frames by number, to be cropped."""
+    keyed = [
+        ((int(match["video"]), match["video"]), (int(match["frame"]), entry.path), replace(entry, crop=CROP))
+        for entry in found.entries
+        if (match := _FRAME.fullmatch(entry.path)) is not None
+    ]
+    keyed.sort(key=lambda each: each[:2])
+    return [[entry for *_, entry in video] for _, video in groupby(keyed, key=lambda each: each[0])]
+
+
+def _no_tree(tree: Path, found: list[str]) -> str:
+    above = "" if tree.name in TREES else f"{' or '.join(TREES)} in it, or "
+    named = ", ".join(shown(name) for name in found[:NAMED]) or "nothing"
+    more = f" and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
+    return f"{tree}: not YouTube-Faces; expected {above}{LAYOUT}, found {named}{more}"
+
+
+def _tell(tree: Path, passed_over: str | None, paths: tuple[str, ...], frame_stride: int) -> None:
+    """What was found, on one line of stderr."""
+    of = Counter(path.partition("/")[0] for path in paths)
+    videos = {path.rpartition("/")[0] for path in paths}
+    # Of equally frequent people the first by name.
+    most, fewest = min(of, key=lambda name: (-of[name], name)), min(of, key=lambda name: (of[name], name))
+    thinned = "" if frame_stride == 1 else f" (one in {frame_stride})"
+    other = "" if passed_over is None else f"; {passed_over} is there too and was not read"
+    print(
+        f"{tree}: {len(of):,} people, {len(videos):,} videos, {len(paths):,} frames{thinned}, from {of[most]:,} of "
+        f"{shown(most)} to {of[fewest]:,} of {shown(fewest)}; of each the central {CROP} x {CROP} pixels{other}",
+        file=sys.stderr,
+    )
