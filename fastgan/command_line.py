@@ -18,6 +18,8 @@ from fastgan.presets import preset
 
 T = TypeVar("T")
 
+FINER = 4  # codes of Q's finer head a class, as tuned with ten classes
+
 # Settings that a resumed run may change: they leave the recipe as it is, though another device, compiler, kernel or
 # backend of the transforms rounds (and DALI interpolates) in its own way.
 FREE_ON_RESUME = {
@@ -99,7 +101,7 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
     """The validated config of `python -m fastgan.train`.
 
     `--dataset` and `--recipe` pick the preset that the other flags change; without `--classes` there are as many codes
-    as `--identities` of youtube-faces. With `--resume` the settings come from the run folder through `saved`, and a
+    as `--identities` of youtube-faces, and without `--finer-codes` a finer head has FINER a class. With `--resume` the settings come from the run folder through `saved`, and a
     flag that would change the course of training raises ConfigError.
     """
     prog = "python -m fastgan.train"
@@ -127,6 +129,9 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
     config = parse(TrainConfig, argv, default=default, prog=prog, description=description)
     if config.dataset == "youtube-faces" and _flag_value(argv, "--classes") is None:
         config = dataclasses.replace(config, classes=config.identities)
+    if default.finer_codes > 0 and _flag_value(argv, "--finer-codes") is None:
+        finer = min(max(default.finer_codes, FINER * config.classes), 65_536)
+        config = dataclasses.replace(config, finer_codes=finer)
     return validate(config)
 
 

@@ -65,6 +65,14 @@ def test_flags_change_the_preset() -> None:
     )
 
 
+def test_the_finer_head_stays_finer_than_the_classes() -> None:
+    for classes, finer in ((2, 40), (10, 40), (15, 60), (65_536, 65_536)):
+        assert fresh("--classes", str(classes), "--grouping.at").finer_codes == finer
+    assert fresh("--classes", "15", "--finer-codes", "7").finer_codes == 7
+    assert fresh("--classes", "15", "--recipe", "paper").finer_codes == 0
+    assert fresh("--dataset", "youtube-faces", "--data-dir", "here", "--identities", "25").finer_codes == 100
+
+
 def test_there_is_a_code_for_each_person_unless_told_otherwise() -> None:
     faces = ("--dataset", "youtube-faces", "--data-dir", "here")
     assert fresh(*faces).classes == 40 and fresh(*faces, "--recipe", "paper").classes == 40
