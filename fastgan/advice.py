@@ -106,6 +106,15 @@ def last_mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
     return next((float(row[key]) for row in reversed(rows) if row.get(key) is not None), None)
 
 
+def withheld(accuracy: float, required: float) -> str:
+    """What is said instead of the figures of a judge that is not believed."""
+    found = math.floor(1000 * accuracy) / 10  # 94.96% is not 95%
+    return (
+        f"NMI, ENT and all else that a judge says of generated images are withheld: its accuracy on held-out real "
+        f"images is {found:.1f}%, and {100 * required:.3g}% is needed; label more images"
+    )
+
+
 def words(codes: Sequence[int], most: int = 12) -> str:
     """1, 2 and 3; a long list is cut short."""
     shown = [str(code) for code in codes[:most]]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +19,13 @@ from torch import Tensor
 
 import kernels
 from fastgan import advice, data, judge, metrics
-from fastgan.augment import to_unit_range
-from fastgan.config import TrainConfig, stream_seed
+from fastgan.config import TrainConfig, cache_dir, stream_seed
 from fastgan.data import ImageSet
+from fastgan.data.cache import FOLDER
 from fastgan.data.image_set import shuffled
-from fastgan.inference import BATCH, assign, autocast
-from fastgan.judge import Judge
+from fastgan.inference import BATCH, NUMBERS, assign, autocast
+from fastgan.judge import real_parts
+from fastgan.judge_network import Judge
 from fastgan.model import Generator, Networks
 
 PER_CODE = 1000  # generated images of each code for NMI and ENT
@@ -47,22 +49,30 @@ class Sampler:
 
     def __init__(self, generator: Generator, config: TrainConfig, device: torch.device, purpose: str) -> None:
         self.generator, self.config, self.device = generator, config, device
+        self.together = max(1, min(BATCH, NUMBERS // (config.channels * config.image_size**2)))
         self.seed = torch.tensor(stream_seed(config.seed, purpose), device=device)
 
     def __call__(self, codes_N: Tensor, offset: int = 0) -> Tensor:
         """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of hard one-hot codes [N]."""
-        one_hot = torch.nn.functional.one_hot(codes_N, self.config.classes).float()
-        return self.draw(self.noise(len(codes_N), offset), one_hot)
+        return torch.cat(list(self.parts(codes_N, offset)))
 
-    @torch.inference_mode()
+    def parts(self, codes_N: Tensor, offset: int = 0) -> Iterator[Tensor]:
+        """The same images a part [B, C, H, W] at a time, for more of them than the memory holds."""
+        start = 0
+        for codes in codes_N.split(self.together):
+            one_hot = torch.nn.functional.one_hot(codes, self.config.classes).float()
+            yield self.draw(self._noise(start, len(codes), offset), one_hot)
+            start += len(codes)
+
     def noise(self, rows: int, offset: int = 0) -> Tensor:
         """The noise [N, Z], float32, on the device, of images 0 to rows - 1; `offset` gives others."""
-        place, width = torch.tensor(offset, device=self.device), self.config.network.noise
-        parts = [
-            kernels.normal((min(BATCH, rows - start), width), seed=self.seed, offset=place, row_start=start)
-            for start in range(0, rows, BATCH)
-        ]
+        parts = [self._noise(start, min(BATCH, rows - start), offset) for start in range(0, rows, BATCH)]
         return torch.cat(parts)
+
+    @torch.inference_mode()
+    def _noise(self, start: int, rows: int, offset: int) -> Tensor:
+        place, width = torch.tensor(offset, device=self.device), self.config.network.noise
+        return kernels.normal((rows, width), seed=self.seed, offset=place, row_start=start)
 
     @torch.inference_mode()
     def draw(self, noise_NZ: Tensor, codes_NK: Tensor) -> Tensor:
@@ -70,7 +80,7 @@ class Sampler:
         was_training = self.generator.training
         self.generator.eval()
         images = []
-        for noise, codes in zip(noise_NZ.split(BATCH), codes_NK.split(BATCH), strict=True):
+        for noise, codes in zip(noise_NZ.split(self.together), codes_NK.split(self.together), strict=True):
             with autocast(self.config, self.device):
                 images.append(self.generator(noise.to(self.device), codes.to(self.device)).float().cpu())
         self.generator.train(was_training)
@@ -82,15 +92,19 @@ class Evaluator:
 
     Args:
         images: the run's training images, with labels where they are known.
-        judge: None where there are no labels: NMI, ENT and diversity are then left out, not guessed.
+        judge: None where there is none: what needs its eyes (NMI, ENT, prior error, Frechet distance, diversity) is
+            then left out, not guessed, and so it is where the judge is not believed, whose accuracy is still told.
     """
 
     def __init__(self, images: ImageSet, judge: Judge | None, config: TrainConfig, device: torch.device) -> None:
-        self.images, self.judge, self.config, self.device = images, judge, config, device
+        self.images, self.config, self.device = images, config, device
+        self.judge = judge if judge is not None and judge.believed else None
+        self.about_judge: dict[str, Any] = {}
         if judge is not None:
+            self.about_judge = {"judge_accuracy": judge.accuracy, "judge_required": judge.required}
+        if self.judge is not None:
             index = shuffled(len(images.images), config.seed, "diversity")[:DIVERSITY]
-            real = to_unit_range(images.images[index.to(images.images.device)].cpu())
-            self.real_classes, self.real_features = judge(real)
+            self.real_classes, self.real_features = self.judge(real_parts(images.images, index))
 
     def __call__(self, networks: Networks, generator: Generator, prior_K: Tensor) -> Evaluation:
         """Figures of the networks as they are.
@@ -110,6 +124,7 @@ class Evaluator:
         if labels is not None:
             found = metrics.clustering(codes, labels, self.config.classes, self.images.label_count)
             row |= {f"cluster_{name}": value for name, value in found.items()}
+        row |= self.about_judge
         counts = self._judge(generator, prior_K, sizes, row) if self.judge is not None else None
         return Evaluation(row, counts, sizes)
 
@@ -119,11 +134,10 @@ class Evaluator:
         classes, codes = self.images.label_count, self.config.classes
         sampler = Sampler(generator, self.config, self.device, "evaluation")
         drawn = torch.arange(codes).repeat_interleave(PER_CODE)
-        judged, features = self.judge(sampler(drawn))
+        judged, features = self.judge(sampler.parts(drawn))
         counts = metrics.count_matrix(drawn, judged, codes, classes)
         entropy, empty = metrics.entropy_score(counts)
         row |= {"nmi": metrics.normalised_mutual_information(counts), "ent": entropy, "empty_columns": empty}
-        row |= {"judge_accuracy": self.judge.accuracy}
         frequencies = self.images.class_frequencies()
         if frequencies is not None:
             row["prior_error"] = metrics.prior_error(prior_K, frequencies, counts)
@@ -142,7 +156,7 @@ class Evaluator:
         edges = prior_K.cumsum(0)
         codes = torch.searchsorted(edges, (torch.arange(count).double() + 0.5) / count).clamp(max=len(prior_K) - 1)
         assert self.judge is not None
-        _, generated = self.judge(sampler(codes, offset=1))
+        _, generated = self.judge(sampler.parts(codes, offset=1))
         spread = []
         for code, label in enumerate(matched.tolist()):
             ours = metrics.mean_pairwise_distance(features[drawn == code][:PAIRWISE])
@@ -178,19 +192,25 @@ def context_rows(images: ImageSet, classes: int) -> dict[str, float]:
 
 
 def obtain_judge(config: TrainConfig, images: ImageSet, device: torch.device) -> Judge | None:
-    """The judge for a run's data; None where the images have no labels, or the judge is not to be believed.
+    """The judge for a run's data; None where the images have no labels, or too few to train and test one.
 
-    Images of one's own have no judge, labelled or not: labels then give clustering accuracy alone.
+    One that is not to be believed is returned too, and one line says so: only its accuracy may be told.
+    mnist and digits have a judge each; any other labelled images have one of their own, of a share of themselves.
     """
-    if images.labels is None or config.own_images:
+    if images.labels is None:
         return None
-    folder = data.data_folder(config) if config.dataset == "mnist" else None
-    found = judge.obtain(config.dataset, config.image_size, lambda: data.load_judge_set(config), folder, device)
-    if found.accuracy < judge.REQUIRED[config.dataset]:
-        print(
-            f"warning: the judge reaches only {found.accuracy:.1%} on held-out images (needed "
-            f"{judge.REQUIRED[config.dataset]:.1%}); NMI and ENT are left out",
-            file=sys.stderr,
-        )
-        return None
+    if config.dataset in judge.REQUIRED:
+        folders = [data.data_folder(config), cache_dir()] if config.dataset == "mnist" else [cache_dir()]
+        found = judge.obtain(config.dataset, config.image_size, lambda: data.load_judge_set(config), folders, device)
+    else:
+        shares = data.load_judge_set(config, images)
+        refused = judge.too_few(shares)
+        if refused is not None:
+            print(f"warning: {refused}", file=sys.stderr)
+            return None
+        folders = [data.data_folder(config) / FOLDER, cache_dir()]
+        key = judge.identity(images)
+        found = judge.obtain(images.name, config.image_size, lambda: shares, folders, device, key=key)
+    if not found.believed:
+        print(f"warning: {advice.withheld(found.accuracy, found.required)}", file=sys.stderr)
     return found

@@ -16,6 +16,7 @@ from fastgan.config import TrainConfig
 from fastgan.model import Networks
 
 BATCH = 1000
+NUMBERS = 1 << 23  # of the images of a batch, at most: what the networks make of them is several times as much
 
 
 def autocast(config: TrainConfig, device: torch.device) -> Any:
@@ -25,13 +26,18 @@ def autocast(config: TrainConfig, device: torch.device) -> Any:
     return torch.autocast(device.type, dtype=getattr(torch, config.amp_dtype))
 
 
+def together(images: Tensor) -> int:
+    """How many images like these [N, C, H, W] to read at once."""
+    return max(1, min(BATCH, NUMBERS // images[0].numel()))
+
+
 @torch.inference_mode()
 def read(networks: Networks, images: Tensor, config: TrainConfig, device: torch.device) -> tuple[Tensor, Tensor]:
     """Q's embeddings [N, D] and code logits [N, K] of uint8 images [N, C, H, W], float32, on `device`."""
     was_training = networks.training
     networks.eval()
     embeddings, logits = [], []
-    for part in images.split(BATCH):
+    for part in images.split(together(images)):
         with autocast(config, device):
             embedding = networks.code_head.embed(networks.front_end(to_unit_range(part.to(device))))
             logits.append(networks.code_head.code(embedding).float())

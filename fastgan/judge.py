@@ -9,129 +9,205 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastgan.augment import to_unit_range
-from fastgan.config import cache_dir, stream_seed
-from fastgan.data import JudgeSet
+from fastgan.config import stream_seed
+from fastgan.data import ImageSet, JudgeSet
+from fastgan.inference import together
+from fastgan.judge_network import Judge, JudgeNetwork
 
-FEATURES = 128  # length of the last hidden layer, in which diversity is measured
 BATCH = 128
 FORMAT = "2"  # a change of network or training makes older files stale
-REQUIRED = {"mnist": 0.990, "digits": 0.960}  # accuracy on held-out images below which a judge is not believed
+# Accuracy on held-out images below which a judge is not believed: of these data sets, and of one's own images.
+REQUIRED = {"mnist": 0.990, "digits": 0.960}
+REQUIRED_OF_OWN = 0.95
 EPOCHS = {"mnist": 3, "digits": 40}
-
-
-class JudgeNetwork(nn.Module):
-    """Two 3x3 convolutions with pooling and a hidden layer: image [B, C, H, W] to class logits [B, classes]."""
-
-    def __init__(self, channels: int, classes: int, image_size: int) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, padding=1, bias=False),
-            nn.BatchNorm2d(32),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1, bias=False),
-            nn.BatchNorm2d(64),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(64 * (image_size // 4) ** 2, FEATURES, bias=False),
-            nn.BatchNorm1d(FEATURES),
-            nn.ReLU(inplace=True),
-        )
-        self.classes = nn.Linear(FEATURES, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.classes(self.features(images))
-        return logits
+# One's own images: about so many epochs, but no fewer and no more steps than these.
+OWN_EPOCHS, FEWEST_STEPS, MOST_STEPS = 40, 300, 1500
+FEWEST_TESTED = 20  # held-out images: with fewer, 95% and 90% cannot be told apart
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A trained judge and its accuracy on held-out real images."""
+class Plan:
+    """How a judge is trained.
 
-    network: JudgeNetwork
-    accuracy: float
+    shift: largest shift of a batch, pixels; own: of one's own images, which are mirrored, shifted over their own
+    reflection, and drawn class by class; required: the accuracy below which the judge is not believed.
+    """
 
-    @torch.inference_mode()
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Class [N], int64, and features [N, 128] of images [N, C, H, W] in [-1, 1], on the CPU."""
-        device = next(self.network.parameters()).device
-        classes, features = [], []
-        for part in images.split(1000):
-            hidden = self.network.features(part.to(device))
-            features.append(hidden.cpu())
-            classes.append(self.network.classes(hidden).argmax(1).cpu())
-        return torch.cat(classes), torch.cat(features)
+    steps: int
+    batch: int
+    shift: int
+    own: bool
+    required: float
+
+
+def plan(data: JudgeSet) -> Plan:
+    """As many steps as suit the data: of one's own images by their number, so that few and many take minutes."""
+    count, size = len(_rows(data.train, data.train_rows)), data.train.images.shape[-1]
+    if data.name in EPOCHS:
+        return Plan(EPOCHS[data.name] * (count // BATCH), BATCH, 1, False, required(data.name))
+    steps = min(max(OWN_EPOCHS * count // BATCH, FEWEST_STEPS), MOST_STEPS)
+    return Plan(steps, min(BATCH, count), max(size // 16, 1), True, required(data.name))
+
+
+def required(name: str) -> float:
+    """The accuracy below which the judge of data set `name` is not believed."""
+    return REQUIRED.get(name, REQUIRED_OF_OWN)
+
+
+def identity(images: ImageSet) -> str:
+    """What the judge of one's own images is kept under: other images or other labels have another."""
+    assert images.labels is not None
+    said = f"{images.digest()} {images.label_count} {images.class_names} {images.labels.tolist()}"
+    return hashlib.sha256(said.encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def too_few(data: JudgeSet) -> str | None:
+    """Why no judge can be had of these images, in words; None where one can."""
+    said = "what a judge would say of generated images (NMI, ENT, ...) is left out"
+    if data.train.label_count < 2:
+        return f"{said}: the images have one class alone"
+    if len(_rows(data.test, data.test_rows)) < FEWEST_TESTED:
+        count = len(data.train.images)
+        return f"{said}: {count} labelled images are too few to train and test one; label more, 100 at least"
+    return None
 
 
 def obtain(
-    name: str, image_size: int, load: Callable[[], JudgeSet], data_folder: Path | None, device: torch.device
+    name: str,
+    image_size: int,
+    load: Callable[[], JudgeSet],
+    folders: Sequence[Path],
+    device: torch.device,
+    *,
+    key: str | None = None,
 ) -> Judge:
     """The judge for a data set and image size: read from its file, or trained and written there.
 
     Args:
         load: gives the labelled images; called only when the judge has to be trained.
-        data_folder: where the file is looked for and kept first; the user's cache folder comes second.
+        folders: where the file is looked for, and kept in the first that can be written to.
+        key: its name there; left out, that of the data set.
     """
-    file_name = f"fastgan-judge-{name}-{image_size}px.safetensors"
-    folders = [folder for folder in (data_folder, cache_dir()) if folder is not None]
+    file_name = f"fastgan-judge-{key or name}-{image_size}px.safetensors"
     for folder in folders:
-        judge = _read(folder / file_name, image_size, device)
+        judge = _read(folder / file_name, image_size, required(name), device)
         if judge is not None:
             return judge
-    print(f"training the judge for {name} once (it is kept for later runs) ...", file=sys.stderr)
-    judge = train(load(), EPOCHS[name], device)
+    known = name if name in REQUIRED else "your labelled images, which takes minutes,"
+    print(f"training the judge for {known} once (it is kept for later runs) ...", file=sys.stderr)
+    shares = load()
+    judge = train(shares, device)
+    _say(judge, shares)
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _write(judge, folder / file_name)
             break
-        except OSError:
+        except (OSError, SafetensorError):
             continue  # not writable: the next folder, or this run alone
     return judge
 
 
-def train(data: JudgeSet, epochs: int, device: torch.device) -> Judge:
-    """Train on data.train, measure on data.test; the same weights whenever the data are the same."""
-    images, labels = data.train.images.to(device), data.train.labels
-    assert labels is not None
-    labels = labels.to(device)
+def _say(judge: Judge, data: JudgeSet) -> None:
+    """The accuracy, on how many images, and which classes had none to spare."""
+    assert data.test.labels is not None
+    rows = _rows(data.test, data.test_rows)
+    classes, tested = data.test.label_count, len(data.test.labels[rows].unique())
+    untested = f"; {classes - tested} of {classes} classes have a single image and are not tested"
+    print(
+        f"the judge's accuracy on {len(rows):,} held-out images is {judge.accuracy:.1%}"
+        + (untested if tested < classes else ""),
+        file=sys.stderr,
+    )
+
+
+def train(data: JudgeSet, device: torch.device, how: Plan | None = None) -> Judge:
+    """Train on data.train, measure on data.test; the same weights whenever the data are the same.
+
+    The accuracy is the share of the images that are named rightly; of one's own images it is taken class by class and
+    averaged, lest a judge be believed that knows the most frequent class alone. Images are read batch by batch: they
+    may outgrow the memory.
+    """
+    how = plan(data) if how is None else how
+    images, labels = data.train.images, data.train.labels
+    assert labels is not None and how.steps > 0
+    rows = _rows(data.train, data.train_rows)
     channels, size = images.shape[1], images.shape[-1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(0, "judge"))
         network = JudgeNetwork(channels, data.train.label_count, size).to(device)
-        steps = epochs * (len(images) // BATCH)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.02, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
-        for _ in range(epochs):
-            order = torch.randperm(len(images)).to(device)
-            for index in order[: len(images) // BATCH * BATCH].split(BATCH):
-                # A shift of up to one pixel each way: generated images sit less exactly than real ones.
-                x = F.pad(to_unit_range(images[index]), (1, 1, 1, 1), value=-1.0)
-                dx, dy = torch.randint(3, (2,)).tolist()
-                x = x[..., dy : dy + size, dx : dx + size]
-                with torch.autocast(device.type, dtype=torch.bfloat16):
-                    loss = F.cross_entropy(network(x).float(), labels[index], label_smoothing=0.05)
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=how.steps)
+        for index in islice(_batches(rows, labels, how), how.steps):
+            x = _moved(to_unit_range(_take(images, index).to(device)), how)
+            with torch.autocast(device.type, dtype=torch.bfloat16):
+                loss = F.cross_entropy(network(x).float(), labels[index].to(device), label_smoothing=0.05)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
     network.eval()
-    judge = Judge(network, 0.0)
+    judge = Judge(network, 0.0, how.required)
     assert data.test.labels is not None
-    judged, _ = judge(to_unit_range(data.test.images))
-    return Judge(network, float((judged == data.test.labels).double().mean()))
+    rows = _rows(data.test, data.test_rows)
+    judged, _ = judge(real_parts(data.test.images, rows))
+    right, labels = (judged == data.test.labels[rows]).double(), data.test.labels[rows]
+    if not how.own:
+        return Judge(network, float(right.mean()), how.required)
+    tested = torch.bincount(labels)
+    of_each = torch.zeros(len(tested), dtype=torch.float64).index_add(0, labels, right)[tested > 0]
+    return Judge(network, float((of_each / tested[tested > 0]).mean()), how.required)
+
+
+def real_parts(images: Tensor, rows: Tensor) -> Iterator[Tensor]:
+    """Images [B, C, H, W] in [-1, 1], float32, of `rows` of uint8 images [N, C, H, W], a part at a time."""
+    for part in rows.split(together(images)):
+        yield to_unit_range(_take(images, part))
+
+
+def _rows(images: ImageSet, rows: Tensor | None) -> Tensor:
+    return torch.arange(len(images.images)) if rows is None else rows
+
+
+def _take(images: Tensor, rows: Tensor) -> Tensor:
+    return images[rows.to(images.device)]
+
+
+def _batches(rows: Tensor, labels: Tensor, how: Plan) -> Iterator[Tensor]:
+    """Batches of `rows`, epoch after epoch, without end; of one's own images each class is as likely as any other."""
+    weights = 1.0 / torch.bincount(labels[rows])[labels[rows]].double() if how.own else None
+    while True:
+        if weights is None:
+            order = torch.randperm(len(rows))
+        else:
+            drawn = torch.rand(len(rows), dtype=torch.float64) * weights.sum()
+            order = torch.searchsorted(weights.cumsum(0), drawn).clamp(max=len(rows) - 1)
+        yield from rows[order[: len(rows) // how.batch * how.batch]].split(how.batch)
+
+
+def _moved(images: Tensor, how: Plan) -> Tensor:
+    """A batch in [-1, 1] shifted by a few pixels: generated images sit less exactly than real ones."""
+    far, size = how.shift, images.shape[-1]
+    if how.own:
+        mirrored = (torch.rand(len(images), 1, 1, 1) < 0.5).to(images.device)
+        images = torch.where(mirrored, images.flip(-1), images)
+        padded = F.pad(images, (far,) * 4, mode="reflect")
+    else:
+        padded = F.pad(images, (far,) * 4, value=-1.0)
+    dx, dy = torch.randint(2 * far + 1, (2,)).tolist()
+    return padded[..., dy : dy + size, dx : dx + size]
 
 
 def _write(judge: Judge, path: Path) -> None:
@@ -150,7 +226,7 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     return hasher.hexdigest()
 
 
-def _read(path: Path, image_size: int, device: torch.device) -> Judge | None:
+def _read(path: Path, image_size: int, required: float, device: torch.device) -> Judge | None:
     """The judge in `path`, or None when the file is absent, stale or damaged (it is then trained anew)."""
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -161,6 +237,6 @@ def _read(path: Path, image_size: int, device: torch.device) -> Judge | None:
         channels = tensors["features.0.weight"].shape[1]
         network = JudgeNetwork(channels, len(tensors["classes.bias"]), image_size)
         network.load_state_dict(tensors)
-        return Judge(network.to(device).eval(), float(metadata["accuracy"]))
+        return Judge(network.to(device).eval(), float(metadata["accuracy"]), required)
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError):
         return None

@@ -85,6 +85,7 @@ class Page:
     confusion: Sequence[tuple[int, Sequence[int]]]
     figures: Sequence[tuple[str, str]]
     figures_after: int
+    withheld: str
     effective: float
     unused: Sequence[int]
     merge: Sequence[advice.MergeCandidate]
@@ -198,6 +199,7 @@ def collect(state: RunState) -> Page:
             if (value := evaluated.get(key)) is not None
         ],
         figures_after=evaluated.get("images_seen", 0),
+        withheld=_withheld(evaluated, labelled=labels is not None),
         effective=effective,
         unused=advice.unused_codes(sizes_K),
         merge=merge,
@@ -227,6 +229,18 @@ def _summary(
         f"Trained on {seen:,} images" + (" in all." if seen >= planned else f" of the {planned:,} that were planned."),
     ]
     return sentences
+
+
+def _withheld(evaluated: dict[str, Any], *, labelled: bool) -> str:
+    """Why an evaluation says nothing of the generated images' classes; empty where it does, or where there was none."""
+    if not evaluated or evaluated.get("nmi") is not None:
+        return ""
+    if not labelled:
+        return "No NMI, ENT or accuracy: the images have no labels, and without labels nothing is claimed."
+    accuracy, required = evaluated.get("judge_accuracy"), evaluated.get("judge_required")
+    if accuracy is None or required is None:
+        return "No NMI and ENT of generated images: this evaluation had no judge, a classifier of the real classes."
+    return f"{advice.withheld(accuracy, required)}."
 
 
 def _frequencies(codes: Sequence[Code], *, labelled: bool) -> Picture:

@@ -43,9 +43,10 @@ ALLOWED = {
     | {"advice", "command_line", "data", "evaluation", "inference", "metrics", "model", "pictures", "report"}
     | {"run_folder", "trained"},
     "run_folder": BASE | {"__init__", "config_json"} | KERNELS,
-    "judge": {"augment", "config", "data"},
+    "judge_network": set(),
+    "judge": {"augment", "config", "data", "inference", "judge_network"},
     "inference": {"augment", "config", "model"},
-    "evaluation": {"advice", "augment", "config", "data", "inference", "judge", "metrics", "model"} | KERNELS,
+    "evaluation": {"advice", "config", "data", "inference", "judge", "judge_network", "metrics", "model"} | KERNELS,
     "grouping": {"config", "data"},
     "table": set(),
     "trainer": BASE | {"augment", "captured", "data", "feed", "grouping", "inference", "model", "prior", "step"},

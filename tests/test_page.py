@@ -192,6 +192,22 @@ def test_real_images_are_those_that_q_is_surest_of() -> None:
     assert sum(sum(counts) for _, counts in made.confusion) == 40
 
 
+@pytest.mark.parametrize(
+    ("labelled", "figures", "said"),
+    [
+        (True, {"judge_accuracy": 0.9, "judge_required": 0.95}, "real images is 90.0%, and 95% is needed"),
+        (True, {}, "this evaluation had no judge"),
+        (False, {}, "without labels nothing is claimed"),
+        (True, {"nmi": 0.5, "judge_accuracy": 0.97, "judge_required": 0.95}, ""),
+    ],
+)
+def test_figures_that_are_withheld_are_so_in_words(labelled: bool, figures: dict[str, float], said: str) -> None:
+    rows = [{"images_seen": 40, "confidence": 0.5, **figures}]
+    found = page.collect(state(labelled=labelled, rows=rows))
+    assert said in found.withheld and bool(said) == bool(found.withheld)
+    assert said in check(page.render(found)).text
+
+
 def test_a_fixed_prior_is_not_called_learned() -> None:
     given = state()
     given = dataclasses.replace(given, config=dataclasses.replace(given.config, prior="uniform"))

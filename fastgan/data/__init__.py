@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fastgan.config import TrainConfig
-from fastgan.data import digits, faces, folder, mnist
+from fastgan.data import digits, faces, folder, held_out, mnist
 from fastgan.data.image_set import ImageSet, JudgeSet, shuffled
 from fastgan.errors import ConfigError
 
@@ -76,12 +76,18 @@ def load_folder(config: TrainConfig, images: Path, *, skip_bad: bool) -> ImageSe
     return read(images, config.image_size, config.channels, skip_bad=skip_bad)
 
 
-def load_judge_set(config: TrainConfig) -> JudgeSet:
-    """The labelled images that this run's judge is trained and tested on; one's own images have none."""
-    assert not config.own_images
+def load_judge_set(config: TrainConfig, images: ImageSet | None = None) -> JudgeSet:
+    """The labelled images that this run's judge is trained and tested on.
+
+    Args:
+        images: the run's own, of which its judge gets a share; mnist and digits have a judge for all runs.
+    """
     if config.dataset == "mnist":
         return mnist.judge_set(data_folder(config), config.image_size)
-    return digits.judge_set(config.image_size)
+    if config.dataset == "digits":
+        return digits.judge_set(config.image_size)
+    assert images is not None
+    return held_out.judge_set(images)
 
 
 def epoch_order(config: TrainConfig, count: int, epoch: int) -> Tensor:

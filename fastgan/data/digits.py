@@ -32,8 +32,8 @@ def judge_set(image_size: int) -> JudgeSet:
     assert everything.labels is not None
     order = shuffled(len(everything.images), HELD_OUT_SEED, "digits-held-out")
     fifth = len(order) // 5
-    parts = [
+    test, train = [
         ImageSet("digits", everything.images[index], everything.labels[index], 10)
-        for index in (order[fifth:], order[:fifth])
+        for index in (order[:fifth], order[fifth:])
     ]
-    return JudgeSet("digits", *parts)
+    return JudgeSet("digits", train, test)

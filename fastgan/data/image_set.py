@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan.config import stream_seed
+
+DIGESTED = 1024  # images that a digest reads at a time
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,26 @@ class ImageSet:
             return None
         return torch.bincount(self.labels, minlength=self.label_count).double() / len(self.labels)
 
+    def digest(self) -> str:
+        """SHA-256 of the images' shape, paths and pixels (not of their labels), read a part at a time."""
+        hasher = hashlib.sha256(f"{tuple(self.images.shape)} {self.paths}".encode(errors="surrogateescape"))
+        for part in self.images.split(DIGESTED):
+            hasher.update(part.cpu().contiguous().numpy().data)
+        return hasher.hexdigest()
+
 
 @dataclass(frozen=True)
 class JudgeSet:
-    """Labelled images for the judge: it is trained on one part and tested on the other."""
+    """Labelled images for the judge: it is trained on one part and tested on the other.
+
+    train_rows, test_rows: which of the images of `train` and `test`, int64; None for all of them.
+    """
 
     name: str
     train: ImageSet
     test: ImageSet
+    train_rows: Tensor | None = None
+    test_rows: Tensor | None = None
 
 
 def resized(images: Tensor, size: int) -> Tensor:

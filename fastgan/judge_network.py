@@ -1,0 +1,77 @@
+"""The judge's network, and what it sees in images.
+
+Legend: B batch, N images, D length of the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+FEATURES = 128  # length of the last hidden layer, in which diversity is measured
+LARGEST = 32  # pixels: of a larger image the first convolution takes every second, fourth or eighth
+
+
+class JudgeNetwork(nn.Module):
+    """3x3 convolutions with pooling and a hidden layer: image [B, C, H, W] to class logits [B, classes].
+
+    Up to 32 pixels there are two. Above, the first has a stride that brings the map to at most 32 pixels, and a kernel
+    to match, and a third one follows. So the linear layer reads at most 8 x 8 pixels, and a judge of 256 pixels costs
+    little more than one of 64.
+    """
+
+    def __init__(self, channels: int, classes: int, image_size: int) -> None:
+        super().__init__()
+        stride = 1
+        while image_size // stride > LARGEST:
+            stride *= 2
+        side, width = image_size // stride // 4, 64 if stride == 1 else 128
+        self.features = nn.Sequential(
+            *_convolved(channels, 32, stride),
+            nn.MaxPool2d(2),
+            *_convolved(32, 64),
+            nn.MaxPool2d(2),
+            *(_convolved(64, 128) if stride > 1 else ()),
+            nn.Flatten(),
+            nn.Linear(width * side**2, FEATURES, bias=False),
+            nn.BatchNorm1d(FEATURES),
+            nn.ReLU(inplace=True),
+        )
+        self.classes = nn.Linear(FEATURES, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classes(self.features(images))
+        return logits
+
+
+def _convolved(before: int, width: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv2d(before, width, 2 * stride + 1, stride=stride, padding=stride, bias=False)
+    return convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A trained judge, its accuracy on held-out real images, and the accuracy below which it is not believed."""
+
+    network: JudgeNetwork
+    accuracy: float
+    required: float
+
+    @property
+    def believed(self) -> bool:
+        """Whether anything may be said of generated images through its eyes."""
+        return self.accuracy >= self.required
+
+    @torch.inference_mode()
+    def __call__(self, parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Class [N], int64, and features [N, D] of images in [-1, 1] that come in parts [B, C, H, W], on the CPU."""
+        device = next(self.network.parameters()).device
+        classes, features = [], []
+        for part in parts:
+            hidden = self.network.features(part.to(device))
+            features.append(hidden.cpu())
+            classes.append(self.network.classes(hidden).argmax(1).cpu())
+        return torch.cat(classes), torch.cat(features)
