@@ -19,6 +19,7 @@ PRIOR_AT_UNIFORM = 0.1  # a prior whose every probability is within this, relati
 SIZES_UNEVEN = 0.5  # cluster sizes of which one is further than this from 1/K, relative to it, are uneven
 DISCRIMINATOR_WON = 0.1  # mean d_loss below which the generator is told nothing any more; 1.39 is a draw
 ONE_IMAGE = 0.33  # samples closer to each other than this times the code's real images are one image again and again
+AGREE, DISAGREE = 0.8, 0.4  # adjusted Rand index above, or below, which two runs agree, or do not; a rule of thumb
 MOST_CODES = 2000  # above this the K x K confusion is not computed
 
 
@@ -113,6 +114,19 @@ def withheld(accuracy: float, required: float) -> str:
         f"NMI, ENT and all else that a judge says of generated images are withheld: its accuracy on held-out real "
         f"images is {found:.1f}%, and {100 * required:.3g}% is needed; label more images"
     )
+
+
+def agreement(ari: float, used: int, *, same_seed: bool) -> str:
+    """How to read the adjusted Rand index of two runs of which each gives the real images at least `used` codes."""
+    if used < 2:
+        return "A run that gives every image the same code has no classes to agree on: train for more --epochs."
+    if ari >= AGREE:
+        said = "High agreement: both runs find nearly the same classes, which are in the data, not a matter of chance."
+    elif ari < DISAGREE:
+        said = "Low agreement: the classes are a matter of chance; try another --classes, or more --epochs."
+    else:
+        said = "Agreement in part: some classes are in the data, others a matter of chance; try another --classes."
+    return said + (" Both runs have the same --seed; runs of two seeds say more." if same_seed else "")
 
 
 def words(codes: Sequence[int], most: int = 12) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastgan import advice, data, metrics, run_folder, trained
+from fastgan import advice, agreement, data, metrics, run_folder, trained
 from fastgan.command_line import parse, positional, run_command
 from fastgan.evaluation import Evaluator, context_rows, obtain_judge
 from fastgan.inference import read
@@ -27,6 +27,8 @@ class EvaluateConfig:
     """Where to compute."""
     json: Path | None = None
     """Write the figures to this file as well."""
+    beside: Path | None = None
+    """Another run on the same data, of another seed: print how far both agree on which images belong together."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,18 +43,26 @@ def main(argv: Sequence[str]) -> int:
     run = trained.load(asked.run, device)
     config = run.config if asked.data_dir is None else replace(run.config, data_dir=asked.data_dir)
     images = data.load(config)
+    other = None if asked.beside is None else agreement.load_beside(asked.beside, run, config, images)
     evaluator = Evaluator(images, obtain_judge(config, images, device), config, device)
     found = evaluator(run.networks, run.generator, run.prior.probabilities())
     _, logits = read(run.networks, images.images, config, device)
     probabilities_NK = logits.softmax(1).cpu()
-    merge = advice.merge_candidates(probabilities_NK, probabilities_NK.argmax(1))
+    codes_N = probabilities_NK.argmax(1)
+    merge = advice.merge_candidates(probabilities_NK, codes_N)
     row = {"images_seen": run.images_seen, **found.row}
     if images.labels is not None:
         row |= context_rows(images, config.classes)
+    reading = ""
+    if other is not None:
+        figures, reading = agreement.agreement(codes_N, run, other, images)
+        row |= {"beside": str(asked.beside), **figures}
     print(f"{asked.run} after {run.images_seen:,} images:")
     print(metrics.table(row))
     pairs = ", ".join(f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in merge) or "none"
     print(f"  {f'codes that Q confuses (above {advice.confused_above(config.classes):.3g}): merge?':<58} {pairs}")
+    if other is not None:
+        print(f"\nbeside {asked.beside}: {reading}")
     if asked.json is not None:
         asked.json.write_text(
             json.dumps(row | {"merge_candidates": [asdict(pair) for pair in merge]}, indent=1) + "\n", encoding="utf-8"

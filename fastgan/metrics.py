@@ -77,6 +77,16 @@ def clustering(codes_N: Tensor, labels_N: Tensor, codes: int, classes: int) -> d
     }
 
 
+def agreement(first_N: Tensor, second_N: Tensor, first_codes: int, second_codes: int) -> dict[str, float]:
+    """How far two labelings of the same images agree, whatever the codes are called; symmetric.
+
+    The adjusted Rand index (0 by chance, 1 for the same classes), NMI, and the share of images with the same code after
+    the best one-to-one matching of codes.
+    """
+    found = clustering(first_N, second_N, first_codes, second_codes)
+    return {f"agreement_{name}": found[name] for name in ("ari", "nmi", "accuracy")}
+
+
 def frechet_distance(first_ND: Tensor, second_ND: Tensor) -> float:
     """Frechet distance of two sets of features, as Gaussians: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 
@@ -118,6 +128,10 @@ SHOWN = {
     "diversity": "diversity within a code, relative to the real class",
     "effective_classes": "effective number of classes, exp(entropy of the prior)",
     "unused_codes": "codes that nearly no image gets",
+    "confidence": "Q's mean confidence on the real images",
+    "agreement_ari": "agreement of the two runs, adjusted Rand index",
+    "agreement_nmi": "  the same as NMI",
+    "agreement_accuracy": "  images with the same code, codes matched one to one",
     "judge_accuracy": "the judge's accuracy on held-out real images",
 }
 

@@ -57,12 +57,13 @@ ALLOWED = {
     "sweep": BASE | {"command_line", "data", "distributed", "loop", "results", "run_folder", "step", "trainer"},
     "reproduce": BASE
     | {"command_line", "distributed", "memory", "methods", "presets", "results", "run_folder", "sweep", "table"},
+    "agreement": BASE | {"advice", "data", "inference", "metrics", "run_folder", "trained"},
     "trained": BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
     "train": BASE
     | {"command_line", "config_json", "data", "loop", "memory", "metrics", "page", "run_folder", "schedule"}
     | {"trainer"},
     "evaluate": BASE
-    | {"advice", "command_line", "data", "evaluation", "inference", "metrics", "run_folder", "trained"},
+    | {"advice", "agreement", "command_line", "data", "evaluation", "inference", "metrics", "run_folder", "trained"},
     "sample": BASE | {"command_line", "evaluation", "interpolation", "report", "run_folder", "trained"},
     "sorting": {"errors"},
     "cluster": BASE | {"command_line", "data", "inference", "run_folder", "sorting", "trained"},

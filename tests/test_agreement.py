@@ -1,0 +1,163 @@
+"""Agreement of two runs: known labelings, what is refused, and the command on two tiny runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from fastgan import advice, command_line, data, evaluate, inference, metrics, run_folder, train, trained
+from fastgan.config_json import to_json
+
+CPU = torch.device("cpu")
+SMALL = "--network.width 8 --network.hidden 32 --network.embedding 16 --device cpu --grouping.at"
+
+
+def labelings(*rows: list[int]) -> list[torch.Tensor]:
+    return [torch.tensor(row) for row in rows]
+
+
+# --- figures and words ---
+
+
+def test_the_same_classes_by_other_names_agree() -> None:
+    first, second = labelings([0, 0, 1, 1, 2, 2], [4, 4, 0, 0, 2, 2])
+    assert set(metrics.agreement(first, second, 3, 5).values()) == {1.0}
+
+
+def test_labelings_by_hand() -> None:
+    """Of 15 pairs the first joins 3, the second 6, both 2: ARI = (2 - 3 * 6 / 15) / ((3 + 6) / 2 - 3 * 6 / 15)."""
+    first, second = labelings([0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 1, 0])
+    joined = [[bool(row[i] == row[j]) for i in range(6) for j in range(i)] for row in (first, second)]
+    assert [sum(row) for row in joined] == [3, 6] and sum(a and b for a, b in zip(*joined, strict=True)) == 2
+    found = metrics.agreement(first, second, 3, 2)
+    assert found["agreement_ari"] == pytest.approx((2 - 18 / 15) / (9 / 2 - 18 / 15))
+    assert found["agreement_accuracy"] == pytest.approx(4 / 6)
+    assert found == pytest.approx(metrics.agreement(second, first, 2, 3))
+
+
+def test_labelings_by_chance_do_not_agree() -> None:
+    draw = torch.Generator().manual_seed(0)
+    first, second = (torch.randint(10, (5000,), generator=draw) for _ in range(2))
+    found = metrics.agreement(first, second, 10, 10)
+    assert abs(found["agreement_ari"]) < 0.01 and found["agreement_nmi"] < 0.02
+    assert 0.1 < found["agreement_accuracy"] < 0.14
+
+
+@pytest.mark.parametrize(
+    ("ari", "used", "said"),
+    [(0.9, 5, "High agreement"), (0.6, 5, "in part"), (0.1, 5, "Low agreement"), (1.0, 1, "same code")],
+)
+def test_how_to_read_it(ari: float, used: int, said: str) -> None:
+    assert said in advice.agreement(ari, used, same_seed=False)
+    assert ("same --seed" in advice.agreement(ari, used, same_seed=True)) == (used > 1)
+
+
+# --- two runs ---
+
+
+@pytest.fixture(scope="module")
+def other_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run like the tiny one, of another seed and with more codes."""
+    run = tmp_path_factory.mktemp("other") / "run"
+    flags = f"{SMALL} --epochs 1 --eval-every 9 --seed 1 --classes 12 --run-dir {run}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastgan.loop.obtain_judge", lambda *_: None)
+        assert command_line.run_command(train.main, flags.split()) == 0
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _no_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "obtain_judge", lambda *_: None)  # it would take longer than the test
+
+
+def evaluated(*flags: object) -> int:
+    return command_line.run_command(evaluate.main, [str(flag) for flag in flags])
+
+
+def changed(run: Path, to: Path, **settings: Any) -> Path:
+    """A copy of a run that says of itself that it had other settings."""
+    shutil.copytree(run, to)
+    values = run_folder.read_settings(to)
+    values["settings"] = to_json(dataclasses.replace(run_folder.saved_config(run), **settings))
+    (to / "run.json").write_text(json.dumps(values))
+    return to
+
+
+def test_the_command_says_how_two_runs_agree(
+    tiny_run: Path, other_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluated(tiny_run, "--beside", other_run, "--json", tmp_path / "found.json") == 0
+    said = capsys.readouterr().out
+    assert "adjusted Rand index" in said and f"beside {other_run}: " in said and "Q's mean confidence" in said
+    found = json.loads((tmp_path / "found.json").read_text())
+    first, second = trained.load(tiny_run, CPU), trained.load(other_run, CPU)
+    images = data.load(first.config).images  # the digits that the first run's seed draws
+    codes = [inference.assign(run.networks, images, run.config, CPU)[0] for run in (first, second)]
+    assert {key: found[key] for key in found if "agreement" in key} == metrics.agreement(*codes, 10, 12)
+    assert found["beside"] == str(other_run)
+
+
+def test_a_run_agrees_with_its_copy(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(tiny_run, tmp_path / "copy")
+    assert evaluated(tiny_run, "--beside", tmp_path / "copy", "--json", tmp_path / "found.json") == 0
+    assert json.loads((tmp_path / "found.json").read_text())["agreement_accuracy"] == 1.0
+    assert "same --seed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"split": 2}, "--split 2 there, 1 here"),
+        ({"imbalance": "none"}, "--imbalance none there, split here"),
+        ({"image_size": 28}, "--image-size 28 there, 16 here"),
+        ({"dataset": "mnist"}, "--dataset mnist there, digits here"),
+    ],
+)
+def test_runs_of_other_data_are_refused(
+    tiny_run: Path,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = changed(tiny_run, tmp_path / "other", **settings)
+    assert evaluated(tiny_run, "--beside", other) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"--beside {other}: " in line and said in line
+
+
+def test_the_same_run_and_no_run_are_refused(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluated(tiny_run, "--beside", tiny_run / ".." / tiny_run.name) == 2
+    assert "the very same run" in capsys.readouterr().err
+    assert evaluated(tiny_run, "--beside", tmp_path / "nowhere") == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_folders_are_compared_by_their_images(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs on one folder, on a copy of it, and on one with other pixels."""
+    for number in range(16):
+        Image.new("L", (8, 8), number).save(here / f"{number:02}.png")
+    shutil.copytree(here, tmp_path / "copy")
+    shutil.copytree(here, tmp_path / "others")
+    Image.new("L", (8, 8), 99).save(tmp_path / "others" / "07.png")
+    for number, folder in enumerate((here, tmp_path / "copy", tmp_path / "others")):
+        flags = f"{SMALL} --dataset folder --data-dir {folder} --image-size 8 --channels 1 --classes 2 --batch-size 8"
+        flags = f"{flags} --epochs 1 --seed {number} --run-dir {tmp_path}/run{number}"
+        assert command_line.run_command(train.main, flags.split()) == 0
+    capsys.readouterr()
+    assert evaluated(tmp_path / "run0", "--beside", tmp_path / "run1") == 0
+    assert evaluated(tmp_path / "run0", "--beside", tmp_path / "run2") == 2
+    assert "of other images (16 in" in capsys.readouterr().err
+    shutil.move(tmp_path / "others", tmp_path / "moved")  # both runs' folder, named once
+    shutil.copytree(tmp_path / "run2", tmp_path / "run3")
+    assert evaluated(tmp_path / "run2", "--beside", tmp_path / "run3", "--data-dir", tmp_path / "moved") == 0
