@@ -33,6 +33,8 @@ setup(
         f"nvidia-dali-cuda130>=2.4; {LINUX}",
     ],
     extras_require={
+        # Where it is installed, a run writes its figures for it too; outside the lock.
+        "tensorboard": ["tensorboard>=2.21"],
         # What `pytest bench/` measures beside us, where it is installed; outside the lock.
         "rivals": ["lightly", "pytorch-metric-learning", "inf-cl"],
         "dev": [

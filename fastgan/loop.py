@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fastgan import checkpoint, metrics, page, report, run_folder
+from fastgan.board import Board
 from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError, DivergenceError
@@ -110,7 +111,7 @@ class Loop:
         self.images = dataclasses.replace(images, images=trainer.feed.images)  # one copy on the device serves both
         self.step, self.feed, self.iterations = trainer.step, trainer.feed, trainer.iterations
         self.pictures, self.context, self.checkpoints = pictures, context, checkpoints
-        self.log = metrics.MetricsLog(run.metrics)
+        self.log, self.board = metrics.MetricsLog(run.metrics), Board(run.tensorboard)
         self.progress = Progress(trainer.loss_sum)
         self.images_seen = 0
         self.epoch_images = trainer.feed.epoch_images
@@ -150,7 +151,7 @@ class Loop:
         )
         if self.images_seen < self.total:
             self.trainer.prepare(self.images_seen)  # nothing is lost if a signal ends the process here
-        with _stop_signals() as received, bar:
+        with _stop_signals() as received, bar, self.board.opened(self.images_seen, self.log.rows()):
             since, since_images = time.perf_counter(), self.images_seen
             while self.images_seen < self.total and not received:
                 # 0. Group the real images anew, before chosen epochs.
@@ -176,7 +177,7 @@ class Loop:
                     self.progress.seconds += now - since
                     row["images_per_second"] = (self.images_seen - since_images) / (now - since)
                     row["train_seconds"] = self.progress.seconds
-                    self.log.append(row)
+                    self._keep(row)
                     self._show(bar, row)
                     since, since_images = time.perf_counter(), self.images_seen
 
@@ -223,9 +224,14 @@ class Loop:
         moved = self.trainer.regroup()
         seconds = time.perf_counter() - start
         row = {"images_seen": self.images_seen, "epoch": epoch, "regrouped": moved, "grouping_seconds": seconds}
-        self.log.append(row)
+        self._keep(row)
         said = f"grouped the images in {seconds:.1f} s; {moved:.1%} leave their code for another"
         tqdm.write(f"epoch {epoch} of {self.config.epochs}: {said}", file=sys.stderr)
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        """Add a row to metrics.jsonl, and to TensorBoard's files."""
+        self.log.append(row)
+        self.board.append(row)
 
     def _passed(self, every: int) -> bool:
         """Whether the last batch crossed a multiple of `every` images."""
@@ -280,7 +286,7 @@ class Loop:
         if final and self.context and self.images.labels is not None:
             row |= context_rows(self.images, self.config.classes)
         row["train_seconds"] = self.progress.seconds
-        self.log.append(row)
+        self._keep(row)
         self._last = Evaluation(row, found.counts_KC, found.sizes_K)
         if self.pictures:
             self._draw(found, probabilities.cpu())

@@ -50,7 +50,9 @@ ALLOWED = {
     "grouping": {"config", "data"},
     "table": set(),
     "trainer": BASE | {"augment", "captured", "data", "feed", "grouping", "inference", "model", "prior", "step"},
-    "loop": BASE | {"checkpoint", "data", "evaluation", "metrics", "page", "report", "run_folder", "step", "trainer"},
+    "board": set(),
+    "loop": BASE
+    | {"board", "checkpoint", "data", "evaluation", "metrics", "page", "report", "run_folder", "step", "trainer"},
     "methods": BASE,
     "distributed": set(),
     "results": {"errors"},
