@@ -101,8 +101,9 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
     """The validated config of `python -m fastgan.train`.
 
     `--dataset` and `--recipe` pick the preset that the other flags change; without `--classes` there are as many codes
-    as `--identities` of youtube-faces, and without `--finer-codes` a finer head has FINER a class. With `--resume` the settings come from the run folder through `saved`, and a
-    flag that would change the course of training raises ConfigError.
+    as `--identities` of youtube-faces, and without `--finer-codes` a finer head has FINER a class. With `--resume` the
+    settings come from the run folder through `saved`, and a flag that would change the course of training raises
+    ConfigError.
     """
     prog = "python -m fastgan.train"
     description = (
