@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from fastgan import advice, agreement, data, metrics, run_folder, trained
 from fastgan.command_line import parse, positional, run_command
 from fastgan.evaluation import Evaluator, context_rows, obtain_judge
-from fastgan.inference import read
+from fastgan.inference import read, read_transforms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +47,9 @@ def main(argv: Sequence[str]) -> int:
     evaluator = Evaluator(images, obtain_judge(config, images, device), config, device)
     found = evaluator(run.networks, run.generator, run.prior.probabilities())
     _, logits = read(run.networks, images.images, config, device)
-    probabilities_NK = logits.softmax(1).cpu()
-    codes_N = probabilities_NK.argmax(1)
-    merge = advice.merge_candidates(probabilities_NK, codes_N)
+    codes_N = logits.argmax(1).cpu()
+    chosen_M, transformed_MK = read_transforms(run.networks, images.images, config, device)
+    merge = advice.merge_candidates(transformed_MK, codes_N[chosen_M])
     row = {"images_seen": run.images_seen, **found.row}
     if images.labels is not None:
         row |= context_rows(images, config.classes)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     print(f"{asked.run} after {run.images_seen:,} images:")
     print(metrics.table(row))
     pairs = ", ".join(f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in merge) or "none"
-    print(f"  {f'codes that Q confuses (above {advice.confused_above(config.classes):.3g}): merge?':<58} {pairs}")
+    print(f"  {f'codes that Q confuses (above {advice.CONFUSED:.3g}): merge?':<58} {pairs}")
     if other is not None:
         print(f"\nbeside {asked.beside}: {reading}")
     if asked.json is not None:

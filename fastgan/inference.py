@@ -6,16 +6,19 @@ Legend: N images, K codes, D embedding.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastgan.augment import to_unit_range
+from fastgan.augment import make_transform, to_unit_range
 from fastgan.config import TrainConfig
+from fastgan.data.image_set import shuffled
 from fastgan.model import Networks
 
 BATCH = 1000
+TRANSFORMED = 5_000  # images, at most, whose transforms are read
 NUMBERS = 1 << 23  # of the images of a batch, at most: what the networks make of them is several times as much
 
 
@@ -44,6 +47,30 @@ def read(networks: Networks, images: Tensor, config: TrainConfig, device: torch.
         embeddings.append(embedding.float())
     networks.train(was_training)
     return torch.cat(embeddings), torch.cat(logits)
+
+
+def read_transforms(
+    networks: Networks, images: Tensor, config: TrainConfig, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Some images' indices [M], int64, and Q's code probabilities [M, K] of a transform of each, on the CPU.
+
+    Args:
+        images: uint8 [N, C, H, W]; at most TRANSFORMED of them are taken, at random but always the same.
+    """
+    chosen_M = shuffled(len(images), config.seed, "read-transforms")[:TRANSFORMED]
+    size = together(images)
+    plain = replace(config, augment="torchvision")
+    transform = make_transform(plain, channels=images.shape[1], most=size, device=device)
+    was_training = networks.training
+    networks.eval()
+    found = []
+    for number, index in enumerate(chosen_M.split(size)):
+        transform.start(images[index.to(images.device)].to(device), number * size)
+        with torch.inference_mode(), autocast(config, device):
+            embedding = networks.code_head.embed(networks.front_end(transform.finish()))
+            found.append(networks.code_head.code(embedding).float().softmax(1).cpu())
+    networks.train(was_training)
+    return chosen_M, torch.cat(found)
 
 
 def assign(networks: Networks, images: Tensor, config: TrainConfig, device: torch.device) -> tuple[Tensor, Tensor]:

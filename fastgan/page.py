@@ -24,7 +24,7 @@ from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError
 from fastgan.evaluation import Sampler
-from fastgan.inference import read
+from fastgan.inference import read, read_transforms
 from fastgan.metrics import MetricsLog
 from fastgan.model import Generator, Networks
 from fastgan.pictures import Picture
@@ -128,7 +128,8 @@ def collect(state: RunState) -> Page:
     probabilities_NK = logits.softmax(1).cpu()
     confidences_N, codes_N = probabilities_NK.max(1)
     sizes_K = torch.bincount(codes_N, minlength=config.classes).double() / len(codes_N)
-    merge = advice.merge_candidates(probabilities_NK, codes_N)
+    chosen_M, transformed_MK = read_transforms(state.networks, state.images.images, config, state.device)
+    merge = advice.merge_candidates(transformed_MK, codes_N[chosen_M])
     names = state.images.class_names or [str(c) for c in range(state.images.label_count)]
     counts_KC = None
     if labels is not None:

@@ -46,7 +46,14 @@ def test_candidates_are_pairs_above_the_threshold_the_most_confused_first() -> N
 def test_a_q_that_knows_nothing_names_no_pair(count: int) -> None:
     even = torch.full((3 * count, count), 1 / count)
     assert advice.merge_candidates(even, torch.arange(3 * count) % count) == []
-    assert 0.1 <= advice.confused_above(count) <= 0.4
+
+
+def test_a_pair_must_stand_out_from_what_else_is_confused() -> None:
+    """Four codes; 0 and 1 share what one class has, and the others are as unsure of everything as they are."""
+    unsure = torch.full((4, 4), 0.2).fill_diagonal_(0.4)
+    assert advice.merge_candidates(unsure, torch.arange(4)) == []
+    apart = torch.tensor([[0.7, 0.24, 0.03, 0.03], [0.24, 0.7, 0.03, 0.03], [0.1, 0.0, 0.9, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    assert advice.merge_candidates(apart, torch.arange(4)) == [MergeCandidate(0, 1, pytest.approx(0.24))]
 
 
 def test_two_codes_that_are_one_are_told_even_of_two() -> None:

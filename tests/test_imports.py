@@ -45,7 +45,7 @@ ALLOWED = {
     "run_folder": BASE | {"__init__", "config_json"} | KERNELS,
     "judge_network": set(),
     "judge": {"augment", "config", "data", "inference", "judge_network"},
-    "inference": {"augment", "config", "model"},
+    "inference": {"augment", "config", "data", "model"},
     "evaluation": {"advice", "config", "data", "inference", "judge", "judge_network", "metrics", "model"} | KERNELS,
     "grouping": {"config", "data"},
     "table": set(),

@@ -272,7 +272,12 @@ def test_a_warning_is_on_the_page_when_it_should_be(
         return images, torch.tensor(logits).repeat(40 // len(logits), 1)
 
     monkeypatch.setattr(page, "Sampler", Drawn)
+
+    def transformed(*args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.arange(40), asked(*args)[1].softmax(1)
+
     monkeypatch.setattr(page, "read", asked)
+    monkeypatch.setattr(page, "read_transforms", transformed)
     given = state(4, **({"rows": [ROW | {"d_loss": 1.3}]} | wrong))
     text = check(page.render(page.collect(given))).text
     assert {warning for warning in WARNINGS if warning in text} == ({title} if title else set())
