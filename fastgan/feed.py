@@ -4,6 +4,9 @@ A transform called once a batch would cost a GPU more in launches than the step 
 CUDA graph. So both are made a chunk at a time, on a stream of their own while the steps of the chunk before run, and a
 step finds its batch by the clock alone: image number modulo the ring's length, on the device.
 
+The decoded images stay on the device while they are few, and stream from the host, a chunk at a time, where they would
+take more than DEVICE_SHARE of a GPU's free memory (`placed`).
+
 Chunks begin at multiples of their length, counted from the run's first image: a run resumed in the middle of one makes
 the whole of it anew, the same numbers in the same places.
 
@@ -24,6 +27,7 @@ from fastgan.augment import Transform
 SLOTS = 2  # chunks in the ring: one that is read, one that is written; what runs over their border reads both
 MOST_IMAGES = {"cuda": 8192, "cpu": 1024}
 MOST_PIXELS = {"cuda": 1 << 24, "cpu": 1 << 21}  # of all channels; keeps a ring of large images small
+DEVICE_SHARE = 0.5  # of a GPU's free memory that the decoded images may take; the rest is for the step and its graphs
 
 
 def chunk_images(batch_size: int, image_numbers: int, device: torch.device) -> int:
@@ -33,17 +37,31 @@ def chunk_images(batch_size: int, image_numbers: int, device: torch.device) -> i
     return max(most // batch_size, 1) * batch_size
 
 
+def fits(images: Tensor, device: torch.device) -> bool:
+    """Whether images that lie elsewhere are to be copied to the device: on a CPU they are at hand as they are."""
+    if device.type != "cuda" or images.is_cuda:
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.nbytes <= DEVICE_SHARE * free
+
+
+def placed(images: Tensor, device: torch.device) -> Tensor:
+    """uint8 images [N, C, H, W] on the device if they fit there, else where they are, such as in a mapped file."""
+    return images.to(device) if fits(images, device) else images
+
+
 class Feed:
     """The run's images in their order, epoch after epoch, with their transforms.
 
     Args:
-        images: uint8 [N, C, H, W] on the device.
+        images: uint8 [N, C, H, W], on the device or, to be streamed, on the CPU.
         order: the permutation of range(N), int64 on the CPU, of epoch 0, 1, ...
         batch_size: of a step; the last, smaller batch of an epoch is dropped.
         transform: makes the second view; None where nothing reads it.
         chunk: images made at a time, a multiple of the batch size.
         dtype: of the transforms.
         grouped: keep a group of each image too, in `groups`: int64 [N], -1 for none, on the CPU.
+        device: where steps take their batches; left out, where the images are.
     """
 
     def __init__(
@@ -56,23 +74,27 @@ class Feed:
         chunk: int,
         dtype: torch.dtype = torch.float32,
         grouped: bool = False,
+        device: torch.device | None = None,
     ) -> None:
         assert chunk % batch_size == 0, f"{chunk} images are no whole batches of {batch_size}"
         self.transform, self.chunk, self.batch_size = transform, chunk, batch_size
-        self.real = images.new_zeros(SLOTS * chunk, *images.shape[1:])
+        device = images.device if device is None else device
+        self.real = images.new_zeros(SLOTS * chunk, *images.shape[1:], device=device)
         self.other = None if transform is None else torch.zeros_like(self.real, dtype=dtype)
-        self._group_ring = images.new_full((SLOTS * chunk,), -1, dtype=torch.int64) if grouped else None
-        self._rows = torch.arange(batch_size, device=images.device)
-        self._stream = torch.cuda.Stream(images.device) if images.is_cuda else None
+        self._group_ring = self.real.new_full((SLOTS * chunk,), -1, dtype=torch.int64) if grouped else None
+        self._rows = torch.arange(batch_size, device=device)
+        self._stream = torch.cuda.Stream(self.real.device) if self.real.is_cuda else None
         # A chunk that is being made, its images and their indices.
         self._started: tuple[int, Tensor, Tensor] | None = None
         self.restart(images, order)
 
     def restart(self, images: Tensor, order: Callable[[int], Tensor]) -> None:
         """Feed another run: other images of the same size, through the same ring."""
-        assert images.shape[1:] == self.real.shape[1:] and images.device == self.real.device
+        assert images.shape[1:] == self.real.shape[1:]
         self._abandon()
         self.images, self.order = images, order
+        self.streams = images.device != self.real.device
+        assert not self.streams or images.device.type == "cpu"
         self.epoch_images = len(images) // self.batch_size * self.batch_size
         self._held = [-1] * SLOTS  # the chunk that each slot holds
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
@@ -119,7 +141,8 @@ class Feed:
         first = number * self.chunk
         with self._side():
             index = self._index(first)
-            images = self.images[self._to_device(index)]
+            # Streamed: the host gathers a chunk while the device makes the steps of the one before.
+            images = self._to_device(self.images[index]) if self.streams else self.images[self._to_device(index)]
             if self.transform is not None:
                 self.transform.start(images, first)
         self._started = number, images, index
@@ -170,6 +193,6 @@ class Feed:
         return torch.cat(parts)
 
     def _to_device(self, values: Tensor) -> Tensor:
-        if self.images.is_cuda:  # pinned, or the copy would wait
+        if self.real.is_cuda:  # pinned, or the copy would wait
             values = values.pin_memory()
-        return values.to(self.images.device, non_blocking=True)
+        return values.to(self.real.device, non_blocking=True)

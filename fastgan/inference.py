@@ -17,9 +17,9 @@ from fastgan.config import TrainConfig
 from fastgan.data.image_set import shuffled
 from fastgan.model import Networks
 
-BATCH = 1000
+BATCH = 1000  # images at a time, at most
+BATCH_AREA = BATCH * 28 * 28  # their pixels, at most: what the networks hold of a batch grows with these
 TRANSFORMED = 5_000  # images, at most, whose transforms are read
-NUMBERS = 1 << 23  # of the images of a batch, at most: what the networks make of them is several times as much
 
 
 def autocast(config: TrainConfig, device: torch.device) -> Any:
@@ -31,7 +31,7 @@ def autocast(config: TrainConfig, device: torch.device) -> Any:
 
 def together(images: Tensor) -> int:
     """How many images like these [N, C, H, W] to read at once."""
-    return max(1, min(BATCH, NUMBERS // images[0].numel()))
+    return max(1, min(BATCH, BATCH_AREA // (images.shape[2] * images.shape[3])))
 
 
 @torch.inference_mode()

@@ -108,7 +108,7 @@ class Loop:
         checkpoints: bool = True,
     ) -> None:
         self.config, self.run, self.trainer, self.device = config, run, trainer, trainer.device
-        self.images = dataclasses.replace(images, images=trainer.feed.images)  # one copy on the device serves both
+        self.images = dataclasses.replace(images, images=trainer.feed.images)  # one copy serves both
         self.step, self.feed, self.iterations = trainer.step, trainer.feed, trainer.iterations
         self.pictures, self.context, self.checkpoints = pictures, context, checkpoints
         self.log, self.board = metrics.MetricsLog(run.metrics), Board(run.tensorboard)

@@ -62,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
     print(
         f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
         f"K = {config.classes}, {config.epochs} epochs, on {run_folder.device_name(device)}"
+        + (", streamed from the host" if trainer.feed.streams else "")
         + ("" if transforms is None else f", transforms by {transforms}")
         + f"; run folder {run.path}",
         file=sys.stderr,

@@ -17,7 +17,7 @@ from fastgan import augment, data, inference
 from fastgan.captured import Iterations
 from fastgan.config import TrainConfig, stream_seed
 from fastgan.data import ImageSet
-from fastgan.feed import Feed, chunk_images
+from fastgan.feed import Feed, chunk_images, placed
 from fastgan.grouping import find_groups
 from fastgan.model import Networks, Shape
 from fastgan.prior import ClassPrior
@@ -39,7 +39,7 @@ def build_feed(
     dtype: torch.dtype = torch.float32,
     chunk: int | None = None,
 ) -> Feed:
-    """The images of a run in their order, moved to `device`, with the transforms that its losses read.
+    """The images of a run in their order, on `device` or streamed to it, with the transforms that its losses read.
 
     Args:
         chunk: images made at a time; left out, as many as suit the device.
@@ -53,13 +53,14 @@ def build_feed(
     if config.learns_from_real:
         transform = augment.make_transform(config, channels=channels, most=chunk, device=device, dtype=dtype)
     return Feed(
-        images.images.to(device),
+        placed(images.images, device),
         _order(config, images),
         batch_size=config.batch_size,
         transform=transform,
         chunk=chunk,
         dtype=dtype,
         grouped=bool(config.grouping.at),
+        device=device,
     )
 
 
@@ -131,7 +132,7 @@ class Trainer:
         assert self.fits(config)
         self.config = config
         self.step.restart(config, _prior(config, images))
-        self.feed.restart(images.images.to(self.device), _order(config, images))
+        self.feed.restart(placed(images.images, self.device), _order(config, images))
         if self.feed.transform is not None:
             self.feed.transform.reseed(stream_seed(config.seed, "transform"))
         self.loss_sum.zero_()

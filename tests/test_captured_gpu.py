@@ -218,9 +218,10 @@ def test_dali_on_the_gpu_makes_the_same_images(settings: dict[str, Any], size: i
         assert (dali.finish() - tensor.finish()).abs().mean() <= 0.02
 
 
-@pytest.mark.parametrize("name", ["torchvision", "dali"])
-def test_the_ring_is_right_while_steps_read_it(name: Any) -> None:
-    """Chunks are made while slow kernels still read the ones before: every batch is the one that a CPU's feed gives."""
+@pytest.mark.parametrize("name, streamed", [("torchvision", False), ("torchvision", True), ("dali", False)])
+def test_the_ring_is_right_while_steps_read_it(name: Any, streamed: bool) -> None:
+    """Chunks are made while slow kernels still read the ones before: every batch is the one that a CPU's feed gives,
+    whether the images lie on the GPU or stream to it."""
     config = dataclasses.replace(DIGITS, augment=name, transform=TransformConfig(interpolation="auto"))
     if name == "dali":
         on_gpu(config.transform, 1, 16)
@@ -229,11 +230,12 @@ def test_the_ring_is_right_while_steps_read_it(name: Any) -> None:
     def make(device: torch.device) -> Feed:
         transform: Transform = make_transform(config, channels=1, most=256, device=device)
         return Feed(
-            images.images.to(device),
+            images.images if streamed else images.images.to(device),
             lambda epoch: data.epoch_order(config, len(images.images), epoch),
             batch_size=64,
             transform=transform,
             chunk=256,
+            device=device,
         )
 
     here, there = make(CPU), make(CUDA)

@@ -12,7 +12,7 @@ from torch import Tensor
 from fastgan import data
 from fastgan.augment import TensorTransform, Transform, make_transform, transform_seed
 from fastgan.config import TrainConfig, TransformConfig
-from fastgan.feed import MOST_IMAGES, MOST_PIXELS, SLOTS, Feed, chunk_images
+from fastgan.feed import DEVICE_SHARE, MOST_IMAGES, MOST_PIXELS, SLOTS, Feed, chunk_images, fits, placed
 from fastgan.trainer import build_feed
 
 CPU = torch.device("cpu")
@@ -235,3 +235,39 @@ def test_without_a_grouping_there_are_no_groups() -> None:
     feed = make_feed(2, Marked())
     feed.ensure(0, BATCH)
     assert feed.take(torch.tensor(0))[2] is None
+
+
+# --- where the images lie ---
+
+
+def test_what_takes_more_than_its_share_of_the_gpu_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, free = torch.zeros(100, 3, 8, 8, dtype=torch.uint8), [0, 1 << 40]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: tuple(free))
+    for share, expected in ((1.0, True), (1.01, False)):
+        free[0] = int(images.nbytes / DEVICE_SHARE / share)
+        assert fits(images, torch.device("cuda", 0)) is expected
+    assert placed(images, torch.device("cuda")) is images
+    assert placed(images, CPU) is images
+
+
+@pytest.mark.parametrize("batches_a_chunk", [1, 3, 20])
+def test_streamed_batches_are_the_same(batches_a_chunk: int) -> None:
+    """The host gathers a chunk: here the CPU plays the device as well."""
+    feed = make_feed(batches_a_chunk, Marked())
+    assert not feed.streams
+    feed.streams = True
+    for batch in (*range(30), 2):
+        feed.ensure(batch * BATCH, (batch + 1) * BATCH)
+        check(feed, batch)
+
+
+def test_images_elsewhere_are_streamed_to_where_steps_are() -> None:
+    """A device without memory shows where each part lies, if not what is in it."""
+    images = torch.zeros(COUNT, 1, 2, 2, dtype=torch.uint8)
+    feed = Feed(images, order, batch_size=BATCH, transform=None, chunk=BATCH, grouped=True, device=torch.device("meta"))
+    feed.ensure(0, BATCH)
+    assert feed.streams and feed.images is images and feed.groups.device == CPU
+    real, _, groups = feed.take(torch.tensor(0, device="meta"))
+    assert real.device.type == "meta" and groups is not None and groups.device.type == "meta"
+    feed.restart(images.to("meta"), order)
+    assert not feed.streams
