@@ -1,7 +1,8 @@
 """A folder's decoded images, kept so that they are decoded once: an array in a file, and an index of what is in it.
 
 The file's name holds a digest of the paths, sizes, times of change and crops, so a changed folder has another. The
-index is written last: where it is, the array was complete. An array that does not fit its index is made anew.
+index is written last: where it is, the array was complete. An array that does not fit its index is made anew. An array
+that is being written ends in .tmp and is locked; one that nobody holds was left by a process that was killed, and goes.
 
 Legend: N images, C channels, S the side.
 """
@@ -19,7 +20,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -31,9 +32,15 @@ from fastgan.data import decode
 from fastgan.data.scan import UNREADABLE, Scan, shown
 from fastgan.errors import DataError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 VERSION = 2  # of the files and of how images are decoded; raise it when either changes
 FOLDER = ".fastgan-cache"  # in the images' own folder, where it is hidden from the scan
-LEFT_BEHIND = 86_400  # seconds after which a partly written file belongs to a process that was killed
+SETTLED = 10  # seconds in which a new file gets its lock
+LEFT_BEHIND = 86_400  # seconds after which a partly written file belongs to nobody, where there are no locks
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,7 @@ def _make(places: Sequence[Path], name: str, folder: Path, index: dict[str, Any]
     if partial is None:
         raise DataError(f"{folder}: decoded images can be kept nowhere ({refused}); name a folder in XDG_CACHE_HOME")
     base = partial.parent / name
+    _clear(partial.parent)
     try:
         bad = _decode_into(partial, folder, index)
         good = len(index["files"]) - len(bad)
@@ -173,6 +181,7 @@ def _decode_into(partial: Path, folder: Path, index: dict[str, Any]) -> list[tup
     results = decode.decode_files(paths, size, index["channels"], crops=crops)
     bar = tqdm(total=len(files), desc="decoding", unit="img", dynamic_ncols=True, disable=not sys.stderr.isatty())
     with partial.open("wb") as out, bar, contextlib.closing(results):
+        _lock(out)
         out.write(_header(shape))
         for (path, *_), result in zip(files, results, strict=True):
             if isinstance(result, str):
@@ -197,10 +206,31 @@ def _write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def _lock(file: IO[bytes]) -> bool | None:
+    """Hold a file until it is closed or its process ends; False if another does, None where there are no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _clear(place: Path) -> None:
+    """Remove what processes left behind that were killed while they wrote."""
+    for partial in place.glob("*.tmp"):
+        with contextlib.suppress(OSError), partial.open("rb") as file:  # in use, or gone meanwhile
+            free, age = _lock(file), time.time() - partial.stat().st_mtime
+            if age > (LEFT_BEHIND if free is None else SETTLED) and free is not False:
+                partial.unlink()
+
+
 def _tidy(base: Path) -> None:
     """Remove what the folder's earlier states left behind at this size and choice, but nothing still being written."""
     for old in base.parent.glob(f"{base.name.partition('-')[0]}-*"):
         with contextlib.suppress(OSError):  # in use, or gone meanwhile
-            writing = old.suffix == ".tmp" and time.time() - old.stat().st_mtime < LEFT_BEHIND
-            if not old.name.startswith(base.name) and not writing:
+            if not old.name.startswith(base.name) and old.suffix != ".tmp":
                 old.unlink()

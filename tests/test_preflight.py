@@ -1,0 +1,137 @@
+"""Before training: each bad file is named, its verdict kept, memory bounded, and what a killed process left removed."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from own_images import colours, load, put
+from PIL import Image
+
+from fastgan.data import cache
+from fastgan.errors import DataError
+
+ROOT = Path(__file__).parents[1]
+
+
+def bomb() -> bytes:
+    """A PNG file of 95 megapixels in some 100 KB."""
+    side = 9_750
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    body = b"".join(packer.compress(bytes(side + 1)) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def resident_mib(name: str) -> float:
+    found = re.search(rf"^{name}:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def test_a_folder_with_every_kind_of_bad_file(here: Path, decoded: list[str]) -> None:
+    """All are named in one message; memory grows by no bomb; the second look decodes nothing."""
+    for number in range(92):
+        put(here / f"{number:02d}.png", number)
+    whole = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(whole, "JPEG")
+    bad = {
+        "bomb.png": (bomb(), "9750 x 9750 pixels: more than 50 megapixels"),
+        "cut.jpg": (whole.getvalue()[:1000], "damaged"),
+        "cut.png": ((here / "00.png").read_bytes()[:45], "damaged"),
+        "empty.jpg": (b"", "empty file"),
+        "page.png": (b"<html>404 Not Found</html>", "no image that can be read"),
+        "program.webp": (b"\x7fELF\2\1\1" + bytes(100), "no image that can be read"),
+        "text.jpg": (b"text", "no image that can be read"),
+    }
+    for name, (content, _) in bad.items():
+        (here / name).write_bytes(content)
+    (here / "absent.png").symlink_to(here / "nowhere.png")
+    watched = sys.platform == "linux" and os.access("/proc/self/clear_refs", os.W_OK)
+    if watched:
+        Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew from here
+        before = resident_mib("VmRSS")
+    with pytest.raises(DataError, match="8 of 100 images cannot be used") as caught:
+        load(here)
+    if watched:
+        assert resident_mib("VmHWM") - before < 60  # of pixels alone it would be 91
+    for name, (_, reason) in bad.items():
+        assert f"{name}: {reason}" in str(caught.value)
+    assert "absent.png: cannot be read" in str(caught.value)
+    count = len(decoded)
+    with pytest.raises(DataError, match="8 of 100"):
+        load(here)
+    assert colours(load(here, skip_bad=True)) == list(range(92)) and len(decoded) == count == 99
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from fastgan.data import decode, folder
+real = decode.decode_file
+def decode_file(path, image_size, channels):
+    if path.name == "200.png":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(path, image_size, channels)
+decode.decode_file = decode_file
+folder.full(Path(sys.argv[1]), 64, 3)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks for signals and file locks")
+def test_a_process_killed_while_it_decodes(here: Path, decoded: list[str]) -> None:
+    """The next one begins anew, and removes what the first has left."""
+    for number in range(201):
+        put(here / f"{number:03d}.png", number)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(here)], cwd=ROOT, check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    (partial,) = (here / cache.FOLDER).iterdir()
+    assert partial.suffix == ".tmp" and partial.stat().st_size > 0
+    os.utime(partial, (time.time() - 60,) * 2)
+    assert colours(load(here, 64, 3)) == list(range(201)) and len(decoded) == 201
+    assert sorted(path.suffix for path in (here / cache.FOLDER).iterdir()) == [".json", ".npy"]
+
+
+def test_what_another_process_is_writing_stays(here: Path) -> None:
+    """While it holds its lock, and in the moment before it does."""
+    pytest.importorskip("fcntl")
+    put(here / "1.png", 1)
+    (here / cache.FOLDER).mkdir()
+    held, new = (here / cache.FOLDER / f"{name}.tmp" for name in ("held", "new"))
+    new.touch()
+    with held.open("wb") as file:
+        assert cache._lock(file)
+        os.utime(held, (0, 0))
+        load(here)
+        assert held.exists() and new.exists()
+    os.utime(held, (0, 0))
+    put(here / "2.png", 2)
+    load(here)
+    assert not held.exists() and new.exists()
+
+
+def test_a_bar_shows_on_a_terminal_alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for number in range(3):
+        put(here / f"{number}.png", number)
+    for stream, shows in ((io.StringIO(), False), (Terminal(), True)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        load(here, 8 if shows else 16)
+        assert ("decoding: 100%" in stream.getvalue() and "3/3" in stream.getvalue()) == shows
+        assert "decoded 3 images" in stream.getvalue()
