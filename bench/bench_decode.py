@@ -53,12 +53,12 @@ class Kind:
 
 
 KINDS = (
-    Kind("JPEG of 64x64", 1024, (64, 64), "JPEG"),
+    Kind("JPEG of 64x64", 2048, (64, 64), "JPEG"),
     Kind("JPEG of 256x256", 384, (256, 256), "JPEG"),
     Kind("JPEG of 512x512", 160, (512, 512), "JPEG"),
     Kind("JPEG of 1500x1000", 32, (1500, 1000), "JPEG"),
     Kind("PNG of 512x512", 64, (512, 512), "PNG"),
-    Kind("PNG of 28x28, grey, as it is", 1536, (28, 28), "PNG", channels=1, side=28),
+    Kind("PNG of 28x28, grey, as it is", 4096, (28, 28), "PNG", channels=1, side=28),
 )
 
 Decoder = Callable[[], Tensor]  # uint8 [N, C, S, S]
