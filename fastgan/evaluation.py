@@ -23,7 +23,7 @@ from fastgan.config import TrainConfig, cache_dir, stream_seed
 from fastgan.data import ImageSet
 from fastgan.data.cache import FOLDER
 from fastgan.data.image_set import shuffled
-from fastgan.inference import BATCH, NUMBERS, assign, autocast
+from fastgan.inference import BATCH, assign, autocast, together
 from fastgan.judge import real_parts
 from fastgan.judge_network import Judge
 from fastgan.model import Generator, Networks
@@ -49,7 +49,7 @@ class Sampler:
 
     def __init__(self, generator: Generator, config: TrainConfig, device: torch.device, purpose: str) -> None:
         self.generator, self.config, self.device = generator, config, device
-        self.together = max(1, min(BATCH, NUMBERS // (config.channels * config.image_size**2)))
+        self.together = together(config.image_size)
         self.seed = torch.tensor(stream_seed(config.seed, purpose), device=device)
 
     def __call__(self, codes_N: Tensor, offset: int = 0) -> Tensor:

@@ -29,9 +29,9 @@ def autocast(config: TrainConfig, device: torch.device) -> Any:
     return torch.autocast(device.type, dtype=getattr(torch, config.amp_dtype))
 
 
-def together(images: Tensor) -> int:
-    """How many images like these [N, C, H, W] to read at once."""
-    return max(1, min(BATCH, BATCH_AREA // (images.shape[2] * images.shape[3])))
+def together(image_size: int) -> int:
+    """How many images of that side to read, or to draw, at once."""
+    return max(1, min(BATCH, BATCH_AREA // image_size**2))
 
 
 @torch.inference_mode()
@@ -40,7 +40,7 @@ def read(networks: Networks, images: Tensor, config: TrainConfig, device: torch.
     was_training = networks.training
     networks.eval()
     embeddings, logits = [], []
-    for part in images.split(together(images)):
+    for part in images.split(together(config.image_size)):
         with autocast(config, device):
             embedding = networks.code_head.embed(networks.front_end(to_unit_range(part.to(device))))
             logits.append(networks.code_head.code(embedding).float())
@@ -58,7 +58,7 @@ def read_transforms(
         images: uint8 [N, C, H, W]; at most TRANSFORMED of them are taken, at random but always the same.
     """
     chosen_M = shuffled(len(images), config.seed, "read-transforms")[:TRANSFORMED]
-    size = together(images)
+    size = together(config.image_size)
     plain = replace(config, augment="torchvision")
     transform = make_transform(plain, channels=images.shape[1], most=size, device=device)
     was_training = networks.training

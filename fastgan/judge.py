@@ -173,7 +173,7 @@ def train(data: JudgeSet, device: torch.device, how: Plan | None = None) -> Judg
 
 def real_parts(images: Tensor, rows: Tensor) -> Iterator[Tensor]:
     """Images [B, C, H, W] in [-1, 1], float32, of `rows` of uint8 images [N, C, H, W], a part at a time."""
-    for part in rows.split(together(images)):
+    for part in rows.split(together(images.shape[-1])):
         yield to_unit_range(_take(images, part))
 
 

@@ -246,11 +246,12 @@ def test_images_are_drawn_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -
     networks.initialise(0)
     codes = torch.arange(50) % 3
     whole = evaluation.Sampler(networks.generator, own, CPU, "test")(codes, offset=2)
-    monkeypatch.setattr(evaluation, "NUMBERS", 64 * 7)
+    monkeypatch.setattr(inference, "BATCH_AREA", 64 * 7)
     parts = list(evaluation.Sampler(networks.generator, own, CPU, "test").parts(codes, offset=2))
     assert [len(part) for part in parts] == [7] * 7 + [1]
     assert torch.cat(parts).allclose(whole, atol=1e-6)
-    assert inference.together(torch.zeros(1, 3, 256, 256)) == 42 and inference.together(whole) == 1000
+    monkeypatch.undo()
+    assert inference.together(256) == 11 and inference.together(28) == inference.together(8) == 1000
 
 
 @pytest.mark.usefixtures("few_steps")
