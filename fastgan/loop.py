@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import signal
 import sys
 import time
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fastgan import checkpoint, metrics, page, report, run_folder
+from fastgan import checkpoint, guard, metrics, page, report, run_folder
 from fastgan.board import Board
 from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
@@ -238,19 +237,16 @@ class Loop:
         return self.images_seen // every > (self.images_seen - self.config.batch_size) // every
 
     def _report(self) -> dict[str, Any]:
-        """Mean losses since the last report; raises DivergenceError when one is not finite."""
+        """Mean losses since the last report; raises DivergenceError when something was not finite."""
         row: dict[str, Any] = {"images_seen": self.images_seen, "epoch": self.images_seen / self.epoch_images}
         means = self.progress.take()
         self._check(means)
         return row | means
 
-    def _check(self, means: dict[str, float]) -> None:
-        for name, value in means.items():
-            if not math.isfinite(value):
-                raise DivergenceError(
-                    f"{name} is {value} before image {self.images_seen:,}; the newest checkpoint is from before: "
-                    f"lower --learning-rate (now {self.config.learning_rate}) or leave --amp out, and --resume"
-                )
+    def _check(self, losses: dict[str, float]) -> None:
+        rate = self.config.learning_rate
+        remedy = f"the newest checkpoint is from before: --resume, or lower --learning-rate (now {rate}) in a new run"
+        guard.check(self.step.guard, losses, batch_size=self.config.batch_size, remedy=remedy)
 
     def _show(self, bar: Any, row: dict[str, Any]) -> None:
         bar.set_postfix({name.removesuffix("_loss"): f"{row[name]:.3f}" for name in LOSSES})
@@ -263,7 +259,7 @@ class Loop:
             )
 
     def save(self) -> None:
-        """Write a checkpoint, unless what has been summed since the last report is not finite."""
+        """Write a checkpoint, unless a step or a weight is not finite."""
         self._check(dict(zip(LOSSES, self.progress.loss_sum.tolist(), strict=True)))
         if not self.checkpoints:
             return
@@ -271,6 +267,11 @@ class Loop:
         if self.config.grouping.at:
             training["feed.groups"] = self.feed.groups
         parts = {"model": self.step.model_state(), "training": training}
+        if wrong := guard.not_finite(parts["model"]):
+            raise DivergenceError(
+                f"{wrong[0]} is not finite before image {self.images_seen:,} and is not saved; the newest checkpoint "
+                "is from before: --resume, or lower --learning-rate in a new run"
+            )
         checkpoint.save(self.run.checkpoints, self.images_seen, parts)
         self._saved_at = self.images_seen
 

@@ -20,14 +20,16 @@ from torch import Tensor, nn
 
 import kernels
 from fastgan import augment, losses
+from fastgan.adam import load_state as load_adam
+from fastgan.adam import make_adam, parameters_of, refresh_shadows, shadows_of, step_unless
 from fastgan.compiled import Compiled
 from fastgan.config import TrainConfig, stream_seed
-from fastgan.mixed import LowPrecision, rounded_parameters
+from fastgan.guard import Guard, first_bias
+from fastgan.mixed import LowPrecision
 from fastgan.model import Generator, Networks
 from fastgan.prior import ClassPrior
 from fastgan.real_losses import OnRealImages, none
 
-BETAS = (0.5, 0.999)
 FIRST_SCALE = 2.0**10  # of float16's losses; it overflows at 65,504, and torch's 2^16 would lose a run's first steps
 LOSSES = ("d_loss", "g_loss", "information_loss", "contrastive_loss", "agreement_loss", "grouping_loss")
 
@@ -60,13 +62,23 @@ class Step:
         self.images_seen = torch.zeros((), dtype=torch.int64, device=device)
         self.noise_seed = torch.tensor(stream_seed(config.seed, "noise"), device=device)
         learned = {"prior": prior.logits} if isinstance(prior.logits, nn.Parameter) else {}
+        self.guard = Guard(networks, device)
         self._names = {p: name for name, p in [*networks.named_parameters(), *learned.items()]}
-        self.d_optimizer = self._adam(list(networks.discriminator_side()), [])
-        self.g_optimizer = self._adam(list(networks.generator_side()), list(learned.values()))
-        self.low = self._low_precision() if config.amp else None
+        self.d_optimizer = make_adam(config, networks, list(networks.discriminator_side()), [])
+        self.g_optimizer = make_adam(config, networks, list(networks.generator_side()), list(learned.values()))
+        shadows = shadows_of(self.d_optimizer, self.g_optimizer)
+        self.low = LowPrecision(networks, getattr(torch, config.amp_dtype), shadows or None) if config.amp else None
         running = self.low.networks if self.low is not None else networks
         half = config.amp and config.amp_dtype == "float16"
         self.scaler = torch.amp.grad_scaler.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=half)
+        # What each update's gradients reach last: nothing that is not finite is hidden from there. Those of float16
+        # are the scaler's to look at.
+        last_d = [first_bias(networks.front_end)]
+        last_g = [first_bias(networks.generator), first_bias(networks.code_head), *learned.values()]
+        self._last_reached = {
+            optimizer: [] if half else [shadows.get(p, p) for p in last]
+            for optimizer, last in ((self.d_optimizer, last_d), (self.g_optimizer, last_g))
+        }
         self.average = copy.deepcopy(networks.generator) if config.average_decay > 0 else None
         self._on_real_images = OnRealImages(running.code_head, prior, config)
         # What may be compiled is called through these names.
@@ -76,41 +88,6 @@ class Step:
         self._forward_groups: Callable[..., Any] = running.front_end.forward_groups
         if config.compile:
             self._compile(networks=device.type == "cuda")
-
-    def _adam(self, parameters: list[nn.Parameter], prior: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Adam: by our kernel where it runs, and there under bfloat16 with the copies that the networks read.
-
-        Elsewhere by torch, which on a CPU takes the gradients where backward leaves them.
-        """
-        settings: dict[str, Any] = {"lr": self.config.learning_rate, "betas": BETAS}
-        groups: list[dict[str, Any]] = [{"params": parameters}]
-        if self.config.prior_learning_rate is None:
-            groups[0]["params"] = [*parameters, *prior]
-        elif prior:
-            groups.append({"params": prior, "lr": self.config.prior_learning_rate})
-        if not kernels.runs_triton(parameters[0]):
-            optimizer = torch.optim.Adam(groups, fused=True, capturable=self.device.type == "cuda", **settings)
-            for group in optimizer.param_groups:
-                # A tensor, which a captured step reads anew (on a GPU in float32, which its kernel wants).
-                dtype = torch.float32 if self.device.type == "cuda" else torch.float64
-                group["lr"] = torch.tensor(group["lr"], dtype=dtype, device=self.device)
-            return optimizer
-        if not self.config.amp or self.config.amp_dtype == "float16":  # whose gradients a GradScaler must see
-            return kernels.FusedAdam(groups, **settings)
-        rounded = rounded_parameters(self.networks)
-        split: list[dict[str, Any]] = []
-        for group in groups:
-            low = [p for p in group["params"] if p in rounded]
-            split.append(group | {"params": low, "shadow_dtype": torch.bfloat16})
-            split.append(group | {"params": [p for p in group["params"] if p not in rounded], "shadow_dtype": None})
-        return kernels.FusedAdam([group for group in split if group["params"]], **settings)
-
-    def _low_precision(self) -> LowPrecision:
-        leaves: dict[nn.Parameter, nn.Parameter] = {}
-        for optimizer in self._optimizers().values():
-            if isinstance(optimizer, kernels.FusedAdam):
-                leaves |= optimizer.shadow_parameters()
-        return LowPrecision(self.networks, getattr(torch, self.config.amp_dtype), leaves or None)
 
     def _compile(self, *, networks: bool) -> None:
         """Compile what gains by it: the counter-based random numbers, and the wide `networks` too where asked.
@@ -131,11 +108,18 @@ class Step:
         return torch.autocast(self.device.type, dtype=getattr(torch, self.config.amp_dtype))
 
     def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        masters = _parameters(optimizer)
+        masters, scaled = parameters_of(optimizer), self.scaler.is_enabled()
+        if scaled:  # after a bad loss every gradient is made infinite, and the scaler leaves the update out
+            self.guard.look(loss, [])
+            loss = loss / (1.0 - self.guard.bad)
         self.scaler.scale(loss).backward()
         if self.low is not None:
             self.low.take_gradients(masters)
-        self.scaler.step(optimizer)
+        if scaled:
+            self.scaler.step(optimizer)
+        else:
+            self.guard.look(loss, [p.grad for p in self._last_reached[optimizer] if p.grad is not None])
+            step_unless(optimizer, self.guard.bad)
         optimizer.zero_grad(set_to_none=True)
         if self.low is not None:
             self.low.follow(masters)
@@ -163,6 +147,7 @@ class Step:
         Returns:
             The losses [6] in the order of LOSSES.
         """
+        self.guard.begin()
         dtype = self.networks.discriminator.real.weight.dtype
         real = augment.to_unit_range(images_BCHW, dtype)
         other = None if other_BCHW is None else other_BCHW.to(dtype)
@@ -202,8 +187,12 @@ class Step:
         self._update(self.g_optimizer, total)
 
         # 3. Counters and averages.
-        self.scaler.update()
+        if self.scaler.is_enabled():
+            before = self._scale().clone()
+            self.scaler.update()
+            self.guard.count_skip(self._scale() < before)
         self._follow()
+        self.guard.end(len(real))
         self.images_seen += len(real)
         return torch.stack((d_loss, g_loss, information, *parts[:3])).detach()
 
@@ -219,7 +208,7 @@ class Step:
             steps = self.images_seen / self.config.batch_size
             weight = (9.0 / (10.0 + steps)).clamp_min(1.0 - self.config.average_decay)
             way = torch._foreach_sub(theirs, ours)
-            torch._foreach_mul_(way, weight)
+            torch._foreach_mul_(way, weight * (1.0 - self.guard.bad))
             torch._foreach_add_(ours, way)
 
     @property
@@ -239,6 +228,8 @@ class Step:
         """What continuing needs besides: both optimisers, the clock and the loss scale."""
         state = {"images_seen": self.images_seen} | self._optimizer_state()
         state |= {f"scaler.{k}": torch.tensor(v, dtype=torch.float64) for k, v in self.scaler.state_dict().items()}
+        if self.scaler.is_enabled():
+            state["guard.skipped"] = self.guard.skipped
         return state
 
     def _optimizer_state(self) -> dict[str, Tensor]:
@@ -246,44 +237,47 @@ class Step:
         return {
             f"{name}.{self._names[parameter]}.{key}": value
             for name, optimizer in self._optimizers().items()
-            for parameter in _parameters(optimizer)
+            for parameter in parameters_of(optimizer)
             for key, value in optimizer.state[parameter].items()
         }
 
     def live_state(self) -> dict[str, Tensor]:
         """Every tensor that a step changes, itself and no copy, by name."""
-        state = {"images_seen": self.images_seen} | self.model_state() | self._optimizer_state()
+        state = {"images_seen": self.images_seen} | self.model_state() | self._optimizer_state() | self.guard.state()
         if self.low is not None:
             state |= {f"low.{name}": value for name, value in self.low.networks.state_dict().items()}
         if self.scaler.is_enabled():
-            self.scaler.scale(torch.zeros((), device=self.device))  # makes its tensors, if it has not yet
-            assert self.scaler._scale is not None and self.scaler._growth_tracker is not None
-            state |= {"scaler.scale": self.scaler._scale, "scaler.growth_tracker": self.scaler._growth_tracker}
+            state["scaler.scale"] = self._scale()
+            assert self.scaler._growth_tracker is not None
+            state["scaler.growth_tracker"] = self.scaler._growth_tracker
         return state
+
+    def _scale(self) -> Tensor:
+        """float16's loss scale, itself."""
+        if self.scaler._scale is None:
+            self.scaler.scale(torch.zeros((), device=self.device))  # makes it
+        assert self.scaler._scale is not None
+        return self.scaler._scale
 
     def load_state(self, model: dict[str, Tensor], training: dict[str, Tensor]) -> None:
         """Continue from `model_state` and `training_state`, exactly; in place, for what has been captured."""
         load_model(model, self.networks, self.prior, self.average)
         self.images_seen.copy_(training["images_seen"])
         for name, optimizer in self._optimizers().items():
-            state: dict[int, dict[str, Tensor]] = {}
-            for index, parameter in enumerate(_parameters(optimizer)):
+            state: dict[nn.Parameter, dict[str, Tensor]] = {}
+            for parameter in parameters_of(optimizer):
                 prefix = f"{name}.{self._names[parameter]}."
-                state[index] = {
+                state[parameter] = {
                     key.removeprefix(prefix): value
                     for key, value in training.items()
                     if key.rpartition(".")[0] + "." == prefix
                 }
-            if isinstance(optimizer, kernels.FusedAdam) or not optimizer.state:
-                optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-                continue
-            for values, parameter in zip(state.values(), _parameters(optimizer), strict=True):
-                for key, value in values.items():
-                    optimizer.state[parameter][key].copy_(value)
+            load_adam(optimizer, state)
         scaler = {k.removeprefix("scaler."): v.item() for k, v in training.items() if k.startswith("scaler.")}
         if scaler:
             whole = {"growth_interval", "_growth_tracker"}
             self.scaler.load_state_dict({k: int(v) if k in whole else v for k, v in scaler.items()})
+        self.guard.reset(int(self.images_seen), int(training.get("guard.skipped", torch.zeros(2))[0]))
         self._refresh_copies()
 
     @torch.no_grad()
@@ -297,6 +291,7 @@ class Step:
         for value in self._optimizer_state().values():
             value.zero_()
         self.images_seen.zero_()
+        self.guard.reset(0)
         self.noise_seed.fill_(stream_seed(config.seed, "noise"))
         if self.scaler.is_enabled():
             self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": FIRST_SCALE, "_growth_tracker": 0})
@@ -305,17 +300,12 @@ class Step:
     def _refresh_copies(self) -> None:
         """Round the weights into their copies, after anything but an update has written them."""
         for optimizer in self._optimizers().values():
-            if isinstance(optimizer, kernels.FusedAdam):
-                optimizer.refresh_shadows()
+            refresh_shadows(optimizer)
         if self.low is not None:
             self.low.follow(self.networks.parameters())
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"d_optimizer": self.d_optimizer, "g_optimizer": self.g_optimizer}
-
-
-def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _float_buffers(module: nn.Module) -> list[Tensor]:

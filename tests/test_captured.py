@@ -181,7 +181,7 @@ def test_warming_up_does_change_something_meanwhile(monkeypatch: pytest.MonkeyPa
     moved = {
         name for name, value in training.state().items() if name in before and not torch.equal(value, before[name])
     }
-    still = set(before) - moved
+    still = set(before) - moved - {"guard.bad", "guard.skipped"}  # which only bad steps change
     assert {"images_seen", "loss_sum", "prior.logits"} <= moved
     assert all(".num_batches_tracked" in name for name in still if name.startswith("average")), still
     assert not {name for name in still if not name.startswith("average")}, still

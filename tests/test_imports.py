@@ -32,7 +32,10 @@ ALLOWED = {
     "prior": {"errors"} | KERNELS,
     "losses": KERNELS,
     "real_losses": {"config", "losses", "model", "prior"},
-    "step": {"augment", "losses", "compiled", "config", "mixed", "model", "prior", "real_losses"} | KERNELS,
+    "adam": {"config", "mixed", "model"} | KERNELS,
+    "guard": {"errors", "model"},
+    "step": {"adam", "augment", "guard", "losses", "compiled", "config", "mixed", "model", "prior", "real_losses"}
+    | KERNELS,
     "checkpoint": {"errors"},
     "metrics": {"config"},
     "report": {"config"},
@@ -52,7 +55,8 @@ ALLOWED = {
     "trainer": BASE | {"augment", "captured", "data", "feed", "grouping", "inference", "model", "prior", "step"},
     "board": set(),
     "loop": BASE
-    | {"board", "checkpoint", "data", "evaluation", "metrics", "page", "report", "run_folder", "step", "trainer"},
+    | {"board", "checkpoint", "data", "evaluation", "guard", "metrics", "page", "report", "run_folder", "step"}
+    | {"trainer"},
     "methods": BASE,
     "distributed": set(),
     "results": {"errors"},
