@@ -58,6 +58,22 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the share that is held out ---
 
 
+def test_of_youtube_faces_whole_videos_are_held_out() -> None:
+    """A: four videos; B: one, whose frames are split; C: two, of which the longer is most of the person's frames."""
+    videos = {"A/0": 10, "A/1": 10, "A/2": 10, "A/5": 10, "B/3": 10, "C/0": 30, "C/2": 6}
+    paths = tuple(f"aligned_images_DB/{video}/{n}.jpg" for video, count in videos.items() for n in range(count))
+    labels = torch.tensor(["ABC".index(path.split("/")[1]) for path in paths])
+    images = torch.zeros(len(paths), 1, 8, 8, dtype=torch.uint8)
+    shares = held_out.judge_set(ImageSet("youtube-faces", images, labels, 3, paths, ("A", "B", "C")))
+    assert shares.train_rows is not None and shares.test_rows is not None
+    train, test = ({paths[row] for row in rows.tolist()} for rows in (shares.train_rows, shares.test_rows))
+    assert train | test == set(paths) and not train & test
+    held = {video: sum(path.split("/", 1)[1].startswith(f"{video}/") for path in test) for video in videos}
+    assert sorted(held[f"A/{n}"] for n in (0, 1, 2, 5)) == [0, 0, 0, 10]
+    assert held["B/3"] == 2
+    assert (held["C/0"], held["C/2"]) == (0, 6)
+
+
 def test_every_class_of_two_images_is_trained_on_and_tested() -> None:
     labels = torch.tensor([0] * 50 + [1] * 11 + [2] * 2 + [3])[torch.randperm(64, generator=torch.manual_seed(0))]
     images = ImageSet("folder", torch.zeros(64, 1, 8, 8, dtype=torch.uint8), labels, 4)
