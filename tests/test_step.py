@@ -100,7 +100,7 @@ def test_parameter_counts() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [16, 28, 32, 64])
+@pytest.mark.parametrize("size", [16, 28, 32, 64, 128])
 def test_shapes(size: int, channels: int) -> None:
     network = NetworkConfig(noise=5, width=8, hidden=24, embedding=12)
     networks = Networks(Shape(size, channels, 7, network)).initialise(0)
