@@ -182,7 +182,7 @@ def collect(state: RunState) -> Page:
     )
     effective = metrics.effective_classes(prior_K)
     return Page(
-        title=f"{state.images.name}: classes, their frequencies and generated images",
+        title=f"{_name(state)}: classes, their frequencies and generated images",
         data=f"{len(codes_N):,} images of {config.image_size} x {config.image_size} pixels, "
         + ("unlabelled" if labels is None else f"{len(names)} real classes, which training never saw"),
         summary=_summary(prior_K, sizes_K, float(confidences_N.mean()), effective, state.images_seen, planned),
@@ -208,6 +208,12 @@ def collect(state: RunState) -> Page:
         settings=_flat(state.settings["settings"]),
         environment=_flat(state.settings["environment"]),
     )
+
+
+def _name(state: RunState) -> str:
+    """Of one's own folder its name, of other data sets theirs."""
+    folder = state.config.data_dir if state.config.dataset == "folder" else None
+    return state.images.name if folder is None else folder.resolve().name or state.images.name
 
 
 def _summary(

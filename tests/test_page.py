@@ -230,6 +230,14 @@ def test_hostile_names_are_text() -> None:
     assert all(set(attributes) <= {"class", "src", "alt"} for attributes in found.of("img"))
 
 
+def test_ones_own_folder_gives_the_page_its_name() -> None:
+    assert page.collect(state()).title.startswith("noise: ")
+    given = state()
+    for folder, named in (("/home/me/holiday photos", "holiday photos"), ("/", "noise")):
+        config = dataclasses.replace(given.config, dataset="folder", data_dir=Path(folder))
+        assert page.collect(dataclasses.replace(given, config=config)).title.startswith(f"{named}: ")
+
+
 ROW = {"images_seen": 40, "confidence": 0.5, "nmi": 0.4} | dict.fromkeys(page.report.LOSS_NAMES, 1.0)
 TWIN = [[8.0, 7.9, 0.0, 0.0], [7.9, 8.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0], [0.0, 0.0, 0.0, 9.0]]
 UNUSED = [[9.0, 0.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0], [9.0, 0.0, 0.0, 0.0]]
