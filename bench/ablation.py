@@ -1,4 +1,4 @@
-"""What each part of the default recipe is worth: `python -m bench.ablation RUNS [--epochs 5] [--splits 1 2] [--save]`.
+"""What each part of the default recipe is worth: `python -m bench.ablation RUNS [--epochs 5] [--splits 1 2] [--only PART ...] [--save]`.
 
 Trains imbalanced MNIST (seed 0, bfloat16) by the default recipe, by it without one part at a time, and by the paper's,
 into the folder RUNS, one thread a run and two runs at a time; what is there already is read. --save keeps the table and
@@ -21,7 +21,7 @@ FIGURES = ("nmi", "ent", "prior_error", "cluster_accuracy", "frechet_distance", 
 VARIANTS: dict[str, list[str]] = {
     "nothing: the default recipe": [],
     "groups": ["--grouping.at"],
-    "groups after the first": ["--grouping.at", "2"],
+    "later groups": ["--grouping.at", "2"],
     "finer head": ["--finer-codes", "0"],
     "agreement, finer head": ["--agreement-weight", "0", "--finer-codes", "0"],
     "contrastive loss": ["--contrastive-weight", "0"],
