@@ -39,14 +39,19 @@ def read(networks: Networks, images: Tensor, config: TrainConfig, device: torch.
     """Q's embeddings [N, D] and code logits [N, K] of uint8 images [N, C, H, W], float32, on `device`."""
     was_training = networks.training
     networks.eval()
-    embeddings, logits = [], []
-    for part in images.split(together(config.image_size)):
+    shape = networks.shape
+    # Made beforehand, lest what is kept of each batch leave holes in the memory between them.
+    embeddings = torch.empty(len(images), shape.network.embedding, device=device)
+    logits = torch.empty(len(images), shape.classes, device=device)
+    size = together(config.image_size)
+    for start in range(0, len(images), size):
+        part = slice(start, start + size)
         with autocast(config, device):
-            embedding = networks.code_head.embed(networks.front_end(to_unit_range(part.to(device))))
-            logits.append(networks.code_head.code(embedding).float())
-        embeddings.append(embedding.float())
+            embedding = networks.code_head.embed(networks.front_end(to_unit_range(images[part].to(device))))
+            logits[part] = networks.code_head.code(embedding).float()
+        embeddings[part] = embedding.float()
     networks.train(was_training)
-    return torch.cat(embeddings), torch.cat(logits)
+    return embeddings, logits
 
 
 def read_transforms(
