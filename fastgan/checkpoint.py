@@ -93,8 +93,9 @@ def verify(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         sums = dict(manifest["sha256"])
-        assert manifest["format"] == FORMAT and sums and int(manifest["images_seen"]) == int(path.name)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        if manifest["format"] != FORMAT or not sums or manifest["images_seen"] != int(path.name):
+            raise ValueError("of another format, or of another checkpoint")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointCorruptError(f"checkpoint {path}: its {MANIFEST} is missing or unreadable") from error
     for name, stated in sums.items():
         file = path / Path(name).name
@@ -115,15 +116,15 @@ def newest(folder: Path) -> tuple[Path, int]:
     found = _all(folder)
     if not found:
         raise CheckpointCorruptError(
-            f"{folder}: holds no checkpoint; a run that was only begun starts anew without --resume, and a "
-            "finished run of a sweep keeps its figures alone"
+            f"{folder}: holds no checkpoint; a run that was only begun starts anew without --resume, in another "
+            f"--run-dir or once {folder.parent} is removed, and a finished run of a sweep keeps its figures alone"
         )
     for path in found:
         try:
             return path, int(verify(path)["images_seen"])
         except CheckpointCorruptError as error:
             print(f"warning: {error}; trying the one before it", file=sys.stderr)
-    raise CheckpointCorruptError(f"{folder}: no checkpoint passes its hashes; start the run again without --resume")
+    raise CheckpointCorruptError(f"{folder}: no checkpoint passes its hashes; train again in another --run-dir")
 
 
 def load(path: Path, part: str) -> dict[str, Tensor]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from fastgan.config import GroupingConfig, NetworkConfig, TrainConfig, TransformConfig
 from fastgan.errors import ConfigError
+
+T = TypeVar("T", TrainConfig, GroupingConfig, NetworkConfig, TransformConfig)
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
@@ -36,9 +39,34 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         for name, kind in nested.items():
             inner = dict(values[name])
             inner |= {key: tuple(inner[key]) for key in ("zoom", "at") if key in inner}
-            values[name] = kind(**inner)
+            values[name] = _checked(kind(**inner))
         for name in ("data_dir", "run_dir"):
             values[name] = None if values[name] is None else Path(values[name])
-        return TrainConfig(**values)
-    except (KeyError, TypeError, ValueError) as error:
+        return _checked(TrainConfig(**values))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"run.json: settings cannot be read ({error}); it was written by another version") from error
+
+
+def _checked(settings: T) -> T:
+    """The same settings, or TypeError naming one whose value is of another type: a dataclass takes anything."""
+    hints = get_type_hints(type(settings))
+    for part in dataclasses.fields(settings):
+        value = getattr(settings, part.name)
+        if not _is(value, hints[part.name]):
+            raise TypeError(f"{part.name} is {value!r}")
+    return settings
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type that a setting has."""
+    if get_origin(kind) is Literal:
+        return any(value == each and type(value) is type(each) for each in get_args(kind))
+    if get_origin(kind) in (Union, UnionType):
+        return any(_is(value, each) for each in get_args(kind))
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        return len(value) == len(kinds) and all(map(_is, value, kinds))
+    if kind is float:  # JSON may write 1.0 as 1
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

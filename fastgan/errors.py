@@ -21,7 +21,11 @@ class DataError(FastganError, ValueError):
     exit_code = 2
 
 
-class CheckpointWriteError(FastganError, OSError):
+class RunWriteError(FastganError, OSError):
+    """A file of the run folder could not be written; the newest checkpoint is untouched."""
+
+
+class CheckpointWriteError(RunWriteError):
     """A checkpoint could not be written; the one before it is untouched."""
 
 

@@ -132,7 +132,8 @@ class Loop:
             if self.config.grouping.at:
                 self.feed.regroup(training["feed.groups"])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"{path}: does not fit this run's networks ({error})") from error
+            said = " ".join(str(error).split())  # torch lists the names on lines of their own
+            raise ConfigError(f"{path}: does not fit this run's networks ({said})") from error
         self.images_seen = self._saved_at = int(self.step.images_seen)
         self.log.keep_until(self.images_seen)
         print(f"resumed from {path} after {self.images_seen:,} images", file=sys.stderr)
@@ -150,7 +151,8 @@ class Loop:
         )
         if self.images_seen < self.total:
             self.trainer.prepare(self.images_seen)  # nothing is lost if a signal ends the process here
-        with _stop_signals() as received, bar, self.board.opened(self.images_seen, self.log.rows()):
+        board = self.board.opened(self.images_seen, self.log.rows())
+        with _stop_signals() as received, bar, run_folder.written(self.run.path), board:
             since, since_images = time.perf_counter(), self.images_seen
             while self.images_seen < self.total and not received:
                 # 0. Group the real images anew, before chosen epochs.

@@ -146,6 +146,15 @@ def table(row: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _is_row(row: Any) -> bool:
+    """Whether it is flat, of finite numbers and null, with images seen: whatever else a line holds is damage."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("images_seen"), int)
+        and all(value is None or (isinstance(value, (int, float)) and abs(value) < 1e300) for value in row.values())
+    )
+
+
 class MetricsLog:
     """metrics.jsonl: one flat JSON object a line, appended; NaN and infinity are written as null."""
 
@@ -159,23 +168,23 @@ class MetricsLog:
             file.write(json.dumps(clean) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
-        """All complete rows; a last line cut short by a kill is left out."""
+        """All whole rows; a line cut short by a kill, or damaged otherwise, is left out."""
         if not self.path.exists():
             return []
         rows = []
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):  # also of a number too long, and of brackets in brackets
                 continue
-            if isinstance(row, dict):
+            if _is_row(row):
                 rows.append(row)
         return rows
 
     def keep_until(self, images_seen: int) -> None:
         """Drop what a run resumed at `images_seen` is about to write again: later rows, and a grouping made there."""
-        rows = [row for row in self.rows() if row.get("images_seen", 0) <= images_seen]
-        kept = [row for row in rows if row.get("images_seen", 0) < images_seen or "regrouped" not in row]
+        rows = [row for row in self.rows() if row["images_seen"] <= images_seen]
+        kept = [row for row in rows if row["images_seen"] < images_seen or "regrouped" not in row]
         partial = self.path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         partial.replace(self.path)

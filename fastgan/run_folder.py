@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +22,7 @@ import fastgan
 import kernels
 from fastgan.config import TrainConfig
 from fastgan.config_json import from_json, to_json
-from fastgan.errors import ConfigError
+from fastgan.errors import ConfigError, FastganError, RunWriteError
 
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "scipy", "safetensors", "nvidia-dali-cuda130")
 
@@ -80,6 +83,33 @@ def create(config: TrainConfig, device: torch.device, transforms: str | None = N
     return run
 
 
+@contextmanager
+def continued(path: Path) -> Iterator[None]:
+    """Within, a run folder that cannot be written raises ConfigError: before anything more is trained."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"--run-dir {path}: cannot be written ({error.strerror or error}); make it writable, and make room if it "
+            "is full, to go on with the run"
+        ) from error
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Within, a file of the run that cannot be written raises RunWriteError with the space that is free."""
+    try:
+        yield
+    except (FastganError, BrokenPipeError):  # a pipe is where messages go, not a file of the run
+        raise
+    except OSError as error:
+        free = shutil.disk_usage(path).free if path.exists() else 0
+        raise RunWriteError(
+            f"{error.filename or path}: could not be written ({error.strerror or error}); {free:,} bytes are free; the "
+            "newest checkpoint is untouched: make room and --resume"
+        ) from error
+
+
 def _replace(path: Path, values: dict[str, Any]) -> None:
     """Write a JSON file in one go."""
     partial = path.with_name(f".{path.name}")
@@ -104,9 +134,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         values = json.loads((path / "run.json").read_text(encoding="utf-8"))
         if not isinstance(values["settings"], dict) or not isinstance(values["environment"], dict):
             raise TypeError("settings or environment is not an object")
+        if not all(isinstance(again, dict) for again in values["environment"].get("resumed", [])):
+            raise TypeError("resumed is no list of objects")
     except OSError as error:
         raise ConfigError(f"{path}: holds no run (run.json: {error.strerror or error}); name a run's folder") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path / 'run.json'}: damaged ({error}); restore it, or train again") from error
     return {"settings": values["settings"], "environment": values["environment"]}
 

@@ -71,11 +71,12 @@ def main(argv: Sequence[str]) -> int:
         print("compiling before the first step (up to half a minute, once a machine) ...", file=sys.stderr)
     training = loop.Loop(config, run, images, trainer)
     if config.resume:
-        training.resume()
-        if training.images_seen >= training.total:
-            print(f"{run.path} is complete after {config.epochs} epochs; raise --epochs to train on")
-            return 0
-        run_folder.note_resume(run, config, device, training.images_seen, transforms)
+        with run_folder.continued(run.path):
+            training.resume()
+            if training.images_seen >= training.total:
+                print(f"{run.path} is complete after {config.epochs} epochs; raise --epochs to train on")
+                return 0
+            run_folder.note_resume(run, config, device, training.images_seen, transforms)
     outcome = training.train()
     _say(run, config, outcome)
     return 128 + outcome.signal_number if outcome.signal_number is not None else 0

@@ -40,8 +40,9 @@ def load(path: Path, device: torch.device) -> TrainedRun:
         networks, prior = Networks(shape), ClassPrior("learned", config.classes)
         average = Generator(shape) if config.average_decay > 0 else None
         load_model(state, networks, prior, average)
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointCorruptError(f"checkpoint {newest}: does not fit {run.settings} ({error})") from error
+    except (KeyError, IndexError, RuntimeError) as error:
+        said = " ".join(str(error).split())  # torch lists the names on lines of their own
+        raise CheckpointCorruptError(f"checkpoint {newest}: does not fit {run.settings} ({said})") from error
     networks, prior = networks.to(device).eval(), prior.to(device)
     generator = networks.generator if average is None else average.to(device).eval()
     return TrainedRun(run, config, networks, prior, generator, images_seen, device)

@@ -5,6 +5,8 @@ The photographs come with scikit-learn (two) and matplotlib (one).
 
 from __future__ import annotations
 
+import struct
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,18 @@ def natural_patches(here: Path, per_class: int = 20, side: int = 64, seed: int =
         for number in range(per_class):
             cut(name, side, draw).save(here / name / f"{number:03d}.jpg", quality=90)
     return here
+
+
+def png_bomb(side: int = 9_750, *, said: int | None = None) -> bytes:
+    """A PNG file of side x side black pixels, 95 million in some 100 KB; `said` is what its header claims instead."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    packer = zlib.compressobj(9)
+    body = b"".join(packer.compress(bytes(side + 1)) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", said or side, said or side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 def youtube_faces_tree(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import random
@@ -84,12 +85,23 @@ def test_a_damaged_newest_falls_back_to_the_one_before(
     assert "trying the one before" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, '{"images_seen": 1e999}', '{"images_seen": 6.5}', '{"images_seen": "6"}']
+)
+def test_a_manifest_that_no_save_writes_is_refused(tmp_path: Path, text: str) -> None:
+    path = checkpoint.save(tmp_path, 6, _parts(1.0))
+    values = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(text if text[0] == "[" else json.dumps(values | json.loads(text)))
+    with pytest.raises(CheckpointCorruptError, match="manifest.json is missing or unreadable"):
+        checkpoint.verify(path)
+
+
 def test_nothing_left_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(CheckpointCorruptError, match="holds no checkpoint"):
         checkpoint.newest(tmp_path)
     path = checkpoint.save(tmp_path, 5, _parts(0.0))
     (path / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(CheckpointCorruptError, match="without --resume"):
+    with pytest.raises(CheckpointCorruptError, match="train again in another --run-dir"):
         checkpoint.newest(tmp_path)
 
 

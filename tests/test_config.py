@@ -279,6 +279,17 @@ BROKEN: list[dict[str, Any]] = [
     {"network": 5},
     {"network": None},
     {"data_dir": 5},
+    {"epochs": "20"},
+    {"epochs": 2.5},
+    {"epochs": True},
+    {"temperature": None},
+    {"temperature": 10**400},
+    {"temperature": float("inf")},
+    {"prior": "guessed"},
+    {"channels": 1.0},
+    {"amp": 1},
+    {"grouping": {"at": [2, "3"]}},
+    {"transform": {"zoom": [1, 1, 1]}},
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -121,6 +122,29 @@ def test_log_keeps_whole_rows_and_drops_what_a_resumed_run_writes_again(tmp_path
     log.keep_until(20)
     log.append({"images_seen": 25})
     assert [row["images_seen"] for row in log.rows()] == [10, 20, 25]
+
+
+def test_log_leaves_out_what_no_run_writes(tmp_path: Path) -> None:
+    log = metrics.MetricsLog(tmp_path / "metrics.jsonl")
+    good = {"images_seen": 10, "nmi": None, "d_loss": 1.5, "codes": 3}
+    damaged = ['{"images_seen": "10"}', '{"images_seen": null}', '{"d_loss": 1.0}', '{"images_seen": 1, "nmi": [2]}']
+    damaged += [
+        '{"images_seen": 1, "nmi": 1e999}',
+        '{"images_seen": 1, "nmi": NaN}',
+        '{"images_seen": 1.5}',
+        "5",
+        "null",
+    ]
+    damaged += [
+        "[" * 200_000,
+        '{"images_seen": ' + "9" * 5_000 + "}",
+        '{"images_seen": 1, "nmi": ' + "9" * 400 + "}",
+        "}",
+    ]
+    log.path.write_text("\n".join([*damaged, json.dumps(good), *damaged]), encoding="utf-8")
+    assert log.rows() == [good]
+    log.keep_until(10)
+    assert log.rows() == [good] and len(log.path.read_text().splitlines()) == 1
 
 
 def test_table_shows_figures_that_are_there() -> None:

@@ -208,11 +208,13 @@ def test_images_of_another_size(tmp_path: Path, shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("File not found or corrupted."), OSError("closed port")], ids=repr)
 def test_download_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """The message gives the cause, each file and where to put it; torchvision raises either kind. No folder stays."""
+    """The message gives the cause, each file and where to put it; torchvision raises either kind. Nothing stays."""
     folder = tmp_path / "data"
 
     def refuse(root: str, **_: Any) -> None:
-        (Path(root) / "MNIST" / "raw").mkdir(parents=True)
+        raw = Path(root) / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        (raw / f"{NAMES[0]}.gz").write_bytes(b"of another hash")
         raise error
 
     monkeypatch.setattr("torchvision.datasets.MNIST", refuse)

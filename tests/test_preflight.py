@@ -6,34 +6,19 @@ import io
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 
 import pytest
-from own_images import colours, load, put
+from own_images import colours, load, png_bomb, put
 from PIL import Image
 
 from fastgan.data import cache
 from fastgan.errors import DataError
 
 ROOT = Path(__file__).parents[1]
-
-
-def bomb() -> bytes:
-    """A PNG file of 95 megapixels in some 100 KB."""
-    side = 9_750
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    packer = zlib.compressobj(9)
-    body = b"".join(packer.compress(bytes(side + 1)) for _ in range(side)) + packer.flush()
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 def resident_mib(name: str) -> float:
@@ -49,7 +34,7 @@ def test_a_folder_with_every_kind_of_bad_file(here: Path, decoded: list[str]) ->
     whole = io.BytesIO()
     Image.effect_noise((64, 64), 50).save(whole, "JPEG")
     bad = {
-        "bomb.png": (bomb(), "9750 x 9750 pixels: more than 50 megapixels"),
+        "bomb.png": (png_bomb(), "9750 x 9750 pixels: more than 50 megapixels"),
         "cut.jpg": (whole.getvalue()[:1000], "damaged"),
         "cut.png": ((here / "00.png").read_bytes()[:45], "damaged"),
         "empty.jpg": (b"", "empty file"),
@@ -82,10 +67,10 @@ import os, signal, sys
 from pathlib import Path
 from fastgan.data import decode, folder
 real = decode.decode_file
-def decode_file(path, image_size, channels):
+def decode_file(path, *form):
     if path.name == "200.png":
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(path, image_size, channels)
+    return real(path, *form)
 decode.decode_file = decode_file
 folder.full(Path(sys.argv[1]), 64, 3)
 """

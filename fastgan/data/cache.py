@@ -120,7 +120,7 @@ def _read(base: Path, folder: Path, index: dict[str, Any]) -> Decoded | None:
         with warnings.catch_warnings():  # torch's, that it knows no read-only tensors
             warnings.simplefilter("ignore")
             images = torch.from_numpy(mapped)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     if any(reason.startswith(UNREADABLE) and os.access(folder / path, os.R_OK) for path, reason in bad):
         return None

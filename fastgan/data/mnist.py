@@ -86,7 +86,13 @@ def _download(folder: Path) -> None:
     try:
         MNIST(str(folder), download=True)
     except Exception as error:  # noqa: BLE001 - torchvision raises many kinds; each means the files are out of reach
-        for path in makes:  # the empty folders that torchvision leaves
+        # What torchvision leaves: files of which one may have another hash, and which would be read the next time
+        # instead of being downloaded (none was there before), and empty folders.
+        for name, _ in FILES.values():
+            for path in (raw / name, raw / f"{name}.gz"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        for path in makes:
             with contextlib.suppress(OSError):
                 path.rmdir()
         cause = " ".join(str(error).split()).rstrip(":. ") or type(error).__name__
