@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # A changed lock or setup.py asks for a new install; an untouched one installs nothing.
 DEPS := requirements.lock setup.py
 
-.PHONY: help install train test test-all check bench lock clean
+.PHONY: help install train test test-all check bench faults lock clean
 
 help:
 	@echo "make train     install, then train on scikit-learn's digits (a demonstration, under 2 minutes)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-all  the fast tests and the long ones"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     throughput tables (pytest bench/)"
+	@echo "make faults    every fault of the table at length: kills, full disks, damaged files (about half an hour)"
 	@echo "make lock      resolve requirements.lock anew from setup.py"
 
 install: $(STAMP)
@@ -44,6 +45,9 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m pytest bench
+
+faults: $(STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m faults --long --save
 
 # uv writes one lock for every system and Python that setup.py allows.
 lock:

@@ -136,6 +136,14 @@ def test_a_kernel_and_its_twin_know_nothing_of_each_other(path: Path) -> None:
     assert inside - {path.parent.name} <= INSIDE[path.stem]
 
 
+def test_nothing_imports_bench_or_tests() -> None:
+    """But bench itself and, for the name of the machine, the command of tests/faults."""
+    for path in sorted((ROOT / "bench").rglob("*.py")):
+        assert not {name for name in _imported(path) if name.split(".")[0] == "tests"}, path
+    measuring = {path for path in (ROOT / "tests").rglob("*.py") if "bench.measure.machine" in _imported(path)}
+    assert measuring == {ROOT / "tests" / "faults" / "__main__.py"}
+
+
 def test_no_file_grows_past_350_lines() -> None:
     long = {
         str(path.relative_to(ROOT)): count

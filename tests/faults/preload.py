@@ -1,0 +1,12 @@
+"""What the server of children.py imports before it forks."""
+
+from __future__ import annotations
+
+import hypothesis  # noqa: F401
+import sklearn.cluster  # noqa: F401
+import sklearn.datasets  # noqa: F401
+import torchvision.datasets  # noqa: F401
+import tyro  # noqa: F401
+
+import fastgan.train  # noqa: F401
+from faults import children, hooks  # noqa: F401
