@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--save", action="store_true", help="write bench/results/faults-<machine>.txt as well")
     parser.add_argument("--only", nargs="+", metavar="CASE", help="these cases: numbers, or the names of readers")
     asked = parser.parse_args()
-    known = {case.name.removeprefix("fuzz "): case for case in table.CASES}
+    known = {case.name.removeprefix(table.FUZZ): case for case in table.CASES}
     if unknown := set(asked.only or ()) - set(known):
         parser.error(f"--only {' '.join(sorted(unknown))}: no such case; there are {', '.join(known)}")
     if asked.save and asked.only:

@@ -86,11 +86,8 @@ class Child:
         return Ended(self._process.exitcode, said)
 
     def left_behind(self) -> str:
-        """What it started and did not end, after LEFT_AFTER; "" for nothing."""
-        deadline = time.monotonic() + LEFT_AFTER
-        while (left := _of_session(self.pid)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return f"left {len(left)} processes behind" if left else ""
+        """What it started and did not end."""
+        return left_behind(self.pid)
 
 
 @cache
@@ -117,6 +114,14 @@ def _run(target: Callable[[], object], log: Path, environment: dict[str, str], c
         os.chdir(cwd)
     code = target()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def left_behind(session: int) -> str:
+    """What the first process of a session started and did not end, after LEFT_AFTER; "" for nothing."""
+    deadline = time.monotonic() + LEFT_AFTER
+    while (left := _of_session(session)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return f"left {len(left)} processes behind" if left else ""
 
 
 def _of_session(session: int) -> list[int]:

@@ -30,7 +30,7 @@ def killed(count: int, folder: Path) -> Result:
         in_save = number % 2 == 1
         run, completed = _kill_one(folder, number, draw, whole.seconds, in_save)
         try:
-            checkpoint.newest(run / "checkpoints")
+            _, seen = checkpoint.newest(run / "checkpoints")
         except CheckpointCorruptError as error:
             # Nothing was saved yet: that is said in one line, and the run can only be begun anew.
             early += 1
@@ -43,7 +43,12 @@ def killed(count: int, folder: Path) -> Result:
             ended = children.resume(run)
             left = list((run / "checkpoints").glob(".partial-*"))
             complete = "complete after" in ended.said  # killed after its last save
-            result.count(ended.complaint(0), children.differs(run, whole), bool(left and not complete) and f"{left}")
+            result.count(
+                seen < completed * children.EPOCH * children.BATCH and f"fell back to {seen} after {completed} saves",
+                ended.complaint(0),
+                children.differs(run, whole),
+                bool(left and not complete) and f"left {left}",
+            )
     result.note = (
         f"{inside} inside a save with an earlier checkpoint, {early} before the first checkpoint existed (the run says "
         "so in one line and is begun anew); each continued run compared by SHA-256 over weights, optimisers and losses"
@@ -177,8 +182,23 @@ def told_to_stop(count: int, folder: Path) -> Result:
         ended, left = _stopped(run, [place], [signal_number], flags)
         wrong = ended.complaint(128 + signal_number, "stopped and saved", f"--resume --run-dir {run}")
         result.count(wrong, left, children.resume(run).complaint(0), children.differs(run, whole))
+    if count > 10:
+        result.count(_real_process(folder / "real", ("--augment", "dali") if dali else ()))
     result.note = f"exit codes 143 and 130; {'one in four transformed by DALI' if dali else 'DALI is not installed'}"
     return result
+
+
+def _real_process(run: Path, flags: Sequence[str]) -> str:
+    """A fresh process, not a forked one, told to stop after its first row; what is wrong with how it ends."""
+    process = children.fresh([*children.TINY, *flags, "--epochs", "90", "--eval-every", "90", "--run-dir", str(run)])
+    deadline = time.monotonic() + children.PATIENCE
+    while not (run / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=children.PATIENCE)
+    checkpoint.newest(run / "checkpoints")
+    ended = children.Ended(process.returncode, said)
+    return ended.complaint(143, "stopped and saved") or children.left_behind(process.pid)
 
 
 def stopped_twice(count: int, folder: Path) -> Result:

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from faults.table import CASES, Case, tried
+if sys.platform != "linux":
+    pytest.skip("asks for fork, signals and /proc", allow_module_level=True)
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks for fork, signals and /proc")
+from faults.table import CASES, Case, tried
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
