@@ -14,7 +14,7 @@ help:
 	@echo "make test-all  the fast tests and the long ones"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     throughput tables (pytest bench/)"
-	@echo "make faults    every fault of the table at length: kills, full disks, damaged files (about half an hour)"
+	@echo "make faults    every fault of the table at length: kills, full disks, damaged files (long; a table)"
 	@echo "make lock      resolve requirements.lock anew from setup.py"
 
 install: $(STAMP)
