@@ -103,7 +103,12 @@ def test_an_iteration_touches_one_device_only(config: TrainConfig, monkeypatch: 
 
     Adam is replaced: torch's fused one has no such device, and the others read their step counts.
     """
-    monkeypatch.setattr(Step, "_adam", lambda self, parameters, prior: torch.optim.SGD([*parameters, *prior], lr=0.1))
+
+    def descent(config: TrainConfig, networks: Networks, parameters: Any, prior: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD([*parameters, *prior], lr=0.1)
+
+    monkeypatch.setattr("fastgan.step.make_adam", descent)
+    monkeypatch.setattr("fastgan.step.step_unless", lambda optimizer, bad: optimizer.step())
     networks = Networks(Shape(28, 1, 10, config.network, config.finer_codes)).to(META)
     step = Step(networks, ClassPrior("learned", 10).to(META), config, META)
     images = torch.empty(100, 1, 28, 28, dtype=torch.uint8, device=META)
