@@ -30,7 +30,7 @@ from fastgan.model import Generator, Networks
 
 PER_CODE = 1000  # generated images of each code for NMI and ENT
 DIVERSITY = 10_000  # generated and real images, at most, that the Frechet distance compares
-CONTEXT = 1 << 26  # numbers of the images, at most, that k-means is run on
+CONTEXT = 1 << 25  # numbers of the images, at most, that k-means is run on
 PAIRWISE = 500  # images of a code or class whose mean pairwise distance is taken
 
 
