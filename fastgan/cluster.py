@@ -33,7 +33,8 @@ class ClusterConfig:
     YouTube-Faces tree as it did its own, and takes others whole. Left out: the run's own training images, by path
     where they are files, else by index."""
     skip_bad: bool = False
-    """Leave out files of IMAGES that are no whole image, and list them; otherwise they are an error."""
+    """Leave out files of IMAGES that are no whole image, and list them, as a run does that was trained so; otherwise
+    they are an error."""
     out: Path | None = None
     """The table to write, csv. Left out: RUN/assignments.csv."""
     sort_into: Path | None = None
@@ -86,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
             raise ConfigError("--sort-into: sorts files; name their folder after the run's")
         check_place(asked.sort_into, asked.images)
     if asked.images is not None:
-        images = data.load_folder(run.config, asked.images, skip_bad=asked.skip_bad)
+        images = data.load_folder(run.config, asked.images, skip_bad=asked.skip_bad or run.config.skip_bad)
         paths = [asked.images / path for path in images.paths or ()]
     else:
         config = run.config if asked.data_dir is None else replace(run.config, data_dir=asked.data_dir)
@@ -95,7 +96,9 @@ def main(argv: Sequence[str]) -> int:
     codes, confidences = inference.best_two(run.networks, images.images, run.config, device)
     names = [str(path) for path in paths] or [str(index) for index in range(len(codes))]
     write_table(out, names, "path" if paths else "index", codes, confidences)
+    used, sure = len(codes[:, 0].unique()), float(confidences[:, 0].mean())
     print(f"wrote the classes of {len(names):,} images to {out}")
+    print(f"{used} of {run.config.classes} classes are in use, and Q's mean confidence is {sure:.2f}")
     if asked.sort_into is not None:
         how = sort_into(asked.sort_into, paths, codes[:, 0].tolist(), run.config.classes)
         print(f"sorted them into {asked.sort_into}: {', '.join(f'{count:,} {kind}' for kind, count in how.items())}")

@@ -130,6 +130,11 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
     config = parse(TrainConfig, argv, default=default, prog=prog, description=description)
     if config.dataset == "youtube-faces" and _flag_value(argv, "--classes") is None:
         config = dataclasses.replace(config, classes=config.identities)
+    if config.dataset == "digits" and config.data_dir is not None:
+        raise ConfigError(
+            "--data-dir: scikit-learn brings the digits; add --dataset folder to train on images of your own, or "
+            "--dataset mnist"
+        )
     if default.finer_codes > 0 and _flag_value(argv, "--finer-codes") is None:
         finer = min(max(default.finer_codes, FINER * config.classes), 65_536)
         config = dataclasses.replace(config, finer_codes=finer)

@@ -293,7 +293,8 @@ class Loop:
         self._last = Evaluation(row, found.counts_KC, found.sizes_K)
         if self.pictures:
             self._draw(found, probabilities.cpu())
-        figures = ", ".join(f"{name} {row[key]:.3f}" for key, name in report.FIGURES.items() if key in row)
+        shown = {key: name for key, name in report.FIGURES.items() if key in row} or report.FIGURES_WITHOUT_LABELS
+        figures = ", ".join(f"{name} {row[key]:.3f}" for key, name in shown.items())
         tqdm.write(f"epoch {row['epoch']} of {self.config.epochs}: {figures}", file=sys.stderr)
 
     def _draw(self, found: Evaluation, prior_K: Tensor) -> None:

@@ -25,6 +25,7 @@ LOSS_NAMES = {
     "agreement_loss": "agreement",
     "grouping_loss": "groups",
 }
+FIGURES_WITHOUT_LABELS = {"effective_classes": "effective classes", "confidence": "Q's mean confidence"}
 FIGURES = {"nmi": "NMI", "ent": "ENT", "cluster_accuracy": "clustering accuracy", "prior_error": "prior error"}
 
 

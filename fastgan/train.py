@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 
@@ -16,10 +18,19 @@ from fastgan.schedule import fitted
 from fastgan.trainer import Trainer
 
 
+def _python() -> str:
+    """How to call the interpreter that runs: one in a virtual environment that was not activated is not `python`."""
+    if shutil.which("python") == sys.executable:
+        return "python"
+    here = os.path.relpath(sys.executable)
+    return shlex.quote(sys.executable if here.startswith("..") else here)
+
+
 def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome) -> None:
     if outcome.signal_number is not None:
         print(
-            f"stopped and saved; continue with: python -m fastgan.train --resume --run-dir {shlex.quote(str(run.path))}"
+            f"stopped and saved; continue with: {_python()} -m fastgan.train --resume --run-dir "
+            f"{shlex.quote(str(run.path))}"
         )
         return
     assert outcome.evaluation is not None
@@ -61,7 +72,8 @@ def main(argv: Sequence[str]) -> int:
         run = run_folder.create(config, device, transforms)
     print(
         f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
-        f"K = {config.classes}, {config.epochs} epochs, on {run_folder.device_name(device)}"
+        f"K = {config.classes}, {config.epochs} epoch{'s' if config.epochs > 1 else ''}, "
+        f"on {run_folder.device_name(device)}"
         + (", streamed from the host" if trainer.feed.streams else "")
         + ("" if transforms is None else f", transforms by {transforms}")
         + f"; run folder {run.path}",

@@ -65,6 +65,10 @@ def test_flags_change_the_preset() -> None:
     )
 
 
+def test_a_folder_given_to_the_digits_is_no_folder_of_ones_own() -> None:
+    assert "add --dataset folder" in mistake("--data-dir", "photos")
+
+
 def test_the_finer_head_stays_finer_than_the_classes() -> None:
     for classes, finer in ((2, 40), (10, 40), (15, 60), (65_536, 65_536)):
         assert fresh("--classes", str(classes), "--grouping.at").finer_codes == finer
