@@ -13,10 +13,10 @@
 Pillow does it, and not DALI's decoder, which needs no less work. DALI's speed on a CPU as a multiple of this
 module's, by processor time, to 64x64x3 (AMD EPYC, beside other work): JPEG of 64x64 0.97, 256x256 0.96, 512x512 0.50,
 1500x1000 0.37 (it decodes the whole where step 2 does not); PNG of 64x64 0.89, of 512x512 photographs 1.34. By wall
-time on two threads, where handing tiny files to Python's threads presumably costs most, it is 2.0 times as fast on 64x64
-JPEG and 3.5 times on 28x28 PNG (bench/results/decode-*). It has no cap on pixels, other ways with orientation,
-transparency, CMYK and 16 bits, and one bad file ends its pipeline. Its decoder on a GPU is not used either: a folder is
-decoded once and kept.
+time on two threads, where handing tiny files to Python's threads presumably costs most, it is 2.0 times as fast on
+64x64 JPEG and 3.5 times on 28x28 PNG (bench/results/decode-*). It has no cap on pixels, other ways with orientation,
+transparency, CMYK and 16 bits, and one bad file ends its pipeline. Its decoder on a GPU is not used either: a folder
+is decoded once and kept.
 
 Legend: C channels, S the side.
 """
