@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from fastgan import advice, agreement, data, metrics, run_folder, trained
 from fastgan.command_line import parse, positional, run_command
 from fastgan.evaluation import Evaluator, context_rows, obtain_judge
-from fastgan.inference import read, read_transforms
+from fastgan.inference import read_transforms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +46,14 @@ def main(argv: Sequence[str]) -> int:
     other = None if asked.beside is None else agreement.load_beside(asked.beside, run, config, images)
     evaluator = Evaluator(images, obtain_judge(config, images, device), config, device)
     found = evaluator(run.networks, run.generator, run.prior.probabilities())
-    _, logits = read(run.networks, images.images, config, device)
-    codes_N = logits.argmax(1).cpu()
     chosen_M, transformed_MK = read_transforms(run.networks, images.images, config, device)
-    merge = advice.merge_candidates(transformed_MK, codes_N[chosen_M])
+    merge = advice.merge_candidates(transformed_MK, found.codes_N[chosen_M])
     row = {"images_seen": run.images_seen, **found.row}
     if images.labels is not None:
         row |= context_rows(images, config.classes)
     reading = ""
     if other is not None:
-        figures, reading = agreement.agreement(codes_N, run, other, images)
+        figures, reading = agreement.agreement(found.codes_N, run, other, images)
         row |= {"beside": str(asked.beside), **figures}
     print(f"{asked.run} after {run.images_seen:,} images:")
     print(metrics.table(row))

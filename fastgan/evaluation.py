@@ -36,12 +36,13 @@ PAIRWISE = 500  # images of a code or class whose mean pairwise distance is take
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures as one flat row, the count matrix M [K, C] (None without a judge), and the share of real images that Q
-    gives each code."""
+    """Figures as one flat row, the count matrix M [K, C] (None without a judge), the share of real images that Q gives
+    each code, and the code of each, int64 on the CPU."""
 
     row: dict[str, Any]
     counts_KC: Tensor | None
     sizes_K: Tensor
+    codes_N: Tensor
 
 
 class Sampler:
@@ -126,7 +127,7 @@ class Evaluator:
             row |= {f"cluster_{name}": value for name, value in found.items()}
         row |= self.about_judge
         counts = self._judge(generator, prior_K, sizes, row) if self.judge is not None else None
-        return Evaluation(row, counts, sizes)
+        return Evaluation(row, counts, sizes, codes)
 
     def _judge(self, generator: Generator, prior_K: Tensor, sizes_K: Tensor, row: dict[str, Any]) -> Tensor:
         """Add to `row` what the judge sees in generated images; returns M."""

@@ -290,7 +290,7 @@ class Loop:
             row |= context_rows(self.images, self.config.classes)
         row["train_seconds"] = self.progress.seconds
         self._keep(row)
-        self._last = Evaluation(row, found.counts_KC, found.sizes_K)
+        self._last = dataclasses.replace(found, row=row)
         if self.pictures:
             self._draw(found, probabilities.cpu())
         shown = {key: name for key, name in report.FIGURES.items() if key in row} or report.FIGURES_WITHOUT_LABELS
