@@ -53,7 +53,7 @@ class Kind:
 
 
 KINDS = (
-    Kind("JPEG of 64x64", 2048, (64, 64), "JPEG"),
+    Kind("JPEG of 64x64", 4096, (64, 64), "JPEG"),
     Kind("JPEG of 256x256", 384, (256, 256), "JPEG"),
     Kind("JPEG of 512x512", 160, (512, 512), "JPEG"),
     Kind("JPEG of 1500x1000", 32, (1500, 1000), "JPEG"),

@@ -87,7 +87,7 @@ def test_a_subset_has_no_image_twice() -> None:
 
 def test_a_split_that_wants_more_than_there_is() -> None:
     few = ImageSet("few", torch.zeros(10, 1, 2, 2, dtype=torch.uint8), torch.arange(10), 10)
-    with pytest.raises(DataError, match="split 1: wants 6300 images of class 0, the data has 1"):
+    with pytest.raises(DataError, match="split 1: wants 6,300 images of class 0, the data has 1"):
         imbalanced(few, 1, seed=0)
 
 
@@ -130,7 +130,7 @@ def test_load_follows_the_config(tmp_path: Path) -> None:
 
 def test_a_batch_larger_than_the_data() -> None:
     assert len(data.load(config(batch_size=1182)).images) == 1182
-    with pytest.raises(ConfigError, match="--batch-size 1183: larger than the data, which has 1182 images"):
+    with pytest.raises(ConfigError, match="--batch-size 1183: larger than the data, which has 1,182 images"):
         data.load(config(batch_size=1183))
 
 

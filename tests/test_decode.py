@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
@@ -268,19 +271,37 @@ def test_half_a_webp() -> None:
     assert reason(noise("WEBP")[:500])
 
 
-def test_files_come_in_their_order_and_bad_ones_as_reasons(tmp_path: Path) -> None:
+def test_files_come_in_their_order_and_bad_ones_as_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = []
     for number in range(100):
         paths.append(tmp_path / f"{number}.png")
         paths[-1].write_bytes(saved(one("L", number)) if number % 10 else b"")
     paths.append(tmp_path / "absent.png")
-    for threads in (None, 1, 3):
-        found = list(decode_files(paths, 2, 1, threads))
+    state = torch.random.get_rng_state()
+    monkeypatch.setattr(decoding, "MANY", 100)
+    for workers, forks in ((None, True), (0, True), (3, True), (3, False)):
+        monkeypatch.setattr(decoding, "_forks", lambda forks=forks: forks and sys.platform == "linux")
+        found = list(decode_files(paths, 2, 1, workers))
         assert [each if isinstance(each, str) else int(each[0, 0, 0]) for each in found] == [
             *(number if number % 10 else "empty file" for number in range(100)),
             "cannot be read (No such file or directory)",
         ]
     assert decode_file(tmp_path, 2, 1) == "cannot be read (Is a directory)"
+    assert torch.equal(torch.random.get_rng_state(), state)  # a run draws the same, whether it decodes or not
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+@pytest.mark.parametrize(("size", "count", "expected"), [(60, 1200, True), (60, 300, False), (9000, 1200, False)])
+def test_many_tiny_files_are_decoded_by_processes(
+    size: int, count: int, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of others threads are as fast, and of few forking takes longer."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(size))
+    monkeypatch.setattr(decoding, "_processors", lambda: 2)
+    monkeypatch.setattr(decoding, "decode_file", lambda *_: str(os.getpid()))
+    ours = str(os.getpid())
+    assert {each != ours for each in decode_files([path] * count, 2, 1)} == {expected}
 
 
 FUZZ = settings(max_examples=100, derandomize=True, database=None, deadline=None)

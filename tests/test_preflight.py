@@ -63,31 +63,49 @@ def test_a_folder_with_every_kind_of_bad_file(here: Path, decoded: list[str]) ->
 
 
 KILLED = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 from fastgan.data import decode, folder
-real = decode.decode_file
+real, parent = decode.decode_file, os.getpid()
 def decode_file(path, *form):
-    if path.name == "200.png":
-        os.kill(os.getpid(), signal.SIGKILL)
+    if path.endswith("200.png"):
+        assert os.getpid() != parent, "no process of its own"
+        time.sleep(1)  # the other worker is done meanwhile
+        os.kill({"parent": parent, "worker": os.getpid()}[sys.argv[2]], signal.SIGKILL)
     return real(path, *form)
 decode.decode_file = decode_file
+decode._processors, decode.MANY = lambda: 2, 200
 folder.full(Path(sys.argv[1]), 64, 3)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks for signals and file locks")
-def test_a_process_killed_while_it_decodes(here: Path, decoded: list[str]) -> None:
-    """The next one begins anew, and removes what the first has left."""
+def decode_and_kill(here: Path, whom: str) -> subprocess.CompletedProcess[str]:
+    """Decode 201 images in two processes; at the last one of them is killed, or the one that waits for them."""
     for number in range(201):
         put(here / f"{number:03d}.png", number)
-    done = subprocess.run([sys.executable, "-c", KILLED, str(here)], cwd=ROOT, check=False, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    return subprocess.run(
+        [sys.executable, "-c", KILLED, str(here), whom], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks for signals and file locks")
+def test_a_process_killed_while_it_decodes(here: Path) -> None:
+    """Its workers end too (they hold its messages' pipe open until then); the next one removes what it has left."""
+    done = decode_and_kill(here, "parent")
+    assert done.returncode == -signal.SIGKILL, done.stderr
     (partial,) = (here / cache.FOLDER).iterdir()
     assert partial.suffix == ".tmp" and partial.stat().st_size > 0
     os.utime(partial, (time.time() - 60,) * 2)
-    assert colours(load(here, 64, 3)) == list(range(201)) and len(decoded) == 201
+    assert colours(load(here, 64, 3)) == list(range(201))
     assert sorted(path.suffix for path in (here / cache.FOLDER).iterdir()) == [".json", ".npy"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_a_killed_worker(here: Path) -> None:
+    """One line that says so, as an operating system without memory would cause it; nothing half-written stays."""
+    done = decode_and_kill(here, "worker")
+    assert "fastgan.errors.DataError: a process that decodes images ended" in done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and list((here / cache.FOLDER).iterdir()) == []
 
 
 def test_what_another_process_is_writing_stays(here: Path) -> None:

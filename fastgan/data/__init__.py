@@ -10,6 +10,7 @@ from fastgan.config import TrainConfig
 from fastgan.data import digits, faces, folder, held_out, mnist
 from fastgan.data.image_set import ImageSet, JudgeSet, shuffled
 from fastgan.errors import ConfigError
+from fastgan.wording import counted
 
 __all__ = [
     "ImageSet",
@@ -38,9 +39,8 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
     choose = mnist.choose if config.dataset == "mnist" else digits.choose
     images = everything if config.imbalance == "none" else choose(everything, config.split, config.seed)
     if config.batch_size > len(images.images):
-        raise ConfigError(
-            f"--batch-size {config.batch_size}: larger than the data, which has {len(images.images)} images"
-        )
+        held = counted(len(images.images), "image")
+        raise ConfigError(f"--batch-size {config.batch_size}: larger than the data, which has {held}")
     if config.classes > len(images.images):
         raise ConfigError(f"--classes {config.classes}: more codes than the data has images, {len(images.images)}")
     return images

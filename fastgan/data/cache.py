@@ -177,7 +177,7 @@ def _decode_into(partial: Path, folder: Path, index: dict[str, Any]) -> list[tup
     """Write the good images of the index one after the other, as an .npy file; returns the bad ones."""
     files, size, bad = index["files"], index["image_size"], []
     shape = (len(files), index["channels"], size, size)
-    paths, crops = [folder / path for path, *_ in files], [crop for *_, crop in files]
+    paths, crops = [os.path.join(folder, path) for path, *_ in files], [crop for *_, crop in files]
     results = decode.decode_files(paths, size, index["channels"], crops=crops)
     bar = tqdm(total=len(files), desc="decoding", unit="img", dynamic_ncols=True, disable=not sys.stderr.isatty())
     with partial.open("wb") as out, bar, contextlib.closing(results):
@@ -187,7 +187,7 @@ def _decode_into(partial: Path, folder: Path, index: dict[str, Any]) -> list[tup
             if isinstance(result, str):
                 bad.append((path, result))
             else:
-                out.write(result.tobytes())
+                out.write(result.data)
             bar.update()
         out.seek(0)
         out.write(_header((len(files) - len(bad), *shape[1:])))

@@ -12,29 +12,36 @@
 
 Pillow does it, and not DALI's decoder, which needs no less work. DALI's speed on a CPU as a multiple of this
 module's, by processor time, to 64x64x3 (AMD EPYC, beside other work): JPEG of 64x64 0.97, 256x256 0.96, 512x512 0.50,
-1500x1000 0.37 (it decodes the whole where step 2 does not); PNG of 64x64 0.89, of 512x512 photographs 1.34. By wall
-time on two threads, where handing tiny files to Python's threads presumably costs most, it is 2.0 times as fast on
-64x64 JPEG and 3.5 times on 28x28 PNG (bench/results/decode-*). It has no cap on pixels, other ways with orientation,
-transparency, CMYK and 16 bits, and one bad file ends its pipeline. Its decoder on a GPU is not used either: a folder
-is decoded once and kept.
+1500x1000 0.37 (it decodes the whole where step 2 does not); PNG of 64x64 0.89, of 512x512 photographs 1.34. It has no
+cap on pixels, other ways with orientation, transparency, CMYK and 16 bits, and one bad file ends its pipeline. Its
+decoder on a GPU is not used either: a folder is decoded once and kept. By wall time: bench/results/decode-*.
 
 Legend: C channels, S the side.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import multiprocessing
 import os
+import signal
+import statistics
+import sys
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from torch.utils.data import DataLoader, Dataset
 
 from fastgan.data.scan import unreadable
 from fastgan.errors import DataError
@@ -42,8 +49,12 @@ from fastgan.errors import DataError
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 MOST_PIXELS = 50_000_000  # of one image: some 200 MB while it is decoded
 TOO_LARGE = f"more than {MOST_PIXELS // 1_000_000} megapixels"
-MOST_THREADS = 8
-TOGETHER = 32  # files a thread takes at once
+MOST_WORKERS = 8
+TOGETHER = 32  # files a worker takes at once
+FEW = 8  # as many of them are left for each worker at least, so that all end at the same time
+TINY = 8192  # bytes of a file, most work on which is Python's
+MANY = 1024  # of such files are worth the forking of processes, a twentieth of a second
+PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 ORIENTATION = 0x0112  # EXIF's tag
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -108,11 +119,14 @@ def _pixels(image: Image.Image, image_size: int, channels: int, crop: int | None
         upright = Image.alpha_composite(Image.new("RGBA", colours.size, (0, 0, 0, 255)), colours).convert("RGB")
     if upright.mode not in ("1", "L", "RGB"):
         upright = upright.convert("RGB")
-    plain = upright.convert("L" if channels == 1 else "RGB")
-    side = min(*plain.size, *(() if crop is None else (crop,)))
-    left, top = (plain.width - side) // 2, (plain.height - side) // 2
-    square = plain.crop((left, top, left + side, top + side))
-    square = square.resize((image_size, image_size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    wanted = "L" if channels == 1 else "RGB"
+    square = upright if upright.mode == wanted else upright.convert(wanted)  # each of these copies even what fits
+    side = min(*square.size, *(() if crop is None else (crop,)))
+    if square.size != (side, side):
+        left, top = (square.width - side) // 2, (square.height - side) // 2
+        square = square.crop((left, top, left + side, top + side))
+    if side != image_size:
+        square = square.resize((image_size, image_size), Image.Resampling.BICUBIC, reducing_gap=3.0)
     pixels = np.asarray(square, dtype=np.uint8).reshape(image_size, image_size, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -137,10 +151,10 @@ def _turned(image: Image.Image, original: Image.Image) -> Image.Image:
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def decode_file(path: Path, image_size: int, channels: int, crop: int | None = None) -> Pixels | str:
+def decode_file(path: str | Path, image_size: int, channels: int, crop: int | None = None) -> Pixels | str:
     """The image in a file, uint8 [C, S, S], or the reason why there is none."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             return decode(file, image_size, channels, crop)
     except DataError as error:
         return str(error)
@@ -148,36 +162,132 @@ def decode_file(path: Path, image_size: int, channels: int, crop: int | None = N
         return unreadable(error)
 
 
+@dataclass(frozen=True)
+class _Portion:
+    """Several files' images, uint8 [n, C, S, S] of the good ones, and why each of the others, by place, is not."""
+
+    good: Pixels
+    bad: dict[int, str]
+
+    def __iter__(self) -> Iterator[Pixels | str]:
+        images = iter(self.good)
+        for place in range(len(self.good) + len(self.bad)):
+            yield self.bad[place] if place in self.bad else next(images)
+
+
+class _Portions(Dataset[_Portion]):
+    """What `decode_file` gives for each path, several at a time."""
+
+    def __init__(
+        self, paths: Sequence[str | Path], form: tuple[int, int], crops: Sequence[int | None] | None, together: int
+    ) -> None:
+        self.paths, self.form, self.crops, self.together = paths, form, crops, together
+
+    def __len__(self) -> int:
+        return -(-len(self.paths) // self.together)
+
+    def __getitem__(self, number: int) -> _Portion:
+        these = slice(number * self.together, (number + 1) * self.together)
+        paths = self.paths[these]
+        crops = [None] * len(paths) if self.crops is None else self.crops[these]
+        found = [decode_file(path, *self.form, crop) for path, crop in zip(paths, crops, strict=True)]
+        good = [each for each in found if not isinstance(each, str)]
+        size, channels = self.form
+        return _Portion(
+            np.stack(good) if good else np.empty((0, channels, size, size), np.uint8),
+            {place: each for place, each in enumerate(found) if isinstance(each, str)},
+        )
+
+
 def decode_files(
-    paths: Sequence[Path],
+    paths: Sequence[str | Path],
     image_size: int,
     channels: int,
-    threads: int | None = None,
+    workers: int | None = None,
     crops: Sequence[int | None] | None = None,
 ) -> Generator[Pixels | str]:
-    """What `decode_file` gives for each path, in their order, by several threads: Pillow decodes without the GIL.
+    """What `decode_file` gives for each path, in their order.
+
+    By threads, for Pillow decodes without the GIL. But most of the work on a tiny file is Python's, and two threads are
+    no faster than one at it: many of them are decoded by processes, which torch's loader forks (on Linux), and which
+    end with this process, however it ends.
 
     Args:
+        workers: how many; left out, one for each processor that this process may use.
         crops: of each path; left out, there are none.
+
+    Raises:
+        DataError: when one of the processes is killed, as by a system that is out of memory.
     """
-    crops = [None] * len(paths) if crops is None else crops
+    workers = min(MOST_WORKERS, _processors()) if workers is None else workers
+    together = max(1, min(TOGETHER, len(paths) // (FEW * max(workers, 1))))
+    portions = _Portions(paths, (image_size, channels), crops, together)
+    if workers < 2:
+        several: Iterator[_Portion] = map(portions.__getitem__, range(len(portions)))
+    elif _forks() and len(paths) >= MANY and _tiny(paths):
+        several = _by_processes(portions, workers)
+    else:
+        several = _by_threads(portions, workers)
+    with quiet():  # also of Python's advice against forking where there are threads
+        for portion in several:
+            yield from portion
 
-    def some(first: int) -> list[Pixels | str]:
-        these = slice(first, first + TOGETHER)
-        return [
-            decode_file(path, image_size, channels, crop) for path, crop in zip(paths[these], crops[these], strict=True)
-        ]
 
-    threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(threads)
-    ahead: deque[Future[list[Pixels | str]]] = deque()
-    with quiet():
-        try:
-            for first in range(0, len(paths), TOGETHER):
-                ahead.append(pool.submit(some, first))
-                if len(ahead) > 2 * threads:
-                    yield from ahead.popleft().result()
-            while ahead:
-                yield from ahead.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _tiny(paths: Sequence[str | Path]) -> bool:
+    """Whether most files are, by some of them; those that cannot be looked at count as such."""
+    sizes = []
+    for path in paths[:: max(1, len(paths) // 32)]:
+        with contextlib.suppress(OSError):
+            sizes.append(os.stat(path).st_size)
+    return not sizes or statistics.median(sizes) < TINY
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _forks() -> bool:
+    """Whether processes can be forked: on Linux, where this is not itself one that must have no children."""
+    return sys.platform == "linux" and not multiprocessing.current_process().daemon
+
+
+def _by_processes(portions: _Portions, workers: int) -> Iterator[_Portion]:
+    loader = DataLoader(
+        portions,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        multiprocessing_context="fork",  # nothing is imported again; only Pillow is called in the processes
+        worker_init_fn=_end_with_parent,
+        generator=torch.Generator(),  # left out, it would draw from the run's own
+    )
+    try:
+        yield from loader
+    except RuntimeError as error:
+        raise DataError(f"a process that decodes images ended ({' '.join(str(error).split())}); try again") from error
+
+
+def _end_with_parent(worker: int) -> None:
+    """Ask the kernel for it: torch's own watch ends no worker that waits to write what nobody reads any more."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    parent = multiprocessing.parent_process()
+    if parent is None or parent.pid != os.getppid():  # it ended before it was asked
+        os._exit(1)
+
+
+def _as_it_is(portion: Any) -> Any:
+    return portion
+
+
+def _by_threads(portions: _Portions, workers: int) -> Iterator[_Portion]:
+    pool = ThreadPoolExecutor(workers)
+    ahead: deque[Future[_Portion]] = deque()
+    try:
+        for number in range(len(portions)):
+            ahead.append(pool.submit(portions.__getitem__, number))
+            if len(ahead) > 2 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

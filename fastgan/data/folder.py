@@ -14,6 +14,7 @@ from fastgan.data import cache
 from fastgan.data.image_set import ImageSet
 from fastgan.data.scan import SUFFIXES, Entry, Scan, scan, shown
 from fastgan.errors import ConfigError, DataError
+from fastgan.wording import counted
 
 NAMED = 10  # bad files, at most, that a message names
 
@@ -45,7 +46,7 @@ def images_in(folder: Path) -> Scan:
     """What a folder holds. Raises DataError when that is no image."""
     found = scan(folder)
     if not found.entries and not found.bad:
-        others = f" ({found.ignored:,} other or hidden files)" if found.ignored else ""
+        others = f" ({counted(found.ignored, 'other or hidden file')})" if found.ignored else ""
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{folder}: holds no images{others}; looked for {kinds} in it and in its subfolders")
     return found
@@ -68,12 +69,14 @@ def read(
         raise DataError(_complaint(folder, decoded.bad, len(found.entries) + len(found.bad), skip_bad))
     if decoded.new:
         print(
-            f"{folder}: decoded {len(decoded.paths):,} images in {time.perf_counter() - begin:.1f} s, kept in "
-            f"{decoded.file} ({found.ignored:,} other or hidden files ignored)",
+            f"{folder}: decoded {counted(len(decoded.paths), 'image')} in {time.perf_counter() - begin:.1f} s, kept in "
+            f"{decoded.file} ({counted(found.ignored, 'other or hidden file')} ignored)",
             file=sys.stderr,
         )
     if decoded.bad:
-        print(f"{folder}: left out {len(decoded.bad):,} bad files, listed in {decoded.bad_list}", file=sys.stderr)
+        print(
+            f"{folder}: left out {counted(len(decoded.bad), 'bad file')}, listed in {decoded.bad_list}", file=sys.stderr
+        )
     return decoded
 
 
@@ -97,5 +100,6 @@ def _refuse_loose(folder: Path, entries: tuple[Entry, ...]) -> None:
 def _complaint(folder: Path, bad: tuple[tuple[str, str], ...], count: int, skipped: bool) -> str:
     named = "; ".join(f"{shown(path)}: {reason}" for path, reason in bad[:NAMED])
     more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
-    remedy = "mend them" if skipped else "mend or remove them, or leave them out with --skip-bad"
-    return f"{folder}: {len(bad):,} of {count:,} images cannot be used ({named}{more}); {remedy}"
+    them = "it" if len(bad) == 1 else "them"
+    remedy = f"mend {them}" if skipped else f"mend or remove {them}, or leave {them} out with --skip-bad"
+    return f"{folder}: {len(bad):,} of {counted(count, 'image')} cannot be used ({named}{more}); {remedy}"

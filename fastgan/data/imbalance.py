@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastgan.data.image_set import ImageSet, shuffled
 from fastgan.errors import DataError
+from fastgan.wording import counted
 
 LARGEST = 6300  # images of the most frequent class in most splits: what other data sets are scaled by
 
@@ -38,7 +39,9 @@ def imbalanced(full: ImageSet, split: int, seed: int, *, scale: float = 1.0) -> 
     for label, count in enumerate((class_counts(split) * scale).round().long().tolist()):
         members = torch.nonzero(full.labels == label).squeeze(1)
         if count > len(members):
-            raise DataError(f"split {split}: wants {count} images of class {label}, the data has {len(members)}")
+            raise DataError(
+                f"split {split}: wants {counted(count, 'image')} of class {label}, the data has {len(members)}"
+            )
         order = shuffled(len(members), seed, f"split-{split}-class-{label}")
         kept.append(members[order[:count]])
     index = torch.cat(kept).sort().values

@@ -62,7 +62,7 @@ def damaged(count: int, place: Path) -> Result:
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
             images = folder.full(here, 16, 1, skip_bad=True)
-        listed = re.search(r"left out 1 bad files, listed in (\S+)", said.getvalue())
+        listed = re.search(r"left out 1 bad file, listed in (\S+)", said.getvalue())
         result.count(
             ended.complaint(2, str(here), bad.name, "--skip-bad"),
             run.exists() and "a run folder was made",
