@@ -1,3 +1,20 @@
 """fastgan: a fast, tested trainer for Elastic-InfoGAN (Ojha et al., arXiv 1910.01112)."""
 
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
 __version__ = "0.1.0"
+
+
+def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C while a command still imports its libraries is no news that needs a traceback."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+if sys.argv and sys.argv[0] == "-m":  # one of our commands, not a program that imports us
+    sys.excepthook = _interrupted

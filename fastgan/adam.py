@@ -63,6 +63,13 @@ def parameters_of(optimizer: Adam) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
+def gradients_of(optimizer: Adam) -> list[Tensor]:
+    """All gradients that the next update takes: of our kernel a flat buffer a group, else those of the parameters."""
+    if isinstance(optimizer, kernels.FusedAdam):
+        return optimizer.flat_grad
+    return [parameter.grad for parameter in parameters_of(optimizer) if parameter.grad is not None]
+
+
 def shadows_of(*optimizers: Adam) -> dict[nn.Parameter, nn.Parameter]:
     """Parameter -> its copy in low precision, of those for which our kernel writes one."""
     found: dict[nn.Parameter, nn.Parameter] = {}

@@ -1,7 +1,7 @@
 """Two runs on the same data: how far their Qs agree on its real images. For data without labels, where little else can
 tell whether the classes are in the data or a matter of chance.
 
-Legend: N images.
+Legend: N images, K codes.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from fastgan import advice, data, metrics, run_folder, trained
+from fastgan import advice, data, metrics, run_folder, schedule, trained
 from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError
@@ -65,13 +66,36 @@ def _check_files(path: Path, run: TrainedRun, config: TrainConfig, images: Image
         )
 
 
+def doubts(run: TrainedRun, other: TrainedRun, images: ImageSet) -> list[str]:
+    """Why the agreement of two runs says less than it could, before it is known; a sentence each."""
+    found = []
+    if run.config.seed == other.config.seed:
+        found.append(f"both runs have --seed {run.config.seed}; runs of two seeds say more")
+    for each in (run, other):
+        path, seen = each.run.path, each.images_seen
+        whole = schedule.planned(each.config, len(images.images), run_folder.ranks_of(run_folder.read_settings(path)))
+        if seen < whole:
+            found.append(f"{path} is unfinished ({seen:,} of {whole:,} images); continue it with --resume first")
+        elif seen < advice.FEW_SHOWN:
+            found.append(f"{path} is hardly trained ({seen:,} images shown); what it finds says little yet")
+    return found
+
+
 def agreement(codes_N: Tensor, run: TrainedRun, other: TrainedRun, images: ImageSet) -> tuple[dict[str, float], str]:
     """The figures of metrics.agreement on the images, each labelled by both Qs, and a sentence on what they mean.
 
+    No figures where a run has collapsed: two runs that give all images one code agree, whatever the images show.
+
     Args:
-        codes_N: what the Q of `run` says of the images, int64.
+        codes_N: what the Q of `run` says of the images, int64 on the CPU.
     """
     theirs_N, _ = assign(other.networks, images.images, other.config, other.device)
+    for each, found_N in ((run, codes_N), (other, theirs_N)):
+        sizes_K = torch.bincount(found_N, minlength=each.config.classes).double() / len(found_N)
+        if how := advice.collapsed(each.prior.probabilities().detach().cpu(), sizes_K):
+            return {}, f"Withheld: {each.run.path} has collapsed and has no classes to agree on. {how}"
     figures = metrics.agreement(codes_N, theirs_N, run.config.classes, other.config.classes)
-    used = min(len(codes_N.unique()), len(theirs_N.unique()))
-    return figures, advice.agreement(figures["agreement_ari"], used, same_seed=run.config.seed == other.config.seed)
+    for each in (run, other):
+        if each.images_seen < advice.FEW_SHOWN:
+            return figures, f"Nothing follows from it yet: {each.run.path} is hardly trained."
+    return figures, advice.agreement(figures["agreement_ari"])

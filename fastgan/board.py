@@ -16,10 +16,11 @@ from tqdm import tqdm
 class Board:
     """TensorBoard's event files in `folder`: every number of a row under its own name, over the images seen.
 
-    Nothing is written outside `opened`, or without TensorBoard. What fails is told once, and the run goes on without.
+    Nothing is written outside `opened`, without TensorBoard or without a folder. What fails is told once, and the run
+    goes on without.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._writer: Any = None
         self._new = True  # the folder holds no events yet
@@ -55,6 +56,8 @@ class Board:
             self._give_up(error)
 
     def _open(self, images_seen: int) -> None:
+        if self.folder is None:
+            return
         try:
             with warnings.catch_warnings():  # its own, of the packages that it imports
                 warnings.simplefilter("ignore")

@@ -10,16 +10,18 @@ import csv
 import sys
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 from torch import Tensor
 
-from fastgan import data, inference, run_folder, trained
+from fastgan import advice, data, inference, run_folder, trained
 from fastgan.command_line import parse, positional, run_command
 from fastgan.errors import ConfigError
 from fastgan.sorting import check_place, sort_into
+from fastgan.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,18 +92,23 @@ def main(argv: Sequence[str]) -> int:
         images = data.load_folder(run.config, asked.images, skip_bad=asked.skip_bad or run.config.skip_bad)
         paths = [asked.images / path for path in images.paths or ()]
     else:
-        config = run.config if asked.data_dir is None else replace(run.config, data_dir=asked.data_dir)
+        config = run.config_at(asked.data_dir)
         images = data.load(config)
         paths = [data.data_folder(config) / path for path in images.paths or ()]
     codes, confidences = inference.best_two(run.networks, images.images, run.config, device)
     names = [str(path) for path in paths] or [str(index) for index in range(len(codes))]
     write_table(out, names, "path" if paths else "index", codes, confidences)
-    used, sure = len(codes[:, 0].unique()), float(confidences[:, 0].mean())
-    print(f"wrote the classes of {len(names):,} images to {out}")
-    print(f"{used} of {run.config.classes} classes are in use, and Q's mean confidence is {sure:.2f}")
+    sizes_K = torch.bincount(codes[:, 0], minlength=run.config.classes).double() / len(codes)
+    used, sure = run.config.classes - len(advice.unused_codes(sizes_K)), float(confidences[:, 0].mean())
+    print(f"wrote the {'class' if len(names) == 1 else 'classes'} of {counted(len(names), 'image')} to {out}")
+    in_use = f"{used} of {run.config.classes} classes {'is' if used == 1 else 'are'} in use"
+    print(f"{in_use}, and Q's mean confidence is {sure:.2f}")
     if asked.sort_into is not None:
-        how = sort_into(asked.sort_into, paths, codes[:, 0].tolist(), run.config.classes)
-        print(f"sorted them into {asked.sort_into}: {', '.join(f'{count:,} {kind}' for kind, count in how.items())}")
+        how = sort_into(asked.sort_into, paths, codes[:, 0].tolist())
+        ways = [counted(count, kind, "copies" if kind == "copy" else None) for kind, count in how.items()]
+        print(f"sorted {'it' if len(paths) == 1 else 'them'} into {asked.sort_into}: {', '.join(ways)}")
+    if run.images_seen < advice.FEW_SHOWN:
+        print(f"note: {asked.run} is hardly trained ({run.images_seen:,} images shown)", file=sys.stderr)
     return 0
 
 

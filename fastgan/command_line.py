@@ -24,7 +24,8 @@ FINER = 4  # codes of Q's finer head a class, as tuned with ten classes
 # backend of the transforms rounds (and DALI interpolates) in its own way.
 FREE_ON_RESUME = {
     *("epochs", "run_dir", "resume", "eval_every", "save_every", "log_every", "dry_run", "data_dir", "device"),
-    *("compile", "kernels", "augment", "capture"),
+    *("save_share", "deterministic", "compile", "kernels", "augment", "capture"),
+    *("rank_timeout", "resume_on_other_ranks"),
 }
 
 
@@ -152,5 +153,8 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # 128 + SIGPIPE, as other commands end
     except FastganError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if not error.silent:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        if error.at_once:
+            os._exit(error.exit_code)
         return error.exit_code

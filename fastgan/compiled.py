@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,11 @@ import torch
 _warned = False
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for what torch says where its compiler finds CUDA's toolkit but no GPU: of a run on a CPU nobody minds."""
+    return not record.getMessage().startswith("No CUDA runtime is found, using CUDA_HOME")
+
+
 class Compiled:
     """Calls `function` compiled; if compiling it fails, warns (once a process) and calls it as it is from then on.
 
@@ -18,6 +24,7 @@ class Compiled:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        logging.getLogger("torch.utils.cpp_extension").addFilter(_is_news)
         self._eager = function
         self._call: Callable[..., Any] = torch.compile(function, dynamic=False)
 

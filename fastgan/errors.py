@@ -4,9 +4,14 @@ from __future__ import annotations
 
 
 class FastganError(Exception):
-    """Base of every error meant for a user; `exit_code` is what a command ends with."""
+    """Base of every error meant for a user; `exit_code` is what a command ends with.
+
+    One that is `silent` is said by another rank. One that must end `at_once` leaves out Python's own exit, which now
+    and then aborts over torch's threads: they hold what another rank never took.
+    """
 
     exit_code = 1
+    silent = at_once = False
 
 
 class ConfigError(FastganError, ValueError):
@@ -35,3 +40,9 @@ class CheckpointCorruptError(FastganError):
 
 class DivergenceError(FastganError):
     """A loss became NaN or infinite."""
+
+
+class RankError(FastganError):
+    """Another rank of the job has ended, or has not answered in time."""
+
+    at_once = True

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastgan import advice, agreement, data, metrics, run_folder, trained
+from fastgan import advice, agreement, data, metrics, run_folder, schedule, trained
 from fastgan.command_line import parse, positional, run_command
-from fastgan.evaluation import Evaluator, context_rows, obtain_judge
-from fastgan.inference import read_transforms
+from fastgan.evaluation import Evaluator, confused_codes, context_rows, obtain_judge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +40,18 @@ def main(argv: Sequence[str]) -> int:
     )
     device = run_folder.choose_device(asked.device)
     run = trained.load(asked.run, device)
-    config = run.config if asked.data_dir is None else replace(run.config, data_dir=asked.data_dir)
+    config = run.config_at(asked.data_dir)
     images = data.load(config)
     other = None if asked.beside is None else agreement.load_beside(asked.beside, run, config, images)
+    for doubt in [] if other is None else agreement.doubts(run, other, images):
+        print(f"warning: {doubt}", file=sys.stderr)
     evaluator = Evaluator(images, obtain_judge(config, images, device), config, device)
-    found = evaluator(run.networks, run.generator, run.prior.probabilities())
-    chosen_M, transformed_MK = read_transforms(run.networks, images.images, config, device)
-    merge = advice.merge_candidates(transformed_MK, found.codes_N[chosen_M])
+    prior_K = run.prior.probabilities().detach().cpu()
+    found = evaluator(run.networks, run.generator, prior_K)
+    ranks = run_folder.ranks_of(run_folder.read_settings(asked.run))
+    planned = schedule.planned(config, len(images.images), ranks)
+    hardly = advice.hardly_trained(prior_K, found.sizes_K, run.images_seen, planned)
+    merge = [] if hardly else confused_codes(run.networks, images.images, found.codes_N, config, device)
     row = {"images_seen": run.images_seen, **found.row}
     if images.labels is not None:
         row |= context_rows(images, config.classes)
@@ -55,16 +59,18 @@ def main(argv: Sequence[str]) -> int:
     if other is not None:
         figures, reading = agreement.agreement(found.codes_N, run, other, images)
         row |= {"beside": str(asked.beside), **figures}
+    if hardly is not None:
+        print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
     print(f"{asked.run} after {run.images_seen:,} images:")
     print(metrics.table(row))
     pairs = ", ".join(f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in merge) or "none"
+    pairs = pairs if hardly is None else "not told of a run that is hardly trained"
     print(f"  {f'codes that Q confuses (above {advice.CONFUSED:.3g}): merge?':<58} {pairs}")
     if other is not None:
         print(f"\nbeside {asked.beside}: {reading}")
     if asked.json is not None:
-        asked.json.write_text(
-            json.dumps(row | {"merge_candidates": [asdict(pair) for pair in merge]}, indent=1) + "\n", encoding="utf-8"
-        )
+        told = {"hardly_trained": hardly is not None, "merge_candidates": [asdict(pair) for pair in merge]}
+        asked.json.write_text(json.dumps(row | told, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

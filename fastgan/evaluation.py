@@ -23,7 +23,7 @@ from fastgan.config import TrainConfig, cache_dir, stream_seed
 from fastgan.data import ImageSet
 from fastgan.data.cache import FOLDER
 from fastgan.data.image_set import shuffled
-from fastgan.inference import BATCH, assign, autocast, together
+from fastgan.inference import BATCH, assign, autocast, read_transforms, together
 from fastgan.judge import real_parts
 from fastgan.judge_network import Judge
 from fastgan.model import Generator, Networks
@@ -169,6 +169,18 @@ class Evaluator:
             "diversity": float(np.mean(known)) if known else math.nan,
             "diversity_lowest": min(known, default=math.nan),
         }
+
+
+def confused_codes(
+    networks: Networks, images_NCHW: Tensor, codes_N: Tensor, config: TrainConfig, device: torch.device
+) -> list[advice.MergeCandidate]:
+    """Pairs of codes that transforms of the real images exchange, which one may read as one code.
+
+    Args:
+        images_NCHW: uint8; codes_N: what Q says of them, int64 on the CPU.
+    """
+    chosen_M, transformed_MK = read_transforms(networks, images_NCHW, config, device)
+    return advice.merge_candidates(transformed_MK, codes_N[chosen_M])
 
 
 def context_rows(images: ImageSet, classes: int) -> dict[str, float]:

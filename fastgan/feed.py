@@ -55,13 +55,14 @@ class Feed:
 
     Args:
         images: uint8 [N, C, H, W], on the device or, to be streamed, on the CPU.
-        order: the permutation of range(N), int64 on the CPU, of epoch 0, 1, ...
+        order: the images of epoch 0, 1, ..., int64 on the CPU: a permutation of range(N), or a rank's share of one.
         batch_size: of a step; the last, smaller batch of an epoch is dropped.
         transform: makes the second view; None where nothing reads it.
         chunk: images made at a time, a multiple of the batch size.
         dtype: of the transforms.
         grouped: keep a group of each image too, in `groups`: int64 [N], -1 for none, on the CPU.
         device: where steps take their batches; left out, where the images are.
+        ranks: how many share the images out. All that is counted here are this rank's images.
     """
 
     def __init__(
@@ -75,9 +76,10 @@ class Feed:
         dtype: torch.dtype = torch.float32,
         grouped: bool = False,
         device: torch.device | None = None,
+        ranks: int = 1,
     ) -> None:
         assert chunk % batch_size == 0, f"{chunk} images are no whole batches of {batch_size}"
-        self.transform, self.chunk, self.batch_size = transform, chunk, batch_size
+        self.transform, self.chunk, self.batch_size, self._ranks = transform, chunk, batch_size, ranks
         device = images.device if device is None else device
         self.real = images.new_zeros(SLOTS * chunk, *images.shape[1:], device=device)
         self.other = None if transform is None else torch.zeros_like(self.real, dtype=dtype)
@@ -95,7 +97,7 @@ class Feed:
         self.images, self.order = images, order
         self.streams = images.device != self.real.device
         assert not self.streams or images.device.type == "cpu"
-        self.epoch_images = len(images) // self.batch_size * self.batch_size
+        self.epoch_images = len(images) // (self._ranks * self.batch_size) * self.batch_size
         self._held = [-1] * SLOTS  # the chunk that each slot holds
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         self.groups = torch.full((len(images),), -1)

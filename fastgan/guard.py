@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fastgan.errors import DivergenceError
-from fastgan.model import NORMALISING
+from fastgan.normalise import NORMALISING
 
 MOST_SKIPPED = 20  # float16 steps in a row that overflow, each of which halves the loss scale
 

@@ -27,7 +27,7 @@ from fastgan.inference import together
 from fastgan.judge_network import Judge, JudgeNetwork
 
 BATCH = 128
-FORMAT = "2"  # a change of network or training makes older files stale
+FORMAT = "3"  # a change of network, training or file makes older files stale
 # Accuracy on held-out images below which a judge is not believed: of these data sets, and of one's own images.
 REQUIRED = {"mnist": 0.990, "digits": 0.960}
 REQUIRED_OF_OWN = 0.95
@@ -125,7 +125,8 @@ def _say(judge: Judge, data: JudgeSet) -> None:
     assert data.test.labels is not None
     rows = _rows(data.test, data.test_rows)
     classes, tested = data.test.label_count, len(data.test.labels[rows].unique())
-    untested = f"; {classes - tested} of {classes} classes have a single image and are not tested"
+    have, are = ("has", "is") if classes - tested == 1 else ("have", "are")
+    untested = f"; {classes - tested} of {classes} classes {have} a single image and {are} not tested"
     print(
         f"the judge's accuracy on {len(rows):,} held-out images is {judge.accuracy:.1%}"
         + (untested if tested < classes else ""),
@@ -213,13 +214,14 @@ def _moved(images: Tensor, how: Plan) -> Tensor:
 def _write(judge: Judge, path: Path) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in judge.network.state_dict().items()}
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    metadata = {"format": FORMAT, "accuracy": repr(judge.accuracy), "sha256": _digest(tensors)}
+    accuracy = repr(judge.accuracy)
+    metadata = {"format": FORMAT, "accuracy": accuracy, "sha256": _digest(tensors, accuracy)}
     save_file(tensors, str(partial), metadata=metadata)
     partial.replace(path)
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    hasher = hashlib.sha256()
+def _digest(tensors: dict[str, Tensor], accuracy: str) -> str:
+    hasher = hashlib.sha256(accuracy.encode())
     for name in sorted(tensors):
         hasher.update(name.encode())
         hasher.update(tensors[name].numpy().tobytes())
@@ -232,7 +234,7 @@ def _read(path: Path, image_size: int, required: float, device: torch.device) ->
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        if metadata.get("format") != FORMAT or metadata.get("sha256") != _digest(tensors):
+        if metadata.get("format") != FORMAT or metadata.get("sha256") != _digest(tensors, metadata["accuracy"]):
             return None
         channels = tensors["features.0.weight"].shape[1]
         network = JudgeNetwork(channels, len(tensors["classes.bias"]), image_size)

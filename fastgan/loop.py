@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,11 +19,14 @@ from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError, DivergenceError
 from fastgan.evaluation import Evaluation, Evaluator, Sampler, context_rows, obtain_judge
+from fastgan.progress import Pace, Progress, SaveBudget
 from fastgan.run_folder import RunFolder
 from fastgan.step import LOSSES
+from fastgan.stopping import stop_signals
 from fastgan.trainer import Trainer
 
 GRID_COLUMNS = 10
+AGREED_EVERY = 8  # turns of the loop after which the ranks tell each other of signals
 
 
 @dataclass
@@ -38,50 +38,6 @@ class Outcome:
     seconds: float
 
 
-class Progress:
-    """Sums of the losses since the last report, and the seconds trained: saved with each checkpoint."""
-
-    def __init__(self, loss_sum: Tensor) -> None:
-        self.loss_sum = loss_sum  # to which every step adds, on the device
-        self.steps = 0
-        self.seconds = 0.0
-
-    def state(self) -> dict[str, Tensor]:
-        return {
-            "progress.loss_sum": self.loss_sum,
-            "progress.steps": torch.tensor(self.steps),
-            "progress.seconds": torch.tensor(self.seconds, dtype=torch.float64),
-        }
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        self.loss_sum.copy_(state["progress.loss_sum"])
-        self.steps = int(state["progress.steps"])
-        self.seconds = float(state["progress.seconds"])
-
-    def take(self) -> dict[str, float]:
-        """Mean losses since the last call; this is where the device is waited for."""
-        means = (self.loss_sum / max(self.steps, 1)).tolist()
-        self.loss_sum.zero_()
-        self.steps = 0
-        return dict(zip(LOSSES, means, strict=True))
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and Ctrl-C instead of dying of them: the loop finishes its step, saves and ends."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class Loop:
     """One run, from its first or its resumed image to the last.
 
@@ -89,7 +45,7 @@ class Loop:
         config: the settings, validated.
         run: the folder to write to.
         images: the training set (its labels serve evaluation only).
-        trainer: made, or restarted, for this config and these images.
+        trainer: made, or restarted, for this config and these images; of its gang only rank 0 evaluates and writes.
         pictures: draw grids and curves at each evaluation, and write report.html at the last.
         context: add the rows of k-means to the last evaluation.
         checkpoints: save any.
@@ -110,19 +66,28 @@ class Loop:
         self.images = dataclasses.replace(images, images=trainer.feed.images)  # one copy serves both
         self.step, self.feed, self.iterations = trainer.step, trainer.feed, trainer.iterations
         self.pictures, self.context, self.checkpoints = pictures, context, checkpoints
-        self.log, self.board = metrics.MetricsLog(run.metrics), Board(run.tensorboard)
-        self.progress = Progress(trainer.loss_sum)
+        self.gang, self.batch = trainer.gang, trainer.batch
+        self.log = metrics.MetricsLog(run.metrics)
+        self.board = Board(run.tensorboard if self.gang.leads else None)
+        self.progress, self.budget = Progress(trainer.loss_sum, self.gang), SaveBudget(config.save_share)
         self.images_seen = 0
-        self.epoch_images = trainer.feed.epoch_images
+        self.epoch_images = trainer.epoch_images
         self.total = config.epochs * self.epoch_images
-        self._saved_at = 0
+        self._saved_at = self._turns = 0
         self._evaluator: Evaluator | None = None
         self._last: Evaluation | None = None
 
     def resume(self) -> None:
-        """Continue from the newest checkpoint that passes its hashes."""
-        path, _ = checkpoint.newest(self.run.checkpoints)
+        """Continue from the newest checkpoint that passes its hashes; after other ranks, with the next whole batch."""
+        path, _ = self.gang.told(lambda: checkpoint.newest(self.run.checkpoints))
+        self.gang.agreed(lambda: self._load(path))
+        self.images_seen = self._saved_at = int(self.step.images_seen)
+        self.gang.told(self._keep_rows)
+        self._say(f"resumed from {path} after {self.images_seen:,} images")
+
+    def _load(self, path: Path) -> None:
         training = checkpoint.load(path, "training")
+        training["images_seen"] += -training["images_seen"] % self.batch
         before, now = len(training.get("feed.groups", self.feed.groups)), len(self.images.images)
         if before != now:  # a folder of one's own images may have changed
             raise ConfigError(f"{path}: of a run on {before:,} images, and now there are {now:,}; start a new run")
@@ -134,35 +99,38 @@ class Loop:
         except (KeyError, RuntimeError, ValueError) as error:
             said = " ".join(str(error).split())  # torch lists the names on lines of their own
             raise ConfigError(f"{path}: does not fit this run's networks ({said})") from error
-        self.images_seen = self._saved_at = int(self.step.images_seen)
-        self.log.keep_until(self.images_seen)
-        print(f"resumed from {path} after {self.images_seen:,} images", file=sys.stderr)
+
+    def _keep_rows(self) -> None:
+        with run_folder.continued(self.run.path):
+            self.log.keep_until(self.images_seen)
 
     def train(self) -> Outcome:
         """Train to the last epoch, or until a signal."""
-        config = self.config
         bar = tqdm(
             total=self.total,
             initial=self.images_seen,
             unit="img",
             unit_scale=True,
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            disable=not (self.gang.leads and sys.stderr.isatty()),
         )
         if self.images_seen < self.total:
-            self.trainer.prepare(self.images_seen)  # nothing is lost if a signal ends the process here
+            # Nothing is lost if a signal ends the process here, where a judge may be trained for minutes.
+            self.trainer.prepare(self.images_seen)
+            self.gang.told(self._ready_to_evaluate)
         board = self.board.opened(self.images_seen, self.log.rows())
-        with _stop_signals() as received, bar, run_folder.written(self.run.path), board:
+        with stop_signals() as received, bar, run_folder.written(self.run.path), board:
             since, since_images = time.perf_counter(), self.images_seen
-            while self.images_seen < self.total and not received:
+            self.pace = Pace(self.images_seen, self.total)
+            while self.images_seen < self.total and not self._stopped(received):
                 # 0. Group the real images anew, before chosen epochs.
                 if self._groups_now():
                     self._regroup()
 
                 # 1. Fetch: the next batches and their transforms into the ring.
                 count = self._steps_ahead()
-                images = count * config.batch_size
-                self.feed.ensure(self.images_seen, self.images_seen + images)
+                images = count * self.batch
+                self.trainer.ensure(self.images_seen, self.images_seen + images)
 
                 # 2. Step, up to the next event.
                 self.iterations.run(count)
@@ -188,18 +156,30 @@ class Loop:
                     self.progress.seconds += time.perf_counter() - since
                     self.evaluate(final=done)
                     since, since_images = time.perf_counter(), self.images_seen
-                if done or self._passed(save_every):
+                if done or (self._passed(save_every) and self.gang.told(self.budget.allows)):
                     self.progress.seconds += time.perf_counter() - since
-                    self.save()
+                    with self.budget.saving():
+                        self.save()
                     since, since_images = time.perf_counter(), self.images_seen
             if self._saved_at != self.images_seen:  # stopped by a signal, which may come at any point of the loop
                 self.progress.seconds += time.perf_counter() - since
                 self.save()
-            if self.pictures and self.images_seen >= self.total and self._last is not None:
-                self._write_page()  # the run is saved by now, whatever becomes of its page
+            if self.pictures and self.images_seen >= self.total:
+                self.gang.told(self._write_page)  # the run is saved by now, whatever becomes of its page
         return Outcome(
             self._last, received[0] if received and self.images_seen < self.total else None, self.progress.seconds
         )
+
+    def _stopped(self, received: list[int]) -> bool:
+        """Whether a signal has come, to any rank: all of them stop after the same step."""
+        self._turns += 1
+        if self.gang.count > 1:
+            if self._turns % AGREED_EVERY:
+                return False
+            number = self.gang.largest(max(received, default=0))
+            received[:0] = [number] if number else []  # one that came in the meantime stays, for the next time
+            return number > 0
+        return bool(received)
 
     def _events(self) -> tuple[int, ...]:
         """Images between two reports, two evaluations, two checkpoints."""
@@ -208,11 +188,11 @@ class Loop:
 
     def _steps_ahead(self) -> int:
         """Steps to run at once: they end where an event falls due."""
-        size = self.config.batch_size
+        size = self.batch
         due = [every - self.images_seen % every for every in self._events()]
         if self.config.grouping.at:
             due.append(self.epoch_images - self.images_seen % self.epoch_images)
-        most = min(self.iterations.unroll, self.feed.chunk // size)
+        most = min(self.iterations.unroll, self.feed.chunk // self.config.batch_size)
         return min(most, -(-min(*due, self.total - self.images_seen) // size))
 
     def _groups_now(self) -> bool:
@@ -227,41 +207,51 @@ class Loop:
         row = {"images_seen": self.images_seen, "epoch": epoch, "regrouped": moved, "grouping_seconds": seconds}
         self._keep(row)
         said = f"grouped the images in {seconds:.1f} s; {moved:.1%} leave their code for another"
-        tqdm.write(f"epoch {epoch} of {self.config.epochs}: {said}", file=sys.stderr)
+        self._say(f"epoch {epoch} of {self.config.epochs}: {said}")
 
     def _keep(self, row: dict[str, Any]) -> None:
         """Add a row to metrics.jsonl, and to TensorBoard's files."""
-        self.log.append(row)
-        self.board.append(row)
+        if self.gang.leads:
+            self.log.append(row)
+            self.board.append(row)
 
     def _passed(self, every: int) -> bool:
         """Whether the last batch crossed a multiple of `every` images."""
-        return self.images_seen // every > (self.images_seen - self.config.batch_size) // every
+        return self.images_seen // every > (self.images_seen - self.batch) // every
 
     def _report(self) -> dict[str, Any]:
         """Mean losses since the last report; raises DivergenceError when something was not finite."""
         row: dict[str, Any] = {"images_seen": self.images_seen, "epoch": self.images_seen / self.epoch_images}
         means = self.progress.take()
-        self._check(means)
+        self.gang.told(lambda: self._check(means))
         return row | means
 
     def _check(self, losses: dict[str, float]) -> None:
         rate = self.config.learning_rate
         remedy = f"the newest checkpoint is from before: --resume, or lower --learning-rate (now {rate}) in a new run"
-        guard.check(self.step.guard, losses, batch_size=self.config.batch_size, remedy=remedy)
+        guard.check(self.step.guard, losses, batch_size=self.batch, remedy=remedy)
+
+    def _say(self, line: str) -> None:
+        if self.gang.leads:
+            tqdm.write(line, file=sys.stderr)
 
     def _show(self, bar: Any, row: dict[str, Any]) -> None:
         bar.set_postfix({name.removesuffix("_loss"): f"{row[name]:.3f}" for name in LOSSES})
-        tenth = max(self.total // 10, self.config.log_every)
-        if bar.disable and row["images_seen"] // tenth > (row["images_seen"] - self.config.log_every) // tenth:
+        if self.gang.leads and bar.disable and self.pace.due(self.images_seen):
             losses = ", ".join(f"{name.removesuffix('_loss')} {row[name]:.3f}" for name in LOSSES)
-            print(
-                f"epoch {row['epoch']:.1f} of {self.config.epochs}: {losses}; {row['images_per_second']:,.0f} images/s",
-                file=sys.stderr,
+            pace = ", ".join(
+                filter(None, (f"{row['images_per_second']:,.0f} images/s", self.pace.left(self.images_seen)))
             )
+            print(f"epoch {row['epoch']:.1f} of {self.config.epochs}: {losses}; {pace}", file=sys.stderr)
 
     def save(self) -> None:
         """Write a checkpoint, unless a step or a weight is not finite."""
+        self.progress.settle()
+        self.step.settle()
+        self.gang.told(self._save)
+        self._saved_at = self.images_seen
+
+    def _save(self) -> None:
         self._check(dict(zip(LOSSES, self.progress.loss_sum.tolist(), strict=True)))
         if not self.checkpoints:
             return
@@ -275,14 +265,20 @@ class Loop:
                 "is from before: --resume, or lower --learning-rate in a new run"
             )
         checkpoint.save(self.run.checkpoints, self.images_seen, parts)
-        self._saved_at = self.images_seen
 
     def evaluate(self, *, final: bool) -> None:
-        """Measure, log, and draw the sample grid; at the end also the curves and the context rows."""
+        """Measure, log, and draw the sample grid; at the end also the curves and the context rows. By rank 0 alone."""
+        self.step.settle()
+        self.gang.told(lambda: self._evaluate(final))
+
+    def _ready_to_evaluate(self) -> None:
         if self._evaluator is None:
-            self._evaluator = Evaluator(
-                self.images, obtain_judge(self.config, self.images, self.device), self.config, self.device
-            )
+            judge = obtain_judge(self.config, self.images, self.device)
+            self._evaluator = Evaluator(self.images, judge, self.config, self.device)
+
+    def _evaluate(self, final: bool) -> None:
+        self._ready_to_evaluate()
+        assert self._evaluator is not None
         probabilities = self.step.prior.probabilities()
         found = self._evaluator(self.step.networks, self.step.sampling_generator, probabilities)
         row = {"images_seen": self.images_seen, "epoch": round(self.images_seen / self.epoch_images), **found.row}
@@ -295,7 +291,7 @@ class Loop:
             self._draw(found, probabilities.cpu())
         shown = {key: name for key, name in report.FIGURES.items() if key in row} or report.FIGURES_WITHOUT_LABELS
         figures = ", ".join(f"{name} {row[key]:.3f}" for key, name in shown.items())
-        tqdm.write(f"epoch {row['epoch']} of {self.config.epochs}: {figures}", file=sys.stderr)
+        self._say(f"epoch {row['epoch']} of {self.config.epochs}: {figures}")
 
     def _draw(self, found: Evaluation, prior_K: Tensor) -> None:
         """The pictures of one evaluation."""
@@ -324,6 +320,8 @@ class Loop:
 
     def _write_page(self) -> None:
         """report.html; a page that cannot be written is no reason to lose a trained run."""
+        if self._last is None:
+            return
         try:
             state = page.RunState(
                 config=self.config,

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from fastgan.config import NetworkConfig, halvings, stream_seed
 from fastgan.linear import Linear
+from fastgan.normalise import NORMALISING, SyncBatchNorm
 
 WEIGHT_STD = 0.02  # of every Linear, Conv and ConvTranspose weight; biases start at zero
 WIDEST = 512
 SLOPE = 0.2
-NORMALISING = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class FrontEnd(nn.Module):
         self.linear = nn.Sequential(
             Flatten(),
             Linear(widths[-1] * side * side, hidden),
-            nn.BatchNorm1d(hidden),
+            nn.BatchNorm1d(hidden) if shape.network.feature_norm == "batch" else nn.LayerNorm(hidden),
             nn.LeakyReLU(SLOPE, inplace=True),
         )
 
@@ -167,6 +167,8 @@ def _apply(layer: nn.Module, x: Tensor, follow: bool) -> Tensor:
     if follow or not (isinstance(layer, NORMALISING) and layer.training):
         result: Tensor = layer(x)
         return result
+    if isinstance(layer, SyncBatchNorm):
+        return layer.over_ranks(x, follow)
     return torch.nn.functional.batch_norm(x, None, None, layer.weight, layer.bias, training=True, eps=layer.eps)
 
 

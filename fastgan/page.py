@@ -9,7 +9,7 @@ import math
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,13 +18,13 @@ import torch
 from markupsafe import Markup, escape
 from torch import Tensor
 
-from fastgan import advice, data, metrics, pictures, report, run_folder, trained
+from fastgan import advice, data, metrics, pictures, report, run_folder, schedule, trained
 from fastgan.command_line import parse, positional, run_command
 from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError
-from fastgan.evaluation import Sampler
-from fastgan.inference import read, read_transforms
+from fastgan.evaluation import Sampler, confused_codes
+from fastgan.inference import read
 from fastgan.metrics import MetricsLog
 from fastgan.model import Generator, Networks
 from fastgan.pictures import Picture
@@ -76,6 +76,7 @@ class Page:
     data: str
     summary: Sequence[str]
     findings: Sequence[advice.Finding]
+    hardly_trained: bool
     codes: Sequence[Code]
     codes_left_out: int
     pixelated: bool
@@ -128,8 +129,9 @@ def collect(state: RunState) -> Page:
     probabilities_NK = logits.softmax(1).cpu()
     confidences_N, codes_N = probabilities_NK.max(1)
     sizes_K = torch.bincount(codes_N, minlength=config.classes).double() / len(codes_N)
-    chosen_M, transformed_MK = read_transforms(state.networks, state.images.images, config, state.device)
-    merge = advice.merge_candidates(transformed_MK, codes_N[chosen_M])
+    planned = schedule.planned(config, len(codes_N), run_folder.ranks_of(state.settings))
+    hardly = advice.hardly_trained(prior_K, sizes_K, state.images_seen, planned) is not None
+    merge = [] if hardly else confused_codes(state.networks, state.images.images, codes_N, config, state.device)
     names = state.images.class_names or [str(c) for c in range(state.images.label_count)]
     counts_KC = None
     if labels is not None:
@@ -168,7 +170,6 @@ def collect(state: RunState) -> Page:
         confidence = float(confidences_N[own].mean()) if len(own) else None
         codes.append(Code(k, float(prior_K[k]), float(sizes_K[k]), confidence, stands_for, true_share, made, real))
 
-    planned = config.epochs * (len(codes_N) // config.batch_size) * config.batch_size
     evaluated: dict[str, Any] = next((row for row in reversed(state.rows) if "confidence" in row), {})
     facts = advice.Facts(
         prior_K=prior_K,
@@ -187,6 +188,7 @@ def collect(state: RunState) -> Page:
         + ("unlabelled" if labels is None else f"{len(names)} real classes, which training never saw"),
         summary=_summary(prior_K, sizes_K, float(confidences_N.mean()), effective, state.images_seen, planned),
         findings=advice.findings(facts),
+        hardly_trained=hardly,
         codes=codes,
         codes_left_out=config.classes - len(shown),
         pixelated=side < 64,
@@ -318,7 +320,7 @@ def main(argv: Sequence[str]) -> int:
     """Parse, collect, write. Returns the exit code."""
     asked = parse(PageConfig, argv, prog="python -m fastgan.page", description="Write a run's page, report.html.")
     run = trained.load(asked.run, run_folder.choose_device(asked.device))
-    config = run.config if asked.data_dir is None else replace(run.config, data_dir=asked.data_dir)
+    config = run.config_at(asked.data_dir)
     state = RunState(
         config=config,
         networks=run.networks,

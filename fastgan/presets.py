@@ -29,8 +29,10 @@ _NATURAL: dict[str, Any] = {
     "epochs": 0,
     "eval_every": 0,
     "save_every": 0,
+    "save_share": 0.02,
     "average_decay": 0.999,
     "grouping": GroupingConfig(at=(0,)),
+    "network": NetworkConfig(feature_norm="layer"),
     "transform": TransformConfig(
         kind="default",
         rotation=15.0,
@@ -50,7 +52,7 @@ PRESETS: dict[str, TrainConfig] = {
         dataset="digits",
         image_size=16,
         epochs=160,
-        eval_every=80,
+        eval_every=40,
         save_every=40,
         log_every=64 * 100,
         grouping=GroupingConfig(at=(40, 60, 80)),
@@ -64,6 +66,7 @@ PRESETS: dict[str, TrainConfig] = {
     "mnist": TrainConfig(
         dataset="mnist",
         average_decay=0.999,
+        save_share=0.02,
         grouping=GroupingConfig(at=(2, 3, 4)),
         transform=TransformConfig(kind="whole", shear=20.0, stretch=0.15, shift=0.05),
         **_DEFAULT,

@@ -41,7 +41,15 @@ class ClassPrior(nn.Module):
         """softmax(logits), [K], without gradient."""
         return self.logits.detach().softmax(0)
 
-    def sample(self, rows: int, *, temperature: float | Tensor, seed: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """Nearly one-hot codes [B, K], with gradient to learned logits, and their indices [B], without."""
+    def sample(
+        self, rows: int, *, temperature: float | Tensor, seed: Tensor, offset: Tensor, row_start: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Nearly one-hot codes [B, K], with gradient to learned logits, and their indices [B], without.
+
+        Args:
+            row_start: the first row's number in a batch that is drawn in parts.
+        """
         # The products of autocast are no place for a temperature of 0.1: codes stay in the logits' precision.
-        return kernels.gumbel_softmax(self.logits, temperature=temperature, seed=seed, offset=offset, batch_size=rows)
+        return kernels.gumbel_softmax(
+            self.logits, temperature=temperature, seed=seed, offset=offset, batch_size=rows, row_start=row_start
+        )

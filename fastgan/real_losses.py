@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fastgan import losses
 from fastgan.config import TrainConfig
+from fastgan.distributed import ALONE, Gang
 from fastgan.model import CodeHead
 from fastgan.prior import ClassPrior
 
@@ -37,10 +38,11 @@ class OnRealImages:
         code_head: Q, as the step runs it.
         prior: its logits are pulled towards Q's mean code probabilities.
         config: the weights of the losses.
+        gang: the ranks over whose images together the losses are.
     """
 
-    def __init__(self, code_head: CodeHead, prior: ClassPrior, config: TrainConfig) -> None:
-        self.code_head, self.prior, self.config = code_head, prior, config
+    def __init__(self, code_head: CodeHead, prior: ClassPrior, config: TrainConfig, gang: Gang = ALONE) -> None:
+        self.code_head, self.prior, self.config, self.gang = code_head, prior, config, gang
         self._reads_codes = config.agreement_weight > 0 or bool(config.grouping.at) or config.prior_pull > 0
 
     def __call__(self, real_BH: Tensor, other_BH: Tensor, group_B: Tensor | None) -> tuple[Tensor, Parts]:
@@ -50,23 +52,24 @@ class OnRealImages:
             real_BH, other_BH: features of the images and of their transforms.
             group_B: the images' groups, int64, -1 for none.
         """
-        config, head = self.config, self.code_head
+        config, head, gang = self.config, self.code_head, self.gang
         embed, embed_other = head.embed(real_BH), head.embed(other_BH, not config.real_averages)
         zero = torch.zeros((), device=real_BH.device)
         contrast, agreement, grouping, pull = zero, zero, zero, zero
         if config.contrastive_weight > 0:
-            contrast = losses.contrastive_loss(embed, embed_other, config.contrastive_temperature)
+            contrast = losses.contrastive_loss(embed, embed_other, config.contrastive_temperature, gang)
         if self._reads_codes:
             logits_BK, other_BK = head.code(embed), head.code(embed_other)
             # Codes that agree before they are grouped settle in a wrong grouping, which the embedding then follows, and
             # the prior too: until the images have groups, both wait.
-            grouped = torch.ones_like(zero) if group_B is None else (group_B >= 0).any().float()
+            counted = None if group_B is None else _mean_count(group_B, gang, real_BH)
+            grouped = torch.ones_like(zero) if counted is None else (counted > 0).float()
             if config.agreement_weight > 0:
-                agreement = losses.agreement_loss(logits_BK, other_BK) * grouped
+                agreement = losses.agreement_loss(logits_BK, other_BK, gang) * grouped
             if head.finer is not None:
-                agreement = agreement + losses.agreement_loss(head.finer(embed), head.finer(embed_other))
+                agreement = agreement + losses.agreement_loss(head.finer(embed), head.finer(embed_other), gang)
             if group_B is not None:
-                grouping = losses.grouping_loss(logits_BK, other_BK, group_B)
+                grouping = losses.grouping_loss(logits_BK, other_BK, group_B, counted)
             if config.prior_pull > 0:
                 pull = losses.prior_loss(self.prior.logits, logits_BK) * grouped
         total = (
@@ -75,3 +78,9 @@ class OnRealImages:
             + config.grouping.weight * grouping
         )
         return total, Parts(contrast, agreement, grouping, pull)
+
+
+def _mean_count(group_B: Tensor, gang: Gang, like: Tensor) -> Tensor:
+    """How many images have a group, on average over ranks."""
+    count = (group_B >= 0).sum()
+    return count if gang.count == 1 else gang.mean(count.to(torch.promote_types(like.dtype, torch.float32)))

@@ -161,7 +161,7 @@ def _chart(draw: Callable[[Any], None], theme: str, height: float = 3.3, **label
     ours: Any = {f"{name}.color": ink for name in ("text", "xtick", "ytick")} | {
         "axes.labelcolor": ink,
         "axes.edgecolor": ink,
-        "axes.prop_cycle": cycler(color=COLOURS),
+        "axes.prop_cycle": cycler(linestyle=["-", "--"]) * cycler(color=COLOURS),  # six losses, four colours
         "axes.spines.top": False,
         "axes.spines.right": False,
         "svg.hashsalt": "fastgan",  # the same chart has the same bytes

@@ -20,6 +20,7 @@ from fastgan.methods import parse_methods, parse_numbers, with_method
 from fastgan.presets import preset
 from fastgan.results import Results, RunKey
 from fastgan.sweep import Sweep
+from fastgan.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def _made_by(rows: list[dict[str, Any]]) -> str:
         precision = settings.get("amp_dtype", "") if settings.get("amp") else "float32"
         transforms = row.get("environment", {}).get("transforms") or "unnamed or no transforms"
         counts[f"{precision}, {transforms}"] += 1
-    return "made in: " + "; ".join(f"{kind} ({count} rows)" for kind, count in sorted(counts.items()))
+    return "made in: " + "; ".join(f"{kind} ({counted(count, 'row')})" for kind, count in sorted(counts.items()))
 
 
 def write_table(folder: Path) -> str:
@@ -113,7 +114,10 @@ def reproduce(asked: ReproduceConfig) -> int:
     left = [key for key in runs if not found.has(key)]
     ranks = Ranks.from_environment()
     if ranks.rank == 0:
-        print(f"{len(left)} of {len(runs)} runs are left, in {asked.results}", file=sys.stderr)
+        print(
+            f"{len(left)} of {counted(len(runs), 'run')} {'is' if len(left) == 1 else 'are'} left, in {asked.results}",
+            file=sys.stderr,
+        )
     if asked.dry_run:
         print("\n".join(key.name for key in left))
         return 0

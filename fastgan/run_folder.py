@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -58,7 +59,7 @@ class RunFolder:
         _replace(self.path / "prior.json", values)
 
 
-def create(config: TrainConfig, device: torch.device, transforms: str | None = None) -> RunFolder:
+def create(config: TrainConfig, device: torch.device, transforms: str | None = None, ranks: int = 1) -> RunFolder:
     """Make the folder of a new run and write run.json; `transforms` names the backend that --augment came to.
 
     Raises ConfigError, before anything is trained, when the folder cannot be written or already holds a run.
@@ -74,8 +75,8 @@ def create(config: TrainConfig, device: torch.device, transforms: str | None = N
     try:
         run.samples.mkdir(parents=True, exist_ok=True)
         run.checkpoints.mkdir(exist_ok=True)
-        settings = {"settings": to_json(config), "environment": {**environment(device), "transforms": transforms}}
-        _replace(run.settings, settings)
+        surroundings = {**environment(device), "transforms": transforms, "ranks": ranks}
+        _replace(run.settings, {"settings": to_json(config), "environment": surroundings})
     except OSError as error:
         raise ConfigError(
             f"--run-dir {path}: cannot be written ({error.strerror or error}); name a folder that can"
@@ -118,12 +119,17 @@ def _replace(path: Path, values: dict[str, Any]) -> None:
 
 
 def note_resume(
-    run: RunFolder, config: TrainConfig, device: torch.device, images_seen: int, transforms: str | None
+    run: RunFolder,
+    config: TrainConfig,
+    device: torch.device,
+    images_seen: int,
+    transforms: str | None,
+    ranks: int = 1,
 ) -> None:
     """Keep in run.json, replaced in one go, with which settings and on what the run goes on."""
     values = read_settings(run.path)
-    values["settings"] = to_json(dataclasses.replace(config, resume=False))
-    again = {"images_seen": images_seen, **environment(device), "transforms": transforms}
+    values["settings"] = to_json(dataclasses.replace(config, resume=False, resume_on_other_ranks=False))
+    again = {"images_seen": images_seen, **environment(device), "transforms": transforms, "ranks": ranks}
     values["environment"].setdefault("resumed", []).append(again)
     _replace(run.settings, values)
 
@@ -141,6 +147,28 @@ def read_settings(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path / 'run.json'}: damaged ({error}); restore it, or train again") from error
     return {"settings": values["settings"], "environment": values["environment"]}
+
+
+def last_environment(settings: dict[str, Any]) -> dict[str, Any]:
+    """Of what `read_settings` gave: on what the run went on last."""
+    kept: dict[str, Any] = settings["environment"]
+    last: dict[str, Any] = [kept, *kept.get("resumed", [])][-1]
+    return last
+
+
+def moved(settings: dict[str, Any], device: torch.device) -> str | None:
+    """Of what `read_settings` gave: with what the run goes on that rounds otherwise, in a line; None with nothing."""
+    kept = last_environment(settings)
+    before = f"{kept.get('device')} with torch {kept.get('versions', {}).get('torch')}"
+    now = f"{device_name(device)} with torch {version('torch')}"
+    if before == now:
+        return None
+    return f"trained on {before} until here, and on {now} from here on: weights will differ from those without this"
+
+
+def ranks_of(settings: dict[str, Any]) -> int:
+    """Of what `read_settings` gave: on how many ranks the run went on last."""
+    return int(last_environment(settings).get("ranks", 1))
 
 
 def saved_config(path: Path) -> TrainConfig:
@@ -182,6 +210,20 @@ def choose_kernels(name: Literal["auto", "triton", "reference"]) -> None:
         kernels.use_backend(name)
     except ValueError as error:
         raise ConfigError(f"--kernels {name}: {error}") from error
+
+
+def choose_algorithms(deterministic: bool, device: torch.device) -> None:
+    """Take deterministic algorithms on a GPU from here on, or whichever are fastest; nothing changes on a CPU.
+
+    To be called before the GPU's first matrix product. An operation that has no deterministic algorithm warns.
+    """
+    on_gpu = deterministic and device.type == "cuda"
+    if on_gpu:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS sums in one order with this alone
+    torch.use_deterministic_algorithms(on_gpu, warn_only=on_gpu)
+    torch.backends.cudnn.deterministic = on_gpu
+    # Else every new tensor would be filled, to show up what reads it before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def device_name(device: torch.device) -> str:

@@ -19,6 +19,7 @@ from fastgan import interpolation, report, run_folder, trained
 from fastgan.command_line import parse, positional, run_command
 from fastgan.errors import ConfigError
 from fastgan.evaluation import Sampler
+from fastgan.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
         report.save_grid(images, out, columns)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--out {out}: cannot be written ({error}); name a .png file in a folder that can") from error
-    print(f"wrote {len(images)} images to {out}")
+    print(f"wrote {counted(len(images), 'image')} to {out}")
     if asked.singles is not None:
         try:
             asked.singles.mkdir(parents=True, exist_ok=True)
@@ -87,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
             raise ConfigError(
                 f"--singles {asked.singles}: cannot be written ({error.strerror or error}); name a folder that can"
             ) from error
-        print(f"and each of them to {asked.singles}")
+        print(f"and {'it alone' if len(images) == 1 else 'each of them'} to {asked.singles}")
     return 0
 
 

@@ -19,9 +19,10 @@ EVALUATIONS = 4
 SAVED_EVERY = 32_000  # images between two checkpoints, about
 
 
-def fitted(config: TrainConfig, images: int) -> TrainConfig:
+def fitted(config: TrainConfig, images: int, ranks: int = 1) -> TrainConfig:
     """`config` with every 0 of --epochs, --eval-every, --save-every and --grouping.at chosen for that many images."""
-    epoch = max(images // config.batch_size, 1) * config.batch_size
+    batch = config.batch_size * ranks
+    epoch = max(images // batch, 1) * batch
     epochs = config.epochs or max(FEWEST_EPOCHS, _up(SHOWN, epoch))
     grouping = config.grouping
     if grouping.at == (0,):
@@ -33,6 +34,12 @@ def fitted(config: TrainConfig, images: int) -> TrainConfig:
         save_every=config.save_every or min(epochs, _up(SAVED_EVERY, epoch)),
         grouping=grouping,
     )
+
+
+def planned(config: TrainConfig, images: int, ranks: int = 1) -> int:
+    """Images that a whole run of a fitted `config` shows: each epoch's last, smaller batch is dropped."""
+    batch = config.batch_size * ranks
+    return config.epochs * max(images // batch, 1) * batch
 
 
 def _grouped_at(epochs: int, epoch_images: int) -> tuple[int, ...]:

@@ -23,8 +23,10 @@ def check_place(folder: Path, images: Path) -> None:
         raise ConfigError(f"--sort-into {folder}: lies in {images}, whose images it would double; name one outside")
 
 
-def sort_into(folder: Path, paths: Sequence[Path], codes: Sequence[int], classes: int) -> dict[str, int]:
+def sort_into(folder: Path, paths: Sequence[Path], codes: Sequence[int]) -> dict[str, int]:
     """Put each file into `folder`/class-KK under its own name, with a number where another file has it already.
+
+    A class without images gets no folder.
 
     Returns:
         how many became hard links, symbolic links and copies; kinds that did not occur are left out.
@@ -35,10 +37,10 @@ def sort_into(folder: Path, paths: Sequence[Path], codes: Sequence[int], classes
     how: Counter[str] = Counter()
     seen: Counter[tuple[int, str]] = Counter()
     try:
-        for code in range(classes):
-            (folder / f"class-{code:02d}").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for path, code in zip(paths, codes, strict=True):
             source, place = path.resolve(), folder / f"class-{code:02d}"
+            place.mkdir(exist_ok=True)
             while True:
                 seen[code, path.name] += 1
                 number = seen[code, path.name]
@@ -65,7 +67,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 # From what costs least to what always works; a link across file systems, or on one without links, is an OSError.
-WAYS: dict[str, Callable[[Path, Path], None]] = {"hard links": os.link, "symbolic links": os.symlink, "copies": _copy}
+WAYS: dict[str, Callable[[Path, Path], None]] = {"hard link": os.link, "symbolic link": os.symlink, "copy": _copy}
 
 
 def _put(source: Path, target: Path) -> str:
@@ -77,6 +79,6 @@ def _put(source: Path, target: Path) -> str:
         except FileExistsError:
             raise
         except OSError:
-            if kind == "copies":
+            if kind == "copy":
                 raise
     raise AssertionError("the last way returns or raises")

@@ -11,7 +11,7 @@ Legend: B batch, K classes, Z noise, H features, D embedding, CHW image.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -20,13 +20,15 @@ from torch import Tensor, nn
 
 import kernels
 from fastgan import augment, losses
+from fastgan.adam import gradients_of, make_adam, parameters_of, refresh_shadows, shadows_of, step_unless
 from fastgan.adam import load_state as load_adam
-from fastgan.adam import make_adam, parameters_of, refresh_shadows, shadows_of, step_unless
 from fastgan.compiled import Compiled
 from fastgan.config import TrainConfig, stream_seed
+from fastgan.distributed import ALONE, Gang
 from fastgan.guard import Guard, first_bias
 from fastgan.mixed import LowPrecision
 from fastgan.model import Generator, Networks
+from fastgan.normalise import keep_from_compiler, synchronise
 from fastgan.prior import ClassPrior
 from fastgan.real_losses import OnRealImages, none
 
@@ -52,16 +54,21 @@ class Step:
     Args:
         networks, prior: on `device`, in training mode; updated in place.
         config: batch size, temperatures, loss weights, precision, seed.
+        gang: the ranks that train together, each on its share of a batch: one all-reduce an update.
 
     `images_seen` is the clock (int64 tensor): every draw of a step follows from (seed, images_seen). All that a step
     reads stays where it is, and it waits for nothing, so that it can be captured (captured.py).
     """
 
-    def __init__(self, networks: Networks, prior: ClassPrior, config: TrainConfig, device: torch.device) -> None:
-        self.networks, self.prior, self.config, self.device = networks, prior, config, device
+    def __init__(
+        self, networks: Networks, prior: ClassPrior, config: TrainConfig, device: torch.device, gang: Gang = ALONE
+    ) -> None:
+        self.networks, self.prior, self.config, self.device, self.gang = networks, prior, config, device, gang
         self.images_seen = torch.zeros((), dtype=torch.int64, device=device)
         self.noise_seed = torch.tensor(stream_seed(config.seed, "noise"), device=device)
         learned = {"prior": prior.logits} if isinstance(prior.logits, nn.Parameter) else {}
+        if gang.count > 1 and config.sync_batchnorm:
+            synchronise(networks, gang)
         self.guard = Guard(networks, device)
         self._names = {p: name for name, p in [*networks.named_parameters(), *learned.items()]}
         self.d_optimizer = make_adam(config, networks, list(networks.discriminator_side()), [])
@@ -80,7 +87,7 @@ class Step:
             for optimizer, last in ((self.d_optimizer, last_d), (self.g_optimizer, last_g))
         }
         self.average = copy.deepcopy(networks.generator) if config.average_decay > 0 else None
-        self._on_real_images = OnRealImages(running.code_head, prior, config)
+        self._on_real_images = OnRealImages(running.code_head, prior, config, gang)
         # What may be compiled is called through these names.
         self._noise: Callable[..., Tensor] = self.noise
         self._generator: Callable[..., Any] = running.generator
@@ -98,6 +105,7 @@ class Step:
         """
         self._noise = Compiled(self._noise)
         if networks:
+            keep_from_compiler()
             self._generator = Compiled(self._generator)
             self._front_end = Compiled(self._front_end)
             self._forward_groups = Compiled(self._forward_groups)
@@ -110,23 +118,34 @@ class Step:
     def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         masters, scaled = parameters_of(optimizer), self.scaler.is_enabled()
         if scaled:  # after a bad loss every gradient is made infinite, and the scaler leaves the update out
-            self.guard.look(loss, [])
+            self.guard.look(self._of_all(loss), [])
             loss = loss / (1.0 - self.guard.bad)
         self.scaler.scale(loss).backward()
         if self.low is not None:
             self.low.take_gradients(masters)
+        # What is not finite on one rank is so in the mean, on all of them: they freeze together.
+        whole = self._of_all(loss, gradients_of(optimizer))
         if scaled:
             self.scaler.step(optimizer)
         else:
-            self.guard.look(loss, [p.grad for p in self._last_reached[optimizer] if p.grad is not None])
+            self.guard.look(whole, [p.grad for p in self._last_reached[optimizer] if p.grad is not None])
             step_unless(optimizer, self.guard.bad)
         optimizer.zero_grad(set_to_none=True)
         if self.low is not None:
             self.low.follow(masters)
 
+    def _of_all(self, loss: Tensor, gradients: Sequence[Tensor] = ()) -> Tensor:
+        """The mean of a loss over ranks; gradients become theirs, in place, by the same all-reduce."""
+        if self.gang.count == 1:
+            return loss
+        mean = loss.detach().clone()
+        self.gang.mean_([*gradients, mean])
+        return mean
+
     def noise(self, count: int, images_seen: Tensor) -> Tensor:
-        """The generator's noise [B, Z], float32, from the clock alone."""
-        return kernels.normal((count, self.config.network.noise), seed=self.noise_seed, offset=images_seen)
+        """The generator's noise [B, Z], float32, from the clock alone: this rank's rows of the job's."""
+        shape = (count, self.config.network.noise)
+        return kernels.normal(shape, seed=self.noise_seed, offset=images_seen, row_start=self.gang.rank * count)
 
     def set_learning_rate(self, value: float) -> None:
         """Adam's step size from here on, the prior's own in proportion, in captured steps as well."""
@@ -145,7 +164,7 @@ class Step:
             group_B: the codes that a grouping gave the images, int64, -1 for none.
 
         Returns:
-            The losses [6] in the order of LOSSES.
+            The losses [6] in the order of LOSSES, whose mean over ranks is the job's.
         """
         self.guard.begin()
         dtype = self.networks.discriminator.real.weight.dtype
@@ -153,8 +172,9 @@ class Step:
         other = None if other_BCHW is None else other_BCHW.to(dtype)
         noise_BZ = self._noise(len(real), self.images_seen).to(dtype)
         net, config = self.low.networks if self.low is not None else self.networks, self.config
+        first = self.gang.rank * len(real)
         code_BK, code_B = self.prior.sample(
-            len(real), temperature=config.temperature, seed=self.noise_seed, offset=self.images_seen
+            len(real), temperature=config.temperature, seed=self.noise_seed, offset=self.images_seen, row_start=first
         )
         shared, follow = config.front_end_learns, not config.real_averages
 
@@ -192,8 +212,8 @@ class Step:
             self.scaler.update()
             self.guard.count_skip(self._scale() < before)
         self._follow()
-        self.guard.end(len(real))
-        self.images_seen += len(real)
+        self.guard.end(len(real) * self.gang.count)
+        self.images_seen += len(real) * self.gang.count
         return torch.stack((d_loss, g_loss, information, *parts[:3])).detach()
 
     @torch.no_grad()
@@ -205,11 +225,17 @@ class Step:
         if self.average is not None:
             ours = [*self.average.parameters(), *_float_buffers(self.average)]
             theirs = [*self.networks.generator.parameters(), *_float_buffers(self.networks.generator)]
-            steps = self.images_seen / self.config.batch_size
+            steps = self.images_seen / (self.config.batch_size * self.gang.count)
             weight = (9.0 / (10.0 + steps)).clamp_min(1.0 - self.config.average_decay)
             way = torch._foreach_sub(theirs, ours)
             torch._foreach_mul_(way, weight * (1.0 - self.guard.bad))
             torch._foreach_add_(ours, way)
+
+    def settle(self) -> None:
+        """Give all ranks the same running averages, the mean of theirs, before they are read: a call of all ranks."""
+        if not self.config.sync_batchnorm:
+            owners = (self.networks,) if self.average is None else (self.networks, self.average)
+            self.gang.mean_([buffer for owner in owners for buffer in _float_buffers(owner)])
 
     @property
     def sampling_generator(self) -> Generator:

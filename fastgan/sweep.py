@@ -27,6 +27,7 @@ from fastgan.results import Results, RunKey
 from fastgan.run_folder import RunFolder
 from fastgan.step import LOSSES
 from fastgan.trainer import Trainer
+from fastgan.wording import counted
 
 # What may differ between a run of the sweep and what its folder holds; what `recipe` stands for is compared itself.
 FREE = (FREE_ON_RESUME - {"epochs"}) | {"recipe"}
@@ -97,7 +98,8 @@ class Sweep:
         last = row["evaluations"][max(row["evaluations"], key=int)]
         figures = ", ".join(f"{name} {last[name]:.3f}" for name in ("nmi", "ent") if last.get(name) is not None)
         done = sum(self.results.has(each) for each in self.runs)
-        print(f"{key.name}: {figures}; {seconds:.0f} s; {done} of {len(self.runs)} runs are finished", file=sys.stderr)
+        runs = f"{done} of {counted(len(self.runs), 'run')} {'is' if done == 1 else 'are'} finished"
+        print(f"{key.name}: {figures}; {seconds:.0f} s; {runs}", file=sys.stderr)
 
     def _images(self, config: TrainConfig) -> ImageSet:
         """The images of a run; the files are read once."""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 
-from fastgan import data, loop, metrics, page, run_folder
+import torch
+
+from fastgan import advice, data, loop, metrics, page, run_folder
 from fastgan.command_line import run_command, train_config
 from fastgan.config import TrainConfig
 from fastgan.config_json import to_json
+from fastgan.data import ImageSet
+from fastgan.distributed import Gang, Ranks, together
+from fastgan.errors import ConfigError, DataError
 from fastgan.memory import keep_freed_memory
 from fastgan.schedule import fitted
 from fastgan.trainer import Trainer
+from fastgan.wording import counted
 
 
 def _python() -> str:
@@ -26,7 +34,23 @@ def _python() -> str:
     return shlex.quote(sys.executable if here.startswith("..") else here)
 
 
-def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome) -> None:
+def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Trainer, images: ImageSet) -> None:
+    ranks = trainer.gang.count
+    print(
+        f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
+        f"K = {config.classes}, {counted(config.epochs, 'epoch')}, "
+        f"on {run_folder.device_name(trainer.device)}"
+        + (f", {ranks} ranks of {config.batch_size} images a step" if ranks > 1 else "")
+        + (", streamed from the host" if trainer.feed.streams else "")
+        + ("" if trainer.transforms is None else f", transforms by {trainer.transforms}")
+        + f"; run folder {run.path}",
+        file=sys.stderr,
+    )
+    if config.compile:
+        print("compiling before the first step (up to half a minute, once a machine) ...", file=sys.stderr)
+
+
+def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome, hardly: advice.Finding | None) -> None:
     if outcome.signal_number is not None:
         print(
             f"stopped and saved; continue with: {_python()} -m fastgan.train --resume --run-dir "
@@ -34,63 +58,126 @@ def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome) 
         )
         return
     assert outcome.evaluation is not None
-    print(f"\nafter {config.epochs} epochs, {outcome.seconds:.0f} s of training:")
+    print(f"\nafter {counted(config.epochs, 'epoch')}, {outcome.seconds:.0f} s of training:")
     print(metrics.table(outcome.evaluation.row))
     print()
+    if hardly is not None:
+        print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
     if (run.path / page.NAME).exists():
         print(f"open {run.path / page.NAME} in a browser: classes, frequencies, and what to do next")
     print(f"look at {run.samples} (a row a code), {run.path / 'losses.png'} and {run.path / 'prior.png'}")
     if config.dataset == "digits":
         print(
-            "This was a demonstration on 8x8 digits. MNIST is next: "
+            "This was a demonstration on digits of 8x8 pixels, enlarged. MNIST is next: "
             "python -m fastgan.train --dataset mnist --split 1 --amp"
         )
 
 
-def main(argv: Sequence[str]) -> int:
-    """Parse, build, train. Returns the exit code."""
-    config = train_config(argv, run_folder.saved_config)
+def _images(config: TrainConfig, ranks: Ranks, gang: Gang) -> ImageSet:
+    """The run's images; on each machine one rank reads them first, and leaves the others its cache or download."""
+
+    def load() -> ImageSet:
+        with redirect_stderr(io.StringIO()) if ranks.rank else nullcontext():  # what it says of the data, once
+            return data.load(config)
+
+    first = gang.agreed(lambda: load() if ranks.local_rank == 0 else None)
+    images = gang.agreed(lambda: load() if first is None else first)
+    count, theirs = len(images.images), gang.told(lambda: len(images.images))
+
+    def check() -> None:
+        if count != theirs:
+            raise DataError(
+                f"rank {gang.rank} reads {count:,} images and rank 0 {theirs:,}; give all the same --data-dir"
+            )
+        if config.batch_size * gang.count > count:
+            raise ConfigError(
+                f"--batch-size {config.batch_size}: on {gang.count} ranks larger than the data, "
+                f"which has {counted(count, 'image')}"
+            )
+
+    gang.agreed(check)
+    return images
+
+
+def _same_ranks(config: TrainConfig, ranks: Ranks) -> None:
+    """Refuse to go on with another number of ranks than before, unless that is meant."""
+    assert config.run_dir is not None
+    before = run_folder.ranks_of(run_folder.read_settings(config.run_dir))
+    if before != ranks.count and not config.resume_on_other_ranks:
+        raise ConfigError(
+            f"--resume: {config.run_dir} was trained on {counted(before, 'rank')}, and here "
+            f"{'is' if ranks.count == 1 else 'are'} {ranks.count}; use torchrun --nproc-per-node {before}, or add "
+            "--resume-on-other-ranks, with which it is no longer the same run"
+        )
+
+
+def _begun(argv: Sequence[str], ranks: Ranks) -> tuple[TrainConfig, torch.device]:
+    """Settings and this rank's device."""
+    with redirect_stdout(io.StringIO()) if ranks.rank else nullcontext():  # --help, once
+        config = train_config(argv, run_folder.saved_config)
     if config.dry_run:
-        print(json.dumps(to_json(config), indent=1))
-        return 0
-    keep_freed_memory()
+        return config, torch.device("cpu")
+    if config.resume:
+        _same_ranks(config, ranks)
     run_folder.choose_kernels(config.kernels)
     device = run_folder.choose_device(config.device)
-    images = data.load(config)
-    config = fitted(config, len(images.images))
+    run_folder.choose_algorithms(config.deterministic, device)
+    return config, ranks.device(device) if ranks.count > 1 else device
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, build, train. Returns the exit code."""
+    ranks = Ranks.from_environment()
+    with together(ranks) as gang:
+        config, device = gang.agreed(lambda: _begun(argv, ranks))
+        if config.dry_run:
+            if gang.leads:
+                print(json.dumps(to_json(config), indent=1))
+            return 0
+        keep_freed_memory()
+        gang.begin(device, config.rank_timeout)
+        return train(config, device, _images(config, ranks, gang), gang)
+
+
+def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gang) -> int:
+    """Begin a run, or go on with it. Returns the exit code."""
+    config = gang.agreed(lambda: fitted(config, len(images.images), gang.count))
     # Before the folder is made: what cannot be built leaves nothing behind.
-    trainer = Trainer(config, images, device)
+    trainer = gang.agreed(lambda: Trainer(config, images, device, gang))
     transforms = trainer.transforms
     if config.resume:
         assert config.run_dir is not None
         run = run_folder.RunFolder(config.run_dir)
-        kept = run_folder.read_settings(run.path)["environment"]
-        before = [kept, *kept.get("resumed", [])][-1].get("transforms", transforms)
-        if before != transforms:
+        settings = run_folder.read_settings(run.path)
+        if gang.leads and (said := run_folder.moved(settings, device)):
+            print(f"note: {said}", file=sys.stderr)
+        before = run_folder.last_environment(settings).get("transforms", transforms)
+        if before != transforms and gang.leads:
             print(f"images were transformed by {before}, and are by {transforms} from here on", file=sys.stderr)
     else:
-        run = run_folder.create(config, device, transforms)
-    print(
-        f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
-        f"K = {config.classes}, {config.epochs} epoch{'s' if config.epochs > 1 else ''}, "
-        f"on {run_folder.device_name(device)}"
-        + (", streamed from the host" if trainer.feed.streams else "")
-        + ("" if transforms is None else f", transforms by {transforms}")
-        + f"; run folder {run.path}",
-        file=sys.stderr,
-    )
-    if config.compile:
-        print("compiling before the first step (up to half a minute, once a machine) ...", file=sys.stderr)
+        run = gang.told(lambda: run_folder.create(config, device, transforms, gang.count))
+    if gang.leads:
+        _describe(run, config, trainer, images)
     training = loop.Loop(config, run, images, trainer)
     if config.resume:
-        with run_folder.continued(run.path):
-            training.resume()
-            if training.images_seen >= training.total:
-                print(f"{run.path} is complete after {config.epochs} epochs; raise --epochs to train on")
-                return 0
-            run_folder.note_resume(run, config, device, training.images_seen, transforms)
+        training.resume()
+        if training.images_seen >= training.total:
+            if gang.leads:
+                print(f"{run.path} is complete after {counted(config.epochs, 'epoch')}; raise --epochs to train on")
+            return 0
+
+        def note() -> None:
+            with run_folder.continued(run.path):
+                run_folder.note_resume(run, config, device, training.images_seen, transforms, gang.count)
+
+        gang.told(note)
     outcome = training.train()
-    _say(run, config, outcome)
+    if gang.leads:
+        hardly = None
+        if outcome.evaluation is not None:
+            prior_K = trainer.step.prior.probabilities().detach().cpu()
+            hardly = advice.hardly_trained(prior_K, outcome.evaluation.sizes_K, training.images_seen, training.total)
+        _say(run, config, outcome, hardly)
     return 128 + outcome.signal_number if outcome.signal_number is not None else 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,6 +26,10 @@ class TrainedRun:
     generator: Generator
     images_seen: int
     device: torch.device
+
+    def config_at(self, data_dir: Path | None) -> TrainConfig:
+        """The settings with the folder where the run's data lie now; None where they have not moved."""
+        return self.config if data_dir is None else replace(self.config, data_dir=data_dir)
 
 
 def load(path: Path, device: torch.device) -> TrainedRun:

@@ -17,6 +17,7 @@ from fastgan import augment, data, inference
 from fastgan.captured import Iterations
 from fastgan.config import TrainConfig, stream_seed
 from fastgan.data import ImageSet
+from fastgan.distributed import ALONE, Gang
 from fastgan.feed import Feed, chunk_images, placed
 from fastgan.grouping import find_groups
 from fastgan.model import Networks, Shape
@@ -24,12 +25,12 @@ from fastgan.prior import ClassPrior
 from fastgan.step import LOSSES, Step
 
 
-def build_step(config: TrainConfig, images: ImageSet, device: torch.device) -> Step:
+def build_step(config: TrainConfig, images: ImageSet, device: torch.device, gang: Gang = ALONE) -> Step:
     """The step of a run, its weights drawn from the seed."""
     channels = images.images.shape[1]
     networks = Networks(Shape(config.image_size, channels, config.classes, config.network, config.finer_codes))
     networks.initialise(config.seed)
-    return Step(networks.to(device), _prior(config, images).to(device), config, device)
+    return Step(networks.to(device), _prior(config, images).to(device), config, device, gang)
 
 
 def build_feed(
@@ -38,8 +39,9 @@ def build_feed(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     chunk: int | None = None,
+    gang: Gang = ALONE,
 ) -> Feed:
-    """The images of a run in their order, on `device` or streamed to it, with the transforms that its losses read.
+    """A rank's images of a run in their order, on `device` or streamed to it, with the transforms that its losses read.
 
     Args:
         chunk: images made at a time; left out, as many as suit the device.
@@ -51,16 +53,19 @@ def build_feed(
     chunk = chunk or chunk_images(config.batch_size, channels * height * width, device)
     transform = None
     if config.learns_from_real:
-        transform = augment.make_transform(config, channels=channels, most=chunk, device=device, dtype=dtype)
+        transform = augment.make_transform(
+            config, channels=channels, most=chunk, device=device, dtype=dtype, rank=gang.rank
+        )
     return Feed(
         placed(images.images, device),
-        _order(config, images),
+        _order(config, images, gang),
         batch_size=config.batch_size,
         transform=transform,
         chunk=chunk,
         dtype=dtype,
         grouped=bool(config.grouping.at),
         device=device,
+        ranks=gang.count,
     )
 
 
@@ -68,8 +73,17 @@ def _prior(config: TrainConfig, images: ImageSet) -> ClassPrior:
     return ClassPrior(config.prior, config.classes, images.class_frequencies())
 
 
-def _order(config: TrainConfig, images: ImageSet) -> Callable[[int], Tensor]:
-    return lambda epoch: data.epoch_order(config, len(images.images), epoch)
+def _order(config: TrainConfig, images: ImageSet, gang: Gang = ALONE) -> Callable[[int], Tensor]:
+    """The images of this rank in epoch 0, 1, ...: of each batch of the job its share."""
+    count, job = len(images.images), config.batch_size * gang.count
+
+    def share(epoch: int) -> Tensor:
+        order = data.epoch_order(config, count, epoch)
+        if gang.count == 1:
+            return order
+        return order[: count // job * job].view(-1, gang.count, config.batch_size)[:, gang.rank].flatten()
+
+    return share
 
 
 class Trainer:
@@ -78,13 +92,17 @@ class Trainer:
     `iterations.run(n)` makes n steps, which `feed` must have been told to hold; each adds its losses to `loss_sum`,
     float64 [6], in the order of step.LOSSES.
 
+    The clock counts the images of all ranks, `batch` a step and `epoch_images` an epoch; the feed counts its own.
+
     Raises:
         ConfigError: for a prior or an --augment that cannot be had.
     """
 
-    def __init__(self, config: TrainConfig, images: ImageSet, device: torch.device) -> None:
-        self.config, self.device = config, device
-        self.step, self.feed = build_step(config, images, device), build_feed(config, images, device)
+    def __init__(self, config: TrainConfig, images: ImageSet, device: torch.device, gang: Gang = ALONE) -> None:
+        self.config, self.device, self.gang = config, device, gang
+        self.step = build_step(config, images, device, gang)
+        self.feed = build_feed(config, images, device, gang=gang)
+        self.batch = config.batch_size * gang.count
         self.loss_sum = torch.zeros(len(LOSSES), dtype=torch.float64, device=device)
         self.iterations = Iterations(self._iterate, self._state, device=device, capture=config.capture)
         self._prepared = False
@@ -94,6 +112,15 @@ class Trainer:
         """What --augment came to; None where nothing is transformed."""
         return None if self.feed.transform is None else self.feed.transform.name
 
+    @property
+    def epoch_images(self) -> int:
+        """Images of all ranks in an epoch."""
+        return self.feed.epoch_images * self.gang.count
+
+    def ensure(self, first: int, last: int) -> None:
+        """Have the run's images first ... last - 1, this rank's share of them, in the ring."""
+        self.feed.ensure(first // self.gang.count, last // self.gang.count)
+
     def prepare(self, images_seen: int) -> None:
         """Compile and capture what is to be, on the batch that comes first, without a trace; once in a trainer's life.
 
@@ -102,23 +129,32 @@ class Trainer:
         """
         if self._prepared:
             return
-        self.feed.ensure(images_seen, images_seen + self.config.batch_size)
+        self.ensure(images_seen, images_seen + self.batch)
         if not self.iterations.prepare() and self.config.compile:
             self.iterations.warm_up()
         self._prepared = True
 
     def regroup(self) -> float:
-        """Group the real images anew and hand the groups to the feed; returns the share whose code is not its group."""
-        networks, images = self.step.networks, self.feed.images
-        embeddings, logits = inference.read(networks, images, self.config, self.device)
+        """Group the real images anew, on rank 0 for all, and hand the groups to the feed.
+
+        Returns:
+            The share of the images whose code is not its group.
+        """
+        self.step.settle()
+        groups, moved = self.gang.told(self._grouped)
+        self.feed.regroup(groups)
+        return moved
+
+    def _grouped(self) -> tuple[Tensor, float]:
+        embeddings, logits = inference.read(self.step.networks, self.feed.images, self.config, self.device)
         codes = logits.argmax(1).cpu()
         groups = find_groups(embeddings, codes, self.config.classes, self.config.grouping, self.config.seed)
-        self.feed.regroup(groups)
-        return float((groups != codes).double().mean())
+        return groups, float((groups != codes).double().mean())
 
     def _iterate(self) -> None:
         """One iteration, on tensors that stay where they are: it may be captured."""
-        self.loss_sum += self.step(*self.feed.take(self.step.images_seen))
+        clock, ranks = self.step.images_seen, self.gang.count
+        self.loss_sum += self.step(*self.feed.take(clock if ranks == 1 else clock // ranks))
 
     def _state(self) -> dict[str, Tensor]:
         return {**self.step.live_state(), "loss_sum": self.loss_sum}
@@ -143,6 +179,6 @@ class Trainer:
 def _shape(config: TrainConfig) -> TrainConfig:
     """`config` with all that no operation of a step depends on set to one value."""
     same: dict[str, Any] = {"split": 1, "imbalance": "none", "seed": 0, "epochs": 1, "data_dir": None, "run_dir": None}
-    same |= {"eval_every": 1, "save_every": 1, "log_every": 1, "resume": False, "dry_run": False}
+    same |= {"eval_every": 1, "save_every": 1, "save_share": 1.0, "log_every": 1, "resume": False, "dry_run": False}
     same["prior"] = "learned" if config.prior == "learned" else "uniform"  # fixed ones differ in their numbers alone
     return dataclasses.replace(config, **same)

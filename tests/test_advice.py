@@ -17,8 +17,8 @@ GOOD = Facts(
     prior_K=torch.tensor([0.1, 0.2, 0.3, 0.4]),
     sizes_K=torch.tensor([0.12, 0.2, 0.3, 0.38], dtype=torch.float64),
     prior_is_learned=True,
-    images_seen=1000,
-    images_planned=1000,
+    images_seen=320_000,
+    images_planned=320_000,
     last_d_loss=1.0,
     spreads_K=[0.9, 1.0, 0.8, math.nan],
 )
@@ -79,7 +79,7 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
 
 UNEVEN = torch.tensor([0.05, 0.15, 0.3, 0.5])
 CASES: list[tuple[dict[str, Any], str, str]] = [
-    ({"images_seen": 999}, "stopped early", "--resume"),
+    ({"images_seen": 319_999}, "stopped early", "--resume"),
     ({"last_d_loss": 0.05}, "discriminator has won", "--learning-rate"),
     ({"spreads_K": [0.9, 0.32, 1.0, 1.0]}, "one image again and again", "--epochs"),
     ({"sizes_K": torch.tensor([0.0, 0.2, 0.3, 0.5])}, "nothing uses", "--classes 3"),
@@ -111,6 +111,64 @@ def test_each_warning_comes_alone_and_says_what_to_do(wrong: dict[str, Any], tit
 )
 def test_no_warning_at_the_threshold_or_without_figures(fine: dict[str, Any]) -> None:
     assert advice.findings(replace(GOOD, **fine)) == []
+
+
+def test_a_fifth_of_what_is_shown_by_default_is_enough_to_be_spoken_of() -> None:
+    assert advice.FEW_SHOWN == 64_000
+    for seen, few in ((63_999, True), (64_000, False)):
+        found = advice.findings(replace(GOOD, images_seen=seen, images_planned=seen))
+        assert [finding.title for finding in found] == ["Hardly trained"] * few
+
+
+@pytest.mark.parametrize(
+    ("prior", "sizes", "said"),
+    [
+        ([0.25] * 4, [0.0, 0.99, 0.01, 0.0], "99.0% of the real images have code 1, of 4 codes."),
+        ([0.1] * 10, [0.5, 0.493, 0.007] + [0.0] * 7, "99.3% of the real images have code 0 or 1, of 10"),
+        ([0.1] * 10, [0.97, 0.015, 0.015] + [0.0] * 7, "Q's clusters amount to 1.17 equally"),
+        ([0.98, 0.01, 0.01, 0.0], [0.25] * 4, "The prior amounts to 1.12 equally"),
+        # Two or three kinds of which one is rare are what this is made for.
+        ([0.94, 0.06], [0.94, 0.06], ""),
+        ([0.9, 0.05, 0.03, 0.02], [0.5, 0.5, 0.0, 0.0], ""),
+        ([0.1] * 10, [0.94, 0.03, 0.03] + [0.0] * 7, ""),
+    ],
+)
+def test_a_run_has_collapsed_when_all_images_are_in_one_or_two_codes(
+    prior: list[float], sizes: list[float], said: str
+) -> None:
+    found = advice.collapsed(torch.tensor(prior), torch.tensor(sizes, dtype=torch.float64))
+    assert said in found and bool(said) == bool(found)
+
+
+# A run in which everything looks wrong that can.
+WRONG: dict[str, Any] = {
+    "prior_K": torch.full((4,), 0.25),
+    "sizes_K": torch.tensor([0.99, 0.01, 0.0, 0.0]),
+    "merge": [MergeCandidate(1, 2, 0.33)],
+    "last_d_loss": 0.05,
+    "spreads_K": [0.1] * 4,
+}
+
+
+def titles(**facts: Any) -> list[str]:
+    return [found.title for found in advice.findings(replace(GOOD, **(WRONG | facts)))]
+
+
+def test_of_a_run_that_is_hardly_trained_what_follows_from_it_is_held_back() -> None:
+    won = "The discriminator has won"
+    assert titles(images_seen=2_000) == ["Hardly trained", won]
+    assert titles(images_seen=2_000, images_planned=2_000) == ["Hardly trained", won]
+    again = "A code draws one image again and again"
+    collapsed = "Hardly trained: the codes have collapsed"
+    assert titles() == [collapsed, won, again]
+    assert titles(images_seen=160_000) == [collapsed, "The run stopped early", won, again]
+    assert len(titles(sizes_K=torch.tensor([0.5, 0.3, 0.2, 0.0]))) == 5  # trained: all the others
+
+
+def test_a_run_that_was_cut_short_is_to_be_continued_and_a_short_one_to_be_made_longer() -> None:
+    cut, short = (advice.findings(replace(GOOD, images_seen=2_000, images_planned=n))[0] for n in (320_000, 2_000))
+    assert "2,000 of 320,000 planned" in cut.text and "--resume" in cut.remedy
+    assert "2,000 images; below 64,000" in short.text and "more --epochs" in short.remedy
 
 
 def test_codes_that_hang_together_are_counted_once() -> None:

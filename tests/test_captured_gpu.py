@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -187,6 +190,24 @@ def test_another_run_in_the_same_graphs_is_as_from_new_ones(changes: dict[str, A
     assert used.iterations.prepare()
     for _ in range(3):
         torch.testing.assert_close(used.run(UNROLL), fresh.run(UNROLL), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("flags", [["--amp"], ["--amp", "--compile"], ["--no-capture"]], ids=" ".join)
+def test_a_deterministic_run_that_is_resumed_ends_with_the_same_weights(flags: list[str], tmp_path: Path) -> None:
+    """In processes of their own, as --deterministic must come before the first product."""
+
+    def train(run: str, *more: str) -> None:
+        command = [sys.executable, "-m", "fastgan.train", "--run-dir", str(tmp_path / run), *more]
+        subprocess.run(command, check=True, cwd=Path(__file__).parents[1], capture_output=True)
+
+    settings = ["--deterministic", "--eval-every", "4", "--save-every", "2", "--grouping.at", "1", *flags]
+    for run in ("whole", "other"):
+        train(run, *settings, "--epochs", "4")
+    train("resumed", *settings, "--epochs", "2")
+    train("resumed", "--resume", "--epochs", "4")
+    ends = [max((tmp_path / run / "checkpoints").iterdir()) for run in ("whole", "other", "resumed")]
+    first, *others = ((end / "model.safetensors").read_bytes() for end in ends)
+    assert others == [first, first]
 
 
 # --- the feed ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +56,24 @@ def test_what_the_function_raises_goes_through(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ZeroDivisionError), warnings.catch_warnings():
         warnings.simplefilter("error")
         compiled.Compiled(fails)(1)
+
+
+def test_of_the_compilers_log_one_message_is_silenced(caplog: pytest.LogCaptureFixture) -> None:
+    """That it finds CUDA's toolkit without a GPU; another one of the same logger, or of another logger, is kept."""
+    compiled.Compiled(lambda x: x)
+    log = logging.getLogger("torch.utils.cpp_extension")
+    said = "No CUDA runtime is found, using CUDA_HOME='%s'"
+    with caplog.at_level(logging.WARNING):
+        for name in (log.name, "torch.utils"):
+            logging.getLogger(name).addHandler(caplog.handler)
+        try:
+            log.warning(said, "/usr/local/cuda")
+            log.warning("something else")
+            logging.getLogger("torch.utils").warning(said, "elsewhere")
+        finally:
+            for name in (log.name, "torch.utils"):
+                logging.getLogger(name).removeHandler(caplog.handler)
+    assert {record.getMessage() for record in caplog.records} == {"something else", said % "elsewhere"}
 
 
 def _step(compile: bool, networks: bool = False) -> Step:

@@ -139,6 +139,7 @@ def test_an_unknown_data_set_has_no_preset() -> None:
         ("eval-every", [0, -1]),
         ("save-every", [0, -1]),
         ("log-every", [0, -1]),
+        ("rank-timeout", [0.0, -1.0, NAN, INF]),
     ],
 )
 def test_a_bad_value_names_its_flag(flag: str, values: list[float]) -> None:

@@ -18,7 +18,7 @@ import kernels
 from fastgan.augment import to_unit_range
 from fastgan.config import GroupingConfig
 from fastgan.losses import prior_loss
-from fastgan.model import NORMALISING
+from fastgan.normalise import NORMALISING
 from fastgan.step import LOSSES, Step
 from kernels import philox
 

@@ -21,30 +21,33 @@ ALLOWED = {
     "schedule": {"config"},
     "command_line": BASE | {"presets"},
     "compiled": set(),
-    "data": BASE | {"data"},
+    "data": BASE | {"data", "wording"},
     "augment": BASE | {"augment"} | KERNELS,
     "feed": {"augment"},
     "captured": {"errors"},
     "linear": KERNELS,
     "memory": set(),
-    "model": {"config", "linear"},
+    "normalise": {"distributed"},
+    "model": {"config", "linear", "normalise"},
     "mixed": {"model"},
     "prior": {"errors"} | KERNELS,
-    "losses": KERNELS,
-    "real_losses": {"config", "losses", "model", "prior"},
+    "losses": {"distributed"} | KERNELS,
+    "real_losses": {"config", "distributed", "losses", "model", "prior"},
     "adam": {"config", "mixed", "model"} | KERNELS,
-    "guard": {"errors", "model"},
-    "step": {"adam", "augment", "guard", "losses", "compiled", "config", "mixed", "model", "prior", "real_losses"}
+    "guard": {"errors", "normalise"},
+    "step": {"adam", "augment", "compiled", "config", "distributed", "guard", "losses", "mixed", "model", "normalise"}
+    | {"prior", "real_losses"}
     | KERNELS,
     "checkpoint": {"errors"},
     "metrics": {"config"},
     "report": {"config"},
     "interpolation": set(),
-    "advice": set(),
+    "wording": set(),
+    "advice": {"metrics", "schedule", "wording"},
     "pictures": {"metrics"},
     "page": BASE
     | {"advice", "command_line", "data", "evaluation", "inference", "metrics", "model", "pictures", "report"}
-    | {"run_folder", "trained"},
+    | {"run_folder", "schedule", "trained"},
     "run_folder": BASE | {"__init__", "config_json"} | KERNELS,
     "judge_network": set(),
     "judge": {"augment", "config", "data", "inference", "judge_network"},
@@ -52,27 +55,46 @@ ALLOWED = {
     "evaluation": {"advice", "config", "data", "inference", "judge", "judge_network", "metrics", "model"} | KERNELS,
     "grouping": {"config", "data"},
     "table": set(),
-    "trainer": BASE | {"augment", "captured", "data", "feed", "grouping", "inference", "model", "prior", "step"},
+    "trainer": BASE
+    | {"augment", "captured", "data", "distributed", "feed", "grouping", "inference", "model", "prior", "step"},
     "board": set(),
     "loop": BASE
     | {"board", "checkpoint", "data", "evaluation", "guard", "metrics", "page", "report", "run_folder", "step"}
-    | {"trainer"},
+    | {"progress", "stopping", "trainer"},
+    "stopping": set(),
+    "progress": {"distributed", "step"},
     "methods": BASE,
-    "distributed": set(),
+    "distributed": {"errors", "watch"},
+    "watch": set(),
     "results": {"errors"},
-    "sweep": BASE | {"command_line", "data", "distributed", "loop", "results", "run_folder", "step", "trainer"},
+    "sweep": BASE
+    | {"command_line", "data", "distributed", "loop", "results", "run_folder", "step", "trainer"}
+    | {"wording"},
     "reproduce": BASE
-    | {"command_line", "distributed", "memory", "methods", "presets", "results", "run_folder", "sweep", "table"},
-    "agreement": BASE | {"advice", "data", "inference", "metrics", "run_folder", "trained"},
+    | {"command_line", "distributed", "memory", "methods", "presets", "results", "run_folder", "sweep", "table"}
+    | {"wording"},
+    "agreement": BASE | {"advice", "data", "inference", "metrics", "run_folder", "schedule", "trained"},
     "trained": BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
     "train": BASE
-    | {"command_line", "config_json", "data", "loop", "memory", "metrics", "page", "run_folder", "schedule"}
-    | {"trainer"},
+    | {
+        "advice",
+        "command_line",
+        "config_json",
+        "data",
+        "distributed",
+        "loop",
+        "memory",
+        "metrics",
+        "page",
+        "run_folder",
+    }
+    | {"schedule", "trainer", "wording"},
     "evaluate": BASE
-    | {"advice", "agreement", "command_line", "data", "evaluation", "inference", "metrics", "run_folder", "trained"},
-    "sample": BASE | {"command_line", "evaluation", "interpolation", "report", "run_folder", "trained"},
+    | {"advice", "agreement", "command_line", "data", "evaluation", "metrics", "run_folder", "schedule"}
+    | {"trained"},
+    "sample": BASE | {"command_line", "evaluation", "interpolation", "report", "run_folder", "trained", "wording"},
     "sorting": {"errors"},
-    "cluster": BASE | {"command_line", "data", "inference", "run_folder", "sorting", "trained"},
+    "cluster": BASE | {"advice", "command_line", "data", "inference", "run_folder", "sorting", "trained", "wording"},
     "export_readme": {"config_json", "run_folder", "trained"},
     "export": BASE | {"augment", "command_line", "export_readme", "linear", "model", "trained"},
 }

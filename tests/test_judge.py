@@ -153,7 +153,7 @@ def test_a_judge_reads_images_batch_by_batch() -> None:
     found = judge.train(held_out.judge_set(mapped), CPU)
     assert found.accuracy == 1.0 and found.believed and max(taken) == 128
     again = judge.train(held_out.judge_set(images), CPU)
-    assert judge._digest(again.network.state_dict()) == judge._digest(found.network.state_dict())
+    assert judge._digest(again.network.state_dict(), "1") == judge._digest(found.network.state_dict(), "1")
 
 
 @pytest.mark.usefixtures("few_steps")
@@ -219,6 +219,18 @@ def test_a_judge_that_cannot_be_kept_in_one_place_is_kept_in_the_next(
     places = [tmp_path / "file" / "no", tmp_path / "first", tmp_path / "second"]
     judge.obtain("folder", 8, lambda: held_out.judge_set(flat(100)), places, CPU, key="k")
     assert (tmp_path / "second" / "fastgan-judge-k-8px.safetensors").exists()
+
+
+@pytest.mark.parametrize("change", ["accuracy", "weights"])
+def test_a_judge_whose_file_was_changed_is_not_read(change: str, tmp_path: Path) -> None:
+    """Its accuracy decides whether it is believed, and is as well guarded as its weights."""
+    path = tmp_path / "judge.safetensors"
+    judge._write(Judge(JudgeNetwork(1, 3, 8), 0.94, 0.95), path)
+    kept = judge._read(path, 8, 0.95, CPU)
+    assert kept is not None and kept.accuracy == 0.94
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"0.94", b"0.99") if change == "accuracy" else content[:-1] + b"\x7f")
+    assert path.read_bytes() != content and judge._read(path, 8, 0.95, CPU) is None
 
 
 # --- what is withheld ---

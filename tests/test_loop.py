@@ -24,7 +24,7 @@ def events(
     config = TrainConfig(batch_size=batch, epochs=3, log_every=log_every, eval_every=2, save_every=save_every)
     one = Loop.__new__(Loop)
     one.config, one.epoch_images, one.images_seen = config, batch * epoch_batches, first * batch
-    one.total = 3 * one.epoch_images
+    one.total, one.batch = 3 * one.epoch_images, batch
     one.iterations = types.SimpleNamespace(unroll=unroll)  # type: ignore[assignment]
     one.feed = types.SimpleNamespace(chunk=chunk * batch)  # type: ignore[assignment]
     found, counts = [], []

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastgan import command_line, page, train
+from fastgan import command_line, evaluation, page, train
 from fastgan.config import NetworkConfig, TrainConfig
 from fastgan.data import ImageSet
 from fastgan.model import Networks, Shape
@@ -39,7 +39,7 @@ def state(classes: int = 3, *, labelled: bool = True, size: int = 16, channels: 
     """Untrained networks and noise for images: enough for a page."""
     torch.manual_seed(0)
     network = NetworkConfig(width=4, hidden=8, embedding=4)
-    config = TrainConfig(image_size=size, classes=classes, network=network, batch_size=4, epochs=1)
+    config = TrainConfig(image_size=size, classes=classes, network=network, batch_size=4, epochs=8000)
     networks = Networks(Shape(size, channels, classes, network))
     networks.initialise(0)
     images = torch.randint(0, 256, (40, channels, size, size), dtype=torch.uint8)
@@ -50,7 +50,7 @@ def state(classes: int = 3, *, labelled: bool = True, size: int = 16, channels: 
         "generator": networks.generator,
         "prior_K": torch.full((classes,), 1 / classes),
         "images": ImageSet("noise", images, labels, 4 if labelled else 0),
-        "images_seen": 40,
+        "images_seen": 320_000,
         "rows": [],
         "settings": {"settings": {"classes": classes}, "environment": {"versions": {"torch": torch.__version__}}},
         "device": torch.device("cpu"),
@@ -242,14 +242,6 @@ ROW = {"images_seen": 40, "confidence": 0.5, "nmi": 0.4} | dict.fromkeys(page.re
 TWIN = [[8.0, 7.9, 0.0, 0.0], [7.9, 8.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0], [0.0, 0.0, 0.0, 9.0]]
 UNUSED = [[9.0, 0.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0], [9.0, 0.0, 0.0, 0.0]]
 EACH = (9 * torch.eye(4)).tolist()
-WARNINGS = (
-    "The run stopped early",
-    "The discriminator has won",
-    "A code draws one image again and again",
-    "A code that nothing uses",
-    "Q confuses two codes",
-    "The prior is still at uniform",
-)
 UNEVEN = {"prior_K": torch.tensor([0.4, 0.2, 0.2, 0.2])}
 
 
@@ -257,7 +249,9 @@ UNEVEN = {"prior_K": torch.tensor([0.4, 0.2, 0.2, 0.2])}
     ("title", "wrong", "logits", "moves"),
     [
         (None, {}, EACH, True),
-        ("The run stopped early", {"images_seen": 20}, EACH, True),
+        ("The run stopped early", {"images_seen": 319_960}, EACH, True),
+        ("Hardly trained", {"images_seen": 2000}, TWIN, False),
+        ("Hardly trained: the codes have collapsed", UNEVEN, [EACH[0]], True),
         ("The discriminator has won", {"rows": [ROW | {"d_loss": 0.01}]}, EACH, True),
         ("A code draws one image again and again", {}, EACH, False),
         ("A code that nothing uses", UNEVEN, UNUSED, True),
@@ -285,11 +279,15 @@ def test_a_warning_is_on_the_page_when_it_should_be(
         return torch.arange(40), asked(*args)[1].softmax(1)
 
     monkeypatch.setattr(page, "read", asked)
-    monkeypatch.setattr(page, "read_transforms", transformed)
+    monkeypatch.setattr(evaluation, "read_transforms", transformed)
     given = state(4, **({"rows": [ROW | {"d_loss": 1.3}]} | wrong))
-    text = check(page.render(page.collect(given))).text
-    assert {warning for warning in WARNINGS if warning in text} == ({title} if title else set())
-    assert ("Nothing that this page looks for" in text) == (title is None)
+    found = check(page.render(page.collect(given)))
+    shown = re.findall(r"\n(.+)\n.+\nWhat to do:", found.text)
+    assert shown == ([title] if title else [])
+    assert ("Nothing that this page looks for" in found.text) == (title is None)
+    hardly = title is not None and title.startswith("Hardly")
+    assert (found.text.index("What looks wrong") < found.text.index("In short")) == hardly
+    assert ("pairs that Q confuses" in found.text) == (not hardly)
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -57,3 +57,7 @@ def test_zero_is_for_own_images_alone(flag: str) -> None:
         validate(replace(preset("mnist"), grouping=GroupingConfig(at=(0,))))
     with pytest.raises(ConfigError, match="--grouping.at"):
         validate(replace(OPEN, grouping=GroupingConfig(at=(0, 2))))
+
+
+def test_ranks_share_a_larger_batch() -> None:
+    assert fitted(OPEN, 3_000, 4) == replace(fitted(replace(OPEN, batch_size=256), 3_000), batch_size=64)

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import runpy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -20,6 +20,7 @@ from fastgan.augment import to_unit_range
 from fastgan.config import NetworkConfig, TrainConfig
 from fastgan.data import digits
 from fastgan.model import Networks, Shape
+from fastgan.presets import preset
 from fastgan.prior import ClassPrior
 from fastgan.step import LOSSES, Step
 from kernels import philox
@@ -112,6 +113,32 @@ def test_shapes(size: int, channels: int) -> None:
     assert networks.discriminator(features).shape == (4,)
     assert networks.code_head.embed(features).shape == (4, 12)
     assert networks.code_head(features).shape == (4, 7)
+
+
+@pytest.mark.parametrize(("dataset", "features"), [("mnist", "batch"), ("folder", "layer"), ("youtube-faces", "layer")])
+def test_whether_the_discriminator_sees_a_common_offset(dataset: str, features: Literal["batch", "layer"]) -> None:
+    """What all generated images have too much of, batch normalisation hides from it; of photographs it must see it."""
+    assert preset(dataset).network.feature_norm == features
+    network = NetworkConfig(width=8, hidden=64, feature_norm=features)
+    front_end = Networks(Shape(32, 3, 10, network)).initialise(0).front_end
+    flattened = torch.randn(16, front_end.linear[1].in_features)
+    far = front_end.linear[1:](flattened + torch.randn(flattened.shape[1]))
+    near = front_end.linear[1:](flattened)
+    assert torch.allclose(far, near, atol=1e-4) == (features == "batch")
+
+
+@pytest.mark.parametrize("features", ["batch", "layer"])
+def test_groups_in_one_pass_are_as_each_alone(features: Literal["batch", "layer"]) -> None:
+    network = NetworkConfig(width=8, hidden=64, feature_norm=features)
+    front_end = Networks(Shape(32, 3, 10, network)).initialise(0).double().front_end
+    apart, groups = copy.deepcopy(front_end), torch.randn(3, 4, 3, 32, 32).double()
+    both, other = front_end.forward_groups(*groups)
+    assert other is not None
+    expected = [apart(group) for group in groups]
+    torch.testing.assert_close(both, torch.cat((expected[0], expected[2])), **EXACT)
+    torch.testing.assert_close(other, expected[1], **EXACT)
+    for name, value in apart.state_dict().items():
+        torch.testing.assert_close(front_end.state_dict()[name], value, **EXACT)
 
 
 @pytest.mark.parametrize("contrastive_weight", [10.0, 0.0])

@@ -199,6 +199,7 @@ def spawn(folder: Path, *, rank: int = 0, ranks: int = 1, splits: str = "1-3") -
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_three_ranks_share_the_runs_without_overlap(tmp_path: Path) -> None:
     """Six runs: each is trained by one rank, all are there, and a fourth process finds nothing to do."""
     processes = [spawn(tmp_path, rank=rank, ranks=3) for rank in range(3)]
@@ -215,6 +216,7 @@ def test_three_ranks_share_the_runs_without_overlap(tmp_path: Path) -> None:
     assert "0 of 6 runs are left" in again.communicate(timeout=120)[1] and again.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_killed_process_frees_its_run(tmp_path: Path) -> None:
     """SIGKILL in mid-run: nothing holds the claim, no row is half written, and a second call finishes the sweep."""
     first = spawn(tmp_path, splits="1")
@@ -322,7 +324,7 @@ def test_the_table_and_the_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture
     assert command_line.run_command(reproduce.main, ["--table", "--results", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "Elastic-InfoGAN" in said and "0.525 ± 0.300" in said
-    assert "made in: float32, torchvision (bicubic) (1 rows); float32, unnamed or no transforms (1 rows)" in said
+    assert "made in: float32, torchvision (bicubic) (1 row); float32, unnamed or no transforms (1 row)" in said
     assert (tmp_path / "table.txt").read_text(encoding="utf-8").strip() == said.strip()
     assert (tmp_path / "table.md").exists() and (tmp_path / "table.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "sweep.json").read_text())["dataset"] == "digits"

@@ -82,6 +82,7 @@ def test_prior_json_adds_up(finished: Path) -> None:
     assert sorted(prior["matched_class"]) == list(range(10))
 
 
+@pytest.mark.slow
 def test_killed_at_epoch_three_and_resumed_ends_with_the_same_weights(finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "killed"
     process = _spawn("--run-dir", str(run), *SIX_EPOCHS)
@@ -103,6 +104,7 @@ def test_killed_at_epoch_three_and_resumed_ends_with_the_same_weights(finished: 
     assert regrouped == also and list(regrouped) == [1, 2, 5] and min(regrouped.values()) > 0
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_the_step_saves_and_can_be_continued_in_mid_epoch(finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "stopped"
     process = _spawn("--run-dir", str(run), *SIX_EPOCHS)
@@ -203,6 +205,7 @@ def test_a_compiled_run_learns_what_an_eager_one_does(tmp_path: Path) -> None:
         assert [ours[name] for name in LOSSES] == pytest.approx([theirs[name] for name in LOSSES], rel=0.02)
 
 
+@pytest.mark.slow
 def test_more_codes_than_classes_and_another_size(tmp_path: Path) -> None:
     run = tmp_path / "wide"
     assert _train("--classes", "13", "--image-size", "28", "--epochs", "1", "--run-dir", str(run)) == 0

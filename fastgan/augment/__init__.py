@@ -29,13 +29,19 @@ class Transform(Protocol):
     def finish(self) -> Tensor: ...
 
 
-def transform_seed(config: TrainConfig, device: torch.device) -> Tensor:
-    """The seed of all that a run's transforms draw, int64."""
-    return torch.tensor(stream_seed(config.seed, "transform"), device=device)
+def transform_seed(config: TrainConfig, device: torch.device, rank: int = 0) -> Tensor:
+    """The seed of all that a rank's transforms draw, int64: each counts its images from 0, in a stream of its own."""
+    return torch.tensor(stream_seed(config.seed, f"transform-{rank}" if rank else "transform"), device=device)
 
 
 def make_transform(
-    config: TrainConfig, *, channels: int, most: int, device: torch.device, dtype: torch.dtype = torch.float32
+    config: TrainConfig,
+    *,
+    channels: int,
+    most: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    rank: int = 0,
 ) -> Transform:
     """The backend that --augment asks for, for at most `most` images at a time.
 
@@ -45,7 +51,7 @@ def make_transform(
     Raises:
         ConfigError: --augment dali where DALI cannot be used.
     """
-    seed = transform_seed(config, device)
+    seed = transform_seed(config, device, rank)
     wanted = config.augment == "auto" and device.type == "cuda" and config.transform.interpolation != "bicubic"
     if config.augment == "dali" or wanted:
         try:

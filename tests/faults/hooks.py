@@ -7,6 +7,7 @@ import math
 import os
 import resource
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -72,6 +73,17 @@ def gates(pipe: Connection, places: Sequence[tuple[str, int]]) -> None:
 
     for name, (owner, function) in PLACES.items():
         before(owner, function, lambda name=name: act(name))  # type: ignore[misc]
+
+
+def dwell(marker: Path, seconds: float) -> None:
+    """The first evaluation makes `marker`, and takes so long."""
+
+    def act() -> None:
+        if not marker.exists():
+            marker.touch()
+            time.sleep(seconds)
+
+    before(loop.Loop, "_evaluate", act)
 
 
 def stop_before(step: int, signal_number: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from faults import Result, children
+from faults import Result, children, ranks
 
 DIGITS = "--dataset digits --image-size 16 --device cpu"
 OWN = "--dataset folder --batch-size 2 --classes 2"
@@ -38,6 +38,15 @@ LINES = (
     (f"{DIGITS} --prior-learning-rate 0", "--prior-learning-rate 0.0: must be above 0"),
 )
 
+# On two ranks: rank 0 says it.
+OVER_RANKS = (
+    (f"{DIGITS} --bath-size 3", "perhaps you meant --batch-size"),
+    (f"{DIGITS} --batch-size 600", "--batch-size 600: on 2 ranks larger than the data"),
+    (f"{OWN} --data-dir absent", "absent: no such folder"),
+    ("--resume --run-dir absent", "absent: holds no run"),
+    (f"{DIGITS} --run-dir full", "--run-dir full: already holds a run"),
+)
+
 
 def refused(count: int, folder: Path) -> Result:
     """Each must end with exit code 2 and one line, and leave nothing behind."""
@@ -55,5 +64,10 @@ def refused(count: int, folder: Path) -> Result:
             (len(lines) != 1 or not lines[0].startswith("error: ")) and f"{line}: {len(lines)} lines: {ended.said}",
             bool(made) and f"{line}: made {made}",
         )
-    result.note = f"{len(LINES)} command lines"
+    for number, (line, words) in enumerate(OVER_RANKS[: max(count - len(LINES), 0)]):
+        here = folder / f"ranks-{number}"
+        (here / "full").mkdir(parents=True)
+        (here / "full" / "run.json").touch()
+        result.count(ranks.complaints(ranks.finish(line.split(), here.with_suffix(".log"), here), 2, words))
+    result.note = f"{len(LINES)} command lines, and some on two ranks, of which rank 0 says what is wrong, once"
     return result

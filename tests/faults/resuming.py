@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import shutil
 import signal
@@ -12,15 +11,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 import kernels
-from fastgan import augment, data
+from fastgan import augment, checkpoint, data
 from fastgan.command_line import train_config
 from fastgan.config import TrainConfig
 from fastgan.run_folder import saved_config
 from fastgan.trainer import Trainer
-from faults import Result, children, hooks
+from faults import Result, children, hooks, ranks
 
 # Flags that change the course of training, each with another value than the tiny run's, and what the error names.
 CHANGES = (
@@ -37,7 +35,7 @@ CHANGES = (
     ("--grouping.at 2", "--grouping.at (was "),
     ("--split 2", "--split (was 1)"),
     ("--average-decay 0", "--average-decay (was 0.9)"),
-    ("--contrastive-weight 1", "--contrastive-weight (was "),
+    ("--contrastive-weight 3", "--contrastive-weight (was "),
     ("--dataset mnist", "--dataset (was digits)"),
 )
 EDITS = ('"width": 4', '"width": 8'), ('"hidden": 16', '"hidden": 32'), ('"embedding": 8', '"embedding": 16')
@@ -52,15 +50,18 @@ def other_settings(count: int, folder: Path) -> Result:
     result = Result()
     stopped = folder / "stopped"
     argv = [*children.TINY, "--run-dir", str(stopped)]
-    children.run(argv, stopped.with_suffix(".log"), partial(hooks.stop_before, 3, signal.SIGTERM))
+    children.run(argv, stopped.with_suffix(".log"), partial(hooks.stop_before, 4, signal.SIGTERM))
     for number in range(count):
         run = folder / f"run-{number}"
         shutil.copytree(stopped, run)
         flags, *words = CHANGES[number % len(CHANGES)]
         words += ["must stay as in", "start a new run without --resume"]
-        if number % 5 == 4:
+        if number % 6 == 5:
+            result.count(*_other_ranks(run))
+            continue
+        if number % 6 == 4:
             text = (run / "run.json").read_text()
-            (run / "run.json").write_text(text.replace(*EDITS[number // 5 % len(EDITS)]))
+            (run / "run.json").write_text(text.replace(*EDITS[number // 6 % len(EDITS)]))
             flags, words = "", ["does not fit this run's networks"]
         before = _state(run)
         log = run.with_suffix(".log")
@@ -68,9 +69,25 @@ def other_settings(count: int, folder: Path) -> Result:
         result.count(ended.complaint(2, *words), _state(run) != before and "the run folder was changed")
     result.note = (
         "there is no flag that overrides it: the error lists the fields and their former values, and says to leave the "
-        "flags out or to begin a new run; another world size: not built, a run trains in one process"
+        "flags out or to begin a new run; a run of one process on two ranks: refused by name, rank 0 says it once, and "
+        "--resume-on-other-ranks goes on at the next whole batch"
     )
     return result
+
+
+def _other_ranks(run: Path) -> list[str]:
+    """Go on with a run of one process on two ranks; what is wrong."""
+    before, again = _state(run), ["--resume", "--run-dir", str(run)]
+    ended = ranks.finish(again, run.with_suffix(".log"))
+    wrong = [ranks.complaints(ended, 2, "was trained on 1 rank, and here are 2", "--resume-on-other-ranks")]
+    wrong += ["the run folder was changed"] if _state(run) != before else []
+    ended = ranks.finish([*again, "--resume-on-other-ranks"], run.with_suffix(".meant"))
+    wrong += [ranks.complaints(ended, 0, "resumed from", "after 768 images")]  # seen: 640
+    job = ranks.RANKS * children.BATCH
+    whole = 3 * (children.EPOCH * children.BATCH // job * job)
+    if (seen := checkpoint.newest(run / "checkpoints")[1]) != whole:
+        wrong.append(f"ended after {seen} images, not {whole}")
+    return wrong
 
 
 # In the order in which the short version takes them: (flags, step before which the run is stopped).
@@ -127,10 +144,6 @@ def _repeated(name: str, seen: Iterable[bytes]) -> str:
     return f"{len(again)} repeated draws of {name}" if again else ""
 
 
-def _rows(values: Tensor) -> list[bytes]:
-    return [hashlib.sha256(row.contiguous().numpy().tobytes()).digest() for row in values]
-
-
 def repeats(count: int, folder: Path) -> Result:
     """Draws of noise, Gumbel samples, transforms and orders over `count` epochs, of two seeds."""
     result = Result()
@@ -148,10 +161,10 @@ def repeats(count: int, folder: Path) -> Result:
         orders += (data.epoch_order(config, len(images.images), epoch).numpy().tobytes() for epoch in range(count))
         for seen in range(0, count * trainer.feed.epoch_images, size):
             clock = torch.tensor(seen)
-            noise += _rows(trainer.step.noise(size, clock))
+            noise += ranks.rows(trainer.step.noise(size, clock))
             uniform = kernels.uniform((size, config.classes), seed=trainer.step.noise_seed, offset=clock)
-            codes += _rows(uniform)
-            maps += _rows(augment.draw(config.transform, config.image_size, size, seed=own, first_image=seen))
+            codes += ranks.rows(uniform)
+            maps += ranks.rows(augment.draw(config.transform, config.image_size, size, seed=own, first_image=seen))
             trainer.feed.ensure(seen, seen + size)
             batches.append(trainer.feed.take(clock)[0].numpy().tobytes())
     for name, seen_rows in (
@@ -162,9 +175,14 @@ def repeats(count: int, folder: Path) -> Result:
         ("batches", batches),
     ):
         result.count(_repeated(name, seen_rows))
+    config = train_config([*children.TINY, "--batch-size", str(children.BATCH // ranks.RANKS)], _no_run)
+    shared = ranks.draws(config, data.load(config), count)
+    for name, seen_rows in shared.items():
+        result.count(_repeated(f"{name} over ranks", seen_rows))
     result.note = (
         f"{len(noise):,} images of two seeds, {count} epochs each: noise, codes and transforms an image, batches a "
-        "step, orders an epoch; over ranks: not built"
+        f"step, orders an epoch; and {len(shared['noise']):,} images of two ranks: noise, codes, transforms, and which "
+        "images of the epoch"
     )
     return result
 

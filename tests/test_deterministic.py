@@ -1,0 +1,40 @@
+"""--deterministic: on a GPU alone, and nothing of it stays for the next run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from fastgan.command_line import FREE_ON_RESUME, train_config
+from fastgan.run_folder import choose_algorithms, saved_config
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    yield
+    choose_algorithms(False, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("asked", "device", "expected"), [(True, "cuda", True), (True, "cpu", False)])
+def test_it_is_for_a_gpu(asked: bool, device: str, expected: bool) -> None:
+    choose_algorithms(asked, torch.device(device))
+    assert torch.are_deterministic_algorithms_enabled() == torch.backends.cudnn.deterministic == expected
+    assert torch.is_deterministic_algorithms_warn_only_enabled() == expected
+    assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == expected
+    assert not torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+
+
+def test_the_next_run_is_free_of_it() -> None:
+    choose_algorithms(True, torch.device("cuda"))
+    choose_algorithms(False, torch.device("cuda"))
+    assert not torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.deterministic
+
+
+def test_its_flag() -> None:
+    assert not train_config([], saved_config).deterministic
+    assert train_config(["--deterministic"], saved_config).deterministic
+    assert "deterministic" in FREE_ON_RESUME

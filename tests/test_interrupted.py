@@ -1,0 +1,34 @@
+"""Ctrl-C while a command still imports its libraries ends it without a traceback; other programs keep theirs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# The import that takes longest is one that never ends, until Ctrl-C.
+STUCK = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
+@pytest.mark.parametrize("command", ["train", "cluster", "evaluate"])
+def test_ctrl_c_during_imports(command: str, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(STUCK)
+    path = f"{tmp_path}:{Path(__file__).parents[1]}"
+    done = subprocess.run(
+        [sys.executable, "-m", f"fastgan.{command}", "--help"],
+        env={"PYTHONPATH": path, "PATH": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in a background job
+    )
+    assert done.stderr == "interrupted\n" and done.returncode in (130, -signal.SIGINT)
+
+
+def test_other_programs_keep_their_tracebacks(tmp_path: Path) -> None:
+    code = "import sys, fastgan; assert sys.excepthook is sys.__excepthook__"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

@@ -1,0 +1,40 @@
+"""A run that goes on elsewhere says so, for its weights will be others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fastgan import command_line, run_folder, train
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"device": "Abacus (3 threads)"}, "trained on Abacus (3 threads) with torch"),
+        ({"versions": {"torch": "0.4"}}, "with torch 0.4 until here, and on"),
+    ],
+)
+def test_another_machine_thread_count_or_torch_is_told(change: dict[str, Any], expected: str | None) -> None:
+    device = torch.device("cpu")
+    said = run_folder.moved({"environment": {**run_folder.environment(device), **change}}, device)
+    assert said is None if expected is None else said is not None and expected in said
+
+
+def test_it_is_told_when_a_run_is_resumed(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    resume = ["--resume", "--run-dir", str(run)]
+    assert command_line.run_command(train.main, resume) == 0
+    assert "note:" not in capsys.readouterr().err
+    kept = json.loads((run / "run.json").read_text())
+    kept["environment"]["device"] = "Abacus (3 threads)"
+    (run / "run.json").write_text(json.dumps(kept))
+    assert command_line.run_command(train.main, resume) == 0
+    assert "note: trained on Abacus (3 threads)" in capsys.readouterr().err

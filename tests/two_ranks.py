@@ -1,0 +1,236 @@
+"""What each of two ranks does in tests/test_ranks.py, which does it again in one process with twice the batch.
+
+`python tests/two_ranks.py FOLDER` under RANK and WORLD_SIZE: writes FOLDER/rank-<r>.pt, every check's tensors by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from advance import DEFAULT_RECIPE
+from torch import Tensor, nn
+
+from fastgan import data, losses, normalise
+from fastgan.augment import make_transform
+from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.data import digits
+from fastgan.distributed import ALONE, Gang, Ranks, together
+from fastgan.model import Networks, Shape
+from fastgan.normalise import NORMALISING, SyncBatchNorm
+from fastgan.prior import ClassPrior
+from fastgan.step import Step
+
+Found = dict[str, Tensor]
+CPU = torch.device("cpu")
+JOB = 16  # images of a job's batch
+STEPS = 6
+PAPER = TrainConfig(image_size=16, batch_size=JOB, average_decay=0.9, network=NetworkConfig(width=4, hidden=16))
+RECIPES = {"paper": PAPER, "default": dataclasses.replace(PAPER, **DEFAULT_RECIPE)}
+
+
+def bare(networks: Networks) -> Networks:
+    """The same networks with nothing in place of normalisation, but for one unused layer that the guard looks for."""
+    for module in list(networks.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, NORMALISING):
+                setattr(module, name, nn.Identity())
+    networks.unused = nn.BatchNorm1d(1).to(networks.discriminator.real.weight.dtype)
+    return networks
+
+
+def make_step(config: TrainConfig, gang: Gang, *, dtype: torch.dtype = torch.float64, normalised: bool = True) -> Step:
+    """A step on this rank's share of JOB images."""
+    config = dataclasses.replace(config, batch_size=JOB // gang.count)
+    shape = Shape(config.image_size, 1, config.classes, config.network, config.finer_codes)
+    networks = Networks(shape).initialise(0).to(dtype)
+    if not normalised:
+        # Without normalisation an image hardly moves the features: larger weights give every loss something to do.
+        with torch.no_grad():
+            for parameter in bare(networks).parameters():
+                parameter.mul_(5)
+    return Step(networks, ClassPrior("learned", config.classes).to(dtype), config, CPU, gang)
+
+
+def batch(step: Step, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    """This rank's share of job batch `number`: images, their transforms, their groups (some have none)."""
+    first = number * JOB
+    images = digits.full(step.config.image_size).images[first : first + JOB]
+    transform = make_transform(step.config, channels=1, most=JOB, device=CPU, dtype=torch.float64)
+    transform.start(images, first)
+    groups = images.flatten(1).long().sum(1) % 10
+    groups[1::3] = -1  # unequally many on the two ranks
+    if number < 2:
+        groups[:] = -1
+    share = slice(step.gang.rank * step.config.batch_size, (step.gang.rank + 1) * step.config.batch_size)
+    return images[share], transform.finish()[share], groups[share]
+
+
+def several(step: Step, count: int = STEPS) -> Found:
+    """The losses of some steps, the job's, and all that has been learned by their end."""
+    rows = torch.stack([step(*batch(step, number)) for number in range(count)])
+    step.gang.mean_([rows])
+    state = step.model_state() | step.training_state()
+    return {"losses": rows} | {name: value.detach().clone() for name, value in state.items()}
+
+
+def steps(recipe: str, gang: Gang, normalised: bool = True) -> Found:
+    return several(make_step(RECIPES[recipe], gang, normalised=normalised))
+
+
+def low_precision(gang: Gang) -> Found:
+    return several(make_step(dataclasses.replace(RECIPES["default"], amp=True), gang, dtype=torch.float32), 3)
+
+
+def scaled(gang: Gang) -> Found:
+    """float16, whose scale must stay the same on all ranks."""
+    config = dataclasses.replace(RECIPES["default"], amp=True, amp_dtype="float16")
+    return several(make_step(config, gang, dtype=torch.float32), 3)
+
+
+def unsynchronised(gang: Gang) -> Found:
+    step = make_step(dataclasses.replace(RECIPES["default"], sync_batchnorm=False), gang)
+    found = several(step)
+    step.settle()
+    return found | {f"settled.{name}": value.clone() for name, value in step.model_state().items()}
+
+
+def contrastive(gang: Gang) -> Found:
+    """NT-Xent's loss, and its gradient by all views: put together from the ranks', divided as averaging would."""
+    views = torch.randn(2, JOB, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    own = views.chunk(gang.count, 1)[gang.rank].clone().requires_grad_()
+    loss = losses.contrastive_loss(own[0], own[1], 0.5, gang)
+    (loss * 3).backward()
+    assert own.grad is not None
+    return {"loss": loss.detach(), "gradient": gang.gather(own.grad / gang.count).transpose(0, 1).flatten(1, 2)}
+
+
+def agreement(gang: Gang) -> Found:
+    logits = torch.randn(2, JOB, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    own = logits.chunk(gang.count, 1)[gang.rank].clone().requires_grad_()
+    loss = losses.agreement_loss(own[0], own[1], gang)
+    loss.backward()
+    assert own.grad is not None
+    return {"loss": loss.detach(), "gradient": gang.gather(own.grad / gang.count).transpose(0, 1).flatten(1, 2)}
+
+
+def normalisation(gang: Gang) -> Found:
+    """A layer's output, gradients and running averages, of numbers far from zero, with two dimensions and with four."""
+    found: Found = {}
+    for shape in ((JOB, 3), (JOB, 3, 2, 4)):
+        random = torch.Generator().manual_seed(2)
+        x = torch.randn(shape, dtype=torch.float64, generator=random) * 3 + 100
+        weight = torch.randn(shape, dtype=torch.float64, generator=random)
+        plain = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(3).double()
+        layer = plain if gang.count == 1 else SyncBatchNorm(plain, gang)
+        with torch.no_grad():
+            plain.weight.copy_(torch.tensor([0.5, 1.0, -2.0]))
+        own = x.chunk(gang.count)[gang.rank].clone().requires_grad_()
+        y = layer(own)
+        (y.square() * weight.chunk(gang.count)[gang.rank]).mean().backward()
+        assert own.grad is not None and plain.weight.grad is not None and plain.bias.grad is not None
+        gang.mean_([plain.weight.grad, plain.bias.grad])
+        parts = {"y": gang.gather(y.detach()).flatten(0, 1), "x": gang.gather(own.grad / gang.count).flatten(0, 1)}
+        parts |= {"weight": plain.weight.grad, "bias": plain.bias.grad} | dict(layer.named_buffers())
+        layer.eval()
+        parts["evaluated"] = gang.gather(layer(own).detach()).flatten(0, 1)
+        found |= {f"{len(shape)}.{name}": value for name, value in parts.items()}
+    return found
+
+
+def many_ranks_normalisation(gang: Gang) -> Found:
+    """As between so many ranks that their statistics are not gathered."""
+    before, normalise.MOST_GATHERED = normalise.MOST_GATHERED, 1
+    try:
+        return normalisation(gang)
+    finally:
+        normalise.MOST_GATHERED = before
+
+
+def poisoned(gang: Gang, name: str) -> Found:
+    """A loss of the last rank alone is NaN in the third step: what all are like before it, and at the end."""
+    step = make_step(RECIPES["paper"], gang)
+    real, calls = getattr(losses, name), []
+
+    def poison(*arguments: object) -> Tensor:
+        calls.append(1)
+        found: Tensor = real(*arguments)
+        return found + math.nan if len(calls) == 3 and gang.rank == gang.count - 1 else found
+
+    setattr(losses, name, poison)
+    try:
+        found: Found = {}
+        for number in range(4):
+            if number == 2:
+                found = {f"before.{key}": value.clone() for key, value in step.model_state().items()}
+            step(*batch(step, number))
+    finally:
+        setattr(losses, name, real)
+    first = step.guard.first_bad()
+    return found | step.model_state() | {"first_bad": torch.tensor(-1 if first is None else first)}
+
+
+def noise(gang: Gang) -> Found:
+    """The rows of noise and codes that this rank draws in three steps."""
+    step = make_step(PAPER, gang, dtype=torch.float32)
+    drawn, codes = [], []
+    real = step._generator
+
+    def seen(noise_BZ: Tensor, code_BK: Tensor) -> Tensor:
+        drawn.append(noise_BZ.clone())
+        codes.append(code_BK.detach().clone())
+        found: Tensor = real(noise_BZ, code_BK)
+        return found
+
+    step._generator = seen
+    several(step, 3)
+    return {"noise": torch.stack(drawn), "codes": torch.stack(codes)}
+
+
+def order(gang: Gang) -> Found:
+    """The images that this rank trains on in two epochs, batches of 10."""
+    from fastgan.trainer import build_feed
+
+    config = dataclasses.replace(PAPER, batch_size=10, contrastive_weight=0.0)
+    feed = build_feed(config, data.load(config), CPU, gang=gang)
+    return {f"epoch {epoch}": feed.order(epoch)[: feed.epoch_images] for epoch in range(2)}
+
+
+CHECKS: dict[str, Callable[[Gang], Found]] = {
+    "paper": lambda gang: steps("paper", gang),
+    "default": lambda gang: steps("default", gang),
+    "paper, bare": lambda gang: steps("paper", gang, normalised=False),
+    "default, bare": lambda gang: steps("default", gang, normalised=False),
+    "bfloat16": low_precision,
+    "float16": scaled,
+    "unsynchronised": unsynchronised,
+    "contrastive": contrastive,
+    "agreement": agreement,
+    "normalisation": normalisation,
+    "normalisation of many ranks": many_ranks_normalisation,
+    "poisoned discriminator": lambda gang: poisoned(gang, "discriminator_loss"),
+    "poisoned generator": lambda gang: poisoned(gang, "generator_loss"),
+    "noise": noise,
+    "order": order,
+}
+
+
+def alone(name: str) -> Found:
+    """A check by one process, on the whole batch."""
+    return CHECKS[name](ALONE)
+
+
+def main(folder: Path, names: Iterable[str] = tuple(CHECKS)) -> None:
+    with together(Ranks.from_environment()) as gang:
+        gang.begin(CPU, 60)
+        found = {name: CHECKS[name](gang) for name in names}
+        torch.save(found, folder / f"rank-{gang.rank}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))
