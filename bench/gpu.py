@@ -90,6 +90,10 @@ STAGES: dict[str, tuple[Part, ...]] = {
         Part("transforms", (*PYTEST, "bench/bench_augment.py", "--save-results"), 120, keep=("augment-cuda-*",)),
         Part("bench", (*PYTEST, "bench/bench_step.py", "--save-results"), 240, keep=("step-cuda-*",)),
     ),
+    "costs": (
+        Part("guard", (*PYTEST, "bench/bench_guard.py", "--save-results"), 120, keep=("guard-cuda-*",)),
+        Part("checkpoints", (*PYTEST, "bench/bench_checkpoint.py", "--save-results"), 120, keep=("checkpoint-cuda-*",)),
+    ),
     "table": tuple(
         Part(method, (PYTHON, "-m", "bench.gpu_table", method), 500, _no_mnist, keep=(f"table-{method}-cuda-*",))
         for method in ("elastic", "uniform")

@@ -21,6 +21,7 @@ from bench.rows import DEFAULT_RECIPE, DEVICE, ROOT, load_images, make_row
 from fastgan.config import TrainConfig, validate
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError
+from fastgan.run_folder import choose_algorithms
 from fastgan.trainer import Trainer
 
 ROUNDS = 5
@@ -33,6 +34,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "the same, fed by tensor operations": {"compile": True, "augment": "torchvision"},
     "the same, fed by DALI": {"compile": True, "augment": "dali"},
     "the default recipe, compiled, captured": {"compile": True, **DEFAULT_RECIPE},
+    "the same, deterministic": {"compile": True, "deterministic": True, **DEFAULT_RECIPE},
 }
 
 
@@ -42,12 +44,14 @@ class Way:
     def __init__(self, config: TrainConfig, images: ImageSet, **changes: Any) -> None:
         self.fed = "augment" in changes
         self.config = validate(dataclasses.replace(config, amp=True, **({"augment": "torchvision"} | changes)))
+        choose_algorithms(self.config.deterministic, DEVICE)  # a graph keeps what it was captured with
         self.trainer = Trainer(self.config, images, DEVICE)
         self.feed, self.iterations = self.trainer.feed, self.trainer.iterations
         self.seen = 0
         for chunk in range(2):  # the whole ring
             self.feed.ensure(chunk * self.feed.chunk, (chunk + 1) * self.feed.chunk)
         self.captured = self.iterations.prepare()
+        choose_algorithms(False, DEVICE)
 
     def run(self, steps: int) -> None:
         """At least `steps` steps, as many at once as the loop takes."""

@@ -63,6 +63,15 @@ def _run(call: Callable[[], object], calls: int) -> float:
     return time.perf_counter() - begin
 
 
+def seconds(call: Callable[[], object]) -> float:
+    """Seconds of one call by the host's clock, until the device has done it."""
+    begin = time.perf_counter()
+    call()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
 def _peak(call: Callable[[], object]) -> float | None:
     if DEVICE.type != "cuda":
         return None
