@@ -10,6 +10,7 @@ Legend: W ranks, B images of one.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -236,6 +237,8 @@ def together(ranks: Ranks) -> Iterator[Gang]:
     if ranks.count == 1:
         yield ALONE
         return
+    # Imported later, by torch's optimisers, it would hold the group as its functions' default; see `leave`.
+    importlib.import_module("torch.distributed.nn.functional")
     gang = Gang(ranks.rank, ranks.count)
     with gang._heard():  # the ranks may start at very different times
         dist.init_process_group("gloo", rank=ranks.rank, world_size=ranks.count, timeout=LONG_WAIT)

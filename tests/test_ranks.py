@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from ports import free_port
 from two_ranks import CHECKS, JOB, Found, alone
 
 HERE = Path(__file__).parent
@@ -18,13 +18,6 @@ EXACT = {"atol": 1e-12, "rtol": 1e-12}
 # Adam divides a gradient by its size, and so makes much of one that is nothing but rounding: that of a bias before a
 # normalisation, which takes it out again (its running mean does not).
 LEARNED, SHIFT = {"atol": 1e-11, "rtol": 1e-11}, {"atol": 1e-8, "rtol": 0.0}
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

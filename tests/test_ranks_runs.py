@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from faults.children import left_behind
-from test_ranks import free_port
+from ports import free_port
 from test_train import _weights as weights
 
 from fastgan.checkpoint import newest

@@ -224,11 +224,18 @@ def alone(name: str) -> Found:
     return CHECKS[name](ALONE)
 
 
+def threads() -> list[str]:
+    """The names of this process's threads, where the system tells."""
+    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+
+
 def main(folder: Path, names: Iterable[str] = tuple(CHECKS)) -> None:
     with together(Ranks.from_environment()) as gang:
         gang.begin(CPU, 60)
         found = {name: CHECKS[name](gang) for name in names}
         torch.save(found, folder / f"rank-{gang.rank}.pt")
+    left = [name for name in threads() if "gloo" in name]
+    assert not left, f"threads that may abort the process while the interpreter goes: {left}"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import multiprocessing
 import random
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 import two_ranks
+from ports import free_port
 from torch import Tensor
 
 import kernels
@@ -40,11 +40,8 @@ LOST = "another rank has ended or does not answer"
 
 def environments(count: int = RANKS) -> list[dict[str, str]]:
     """What torchrun would set, a rank each."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
     common = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
