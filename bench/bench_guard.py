@@ -29,7 +29,7 @@ from fastgan.guard import Guard
 from fastgan.memory import keep_freed_memory
 
 ON_GPU = DEVICE.type == "cuda"
-PAIRS, STEPS = (400, 64) if ON_GPU else (200, 1)
+PAIRS, STEPS = (400, 64) if ON_GPU else (500, 1)
 WARMUP = 4
 AIM = 0.01  # of a step's time
 
