@@ -174,7 +174,7 @@ class Gang:
         if self._watch:
             self._watch.leave()
         # A group ends its threads when nobody holds it any more. One that lets go of a tensor while the interpreter
-        # goes would abort the process.
+        # goes may abort the process.
         self._group = self._watch = None
         dist.destroy_process_group()
 
