@@ -133,7 +133,7 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
         config = dataclasses.replace(config, classes=config.identities)
     if config.dataset == "digits" and config.data_dir is not None:
         raise ConfigError(
-            "--data-dir: scikit-learn brings the digits; add --dataset folder to train on images of your own, or "
+            "--data-dir: the default, --dataset digits, reads no files; add --dataset folder for your own images, or "
             "--dataset mnist"
         )
     if default.finer_codes > 0 and _flag_value(argv, "--finer-codes") is None:

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import torch
 
@@ -34,6 +35,16 @@ def _python() -> str:
     return shlex.quote(sys.executable if here.startswith("..") else here)
 
 
+def _again(run: Path) -> str:
+    """The command that goes on with a run on as many ranks as now."""
+    ranks = Ranks.from_environment()
+    how = _python()
+    if ranks.count > 1:  # what torchrun is short for, and found in an environment that was not activated
+        how += " -m torch.distributed.run"
+        how += f" --standalone --nproc-per-node {ranks.count}" if ranks.local_count == ranks.count else " ..."
+    return f"{how} -m fastgan.train --resume --run-dir {shlex.quote(str(run))}"
+
+
 def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Trainer, images: ImageSet) -> None:
     ranks = trainer.gang.count
     print(
@@ -52,10 +63,7 @@ def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Trainer, 
 
 def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome, hardly: advice.Finding | None) -> None:
     if outcome.signal_number is not None:
-        print(
-            f"stopped and saved; continue with: {_python()} -m fastgan.train --resume --run-dir "
-            f"{shlex.quote(str(run.path))}"
-        )
+        print(f"stopped and saved; continue with: {_again(run.path)}")
         return
     assert outcome.evaluation is not None
     print(f"\nafter {counted(config.epochs, 'epoch')}, {outcome.seconds:.0f} s of training:")
@@ -104,9 +112,10 @@ def _same_ranks(config: TrainConfig, ranks: Ranks) -> None:
     assert config.run_dir is not None
     before = run_folder.ranks_of(run_folder.read_settings(config.run_dir))
     if before != ranks.count and not config.resume_on_other_ranks:
+        how = "leave out torchrun" if before == 1 else f"use torchrun --nproc-per-node {before}"
         raise ConfigError(
             f"--resume: {config.run_dir} was trained on {counted(before, 'rank')}, and here "
-            f"{'is' if ranks.count == 1 else 'are'} {ranks.count}; use torchrun --nproc-per-node {before}, or add "
+            f"{'is' if ranks.count == 1 else 'are'} {ranks.count}; {how}, or add "
             "--resume-on-other-ranks, with which it is no longer the same run"
         )
 
@@ -163,7 +172,8 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gan
         training.resume()
         if training.images_seen >= training.total:
             if gang.leads:
-                print(f"{run.path} is complete after {counted(config.epochs, 'epoch')}; raise --epochs to train on")
+                seen = counted(training.images_seen // training.epoch_images, "epoch")
+                print(f"{run.path} is complete after {seen}; raise --epochs above that to train on")
             return 0
 
         def note() -> None:

@@ -46,7 +46,7 @@ def test_what_is_linked_is_kept_by_git(document: str) -> None:
 
 # --- commands ---
 
-OF_OTHERS = {"nproc-per-node", "logdir", "help", "long", "only"}  # torchrun's, tensorboard's and of the faults
+OF_OTHERS = {"nproc-per-node", "standalone", "logdir", "help", "long", "only"}  # not ours
 
 
 def commands(document: str) -> list[tuple[str, list[str]]]:

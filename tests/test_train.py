@@ -288,3 +288,19 @@ def test_dry_run_prints_the_settings_and_writes_nothing(
     assert _train("--dataset", "mnist", "--dry-run") == 0
     assert json.loads(capsys.readouterr().out)["image_size"] == 28
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("ranks", "local", "how"), [(2, 2, " --standalone --nproc-per-node 2 -m "), (4, 2, ".run ... -m "), (1, 1, "")]
+)
+def test_the_command_that_goes_on_names_the_ranks(
+    monkeypatch: pytest.MonkeyPatch, ranks: int, local: int, how: str
+) -> None:
+    """As a run on one machine's ranks needs it; of several machines nobody here knows the rest."""
+    if ranks > 1:
+        names = {"RANK": 0, "WORLD_SIZE": ranks, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": local}
+        for name, value in names.items():
+            monkeypatch.setenv(name, str(value))
+    said = train._again(Path("runs/my run"))
+    assert said.endswith("-m fastgan.train --resume --run-dir 'runs/my run'")
+    assert how in said and ("torch.distributed.run" in said) == (ranks > 1)
