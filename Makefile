@@ -24,7 +24,7 @@ $(STAMP): $(DEPS)
 		{ echo "fastgan needs Python 3.11 or newer; name one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "Python's venv module is missing: install it (Debian and Ubuntu: python3-venv)" >&2; exit 2; }
-	@echo "installing into $(VENV) (once; about 5 GB with torch's CUDA libraries) ..."
+	@echo "installing into $(VENV) (once; about 6 GB with torch's CUDA libraries) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
