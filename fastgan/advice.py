@@ -70,6 +70,11 @@ class Facts:
     spreads_K: Sequence[float] = field(default=())
 
 
+def cluster_sizes(codes_N: Tensor, classes: int) -> Tensor:
+    """Shares [K], float64, of images by the code, int64, that Q gives them."""
+    return torch.bincount(codes_N, minlength=classes).double() / len(codes_N)
+
+
 def unused_codes(sizes_K: Tensor) -> list[int]:
     """Codes that nearly no real image gets: less than a tenth of 1/K."""
     return torch.nonzero(sizes_K < UNUSED_SHARE / len(sizes_K)).flatten().tolist()

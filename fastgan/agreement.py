@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from fastgan import advice, data, metrics, run_folder, schedule, trained
@@ -73,7 +72,7 @@ def doubts(run: TrainedRun, other: TrainedRun, images: ImageSet) -> list[str]:
         found.append(f"both runs have --seed {run.config.seed}; runs of two seeds say more")
     for each in (run, other):
         path, seen = each.run.path, each.images_seen
-        whole = schedule.planned(each.config, len(images.images), run_folder.ranks_of(run_folder.read_settings(path)))
+        whole = schedule.planned(each.config, len(images.images), each.ranks())
         if seen < whole:
             found.append(f"{path} is unfinished ({seen:,} of {whole:,} images); continue it with --resume first")
         elif seen < advice.FEW_SHOWN:
@@ -91,7 +90,7 @@ def agreement(codes_N: Tensor, run: TrainedRun, other: TrainedRun, images: Image
     """
     theirs_N, _ = assign(other.networks, images.images, other.config, other.device)
     for each, found_N in ((run, codes_N), (other, theirs_N)):
-        sizes_K = torch.bincount(found_N, minlength=each.config.classes).double() / len(found_N)
+        sizes_K = advice.cluster_sizes(found_N, each.config.classes)
         if how := advice.collapsed(each.prior.probabilities().detach().cpu(), sizes_K):
             return {}, f"Withheld: {each.run.path} has collapsed and has no classes to agree on. {how}"
     figures = metrics.agreement(codes_N, theirs_N, run.config.classes, other.config.classes)

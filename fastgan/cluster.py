@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from torch import Tensor
 
 from fastgan import advice, data, inference, run_folder, trained
@@ -98,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
     codes, confidences = inference.best_two(run.networks, images.images, run.config, device)
     names = [str(path) for path in paths] or [str(index) for index in range(len(codes))]
     write_table(out, names, "path" if paths else "index", codes, confidences)
-    sizes_K = torch.bincount(codes[:, 0], minlength=run.config.classes).double() / len(codes)
+    sizes_K = advice.cluster_sizes(codes[:, 0], run.config.classes)
     used, sure = run.config.classes - len(advice.unused_codes(sizes_K)), float(confidences[:, 0].mean())
     print(f"wrote the {'class' if len(names) == 1 else 'classes'} of {counted(len(names), 'image')} to {out}")
     in_use = f"{used} of {run.config.classes} classes {'is' if used == 1 else 'are'} in use"

@@ -48,8 +48,7 @@ def main(argv: Sequence[str]) -> int:
     evaluator = Evaluator(images, obtain_judge(config, images, device), config, device)
     prior_K = run.prior.probabilities().detach().cpu()
     found = evaluator(run.networks, run.generator, prior_K)
-    ranks = run_folder.ranks_of(run_folder.read_settings(asked.run))
-    planned = schedule.planned(config, len(images.images), ranks)
+    planned = schedule.planned(config, len(images.images), run.ranks())
     hardly = advice.hardly_trained(prior_K, found.sizes_K, run.images_seen, planned)
     merge = [] if hardly else confused_codes(run.networks, images.images, found.codes_N, config, device)
     row = {"images_seen": run.images_seen, **found.row}

@@ -114,7 +114,7 @@ class Evaluator:
         """
         prior_K = prior_K.detach().cpu().double()
         codes, confidences = assign(networks, self.images.images, self.config, self.device)
-        sizes = torch.bincount(codes, minlength=self.config.classes).double() / len(codes)
+        sizes = advice.cluster_sizes(codes, self.config.classes)
         row: dict[str, Any] = {
             "effective_classes": metrics.effective_classes(prior_K),
             "confidence": float(confidences.mean()),

@@ -128,7 +128,7 @@ def collect(state: RunState) -> Page:
     _, logits = read(state.networks, state.images.images, config, state.device)
     probabilities_NK = logits.softmax(1).cpu()
     confidences_N, codes_N = probabilities_NK.max(1)
-    sizes_K = torch.bincount(codes_N, minlength=config.classes).double() / len(codes_N)
+    sizes_K = advice.cluster_sizes(codes_N, config.classes)
     planned = schedule.planned(config, len(codes_N), run_folder.ranks_of(state.settings))
     hardly = advice.hardly_trained(prior_K, sizes_K, state.images_seen, planned) is not None
     merge = [] if hardly else confused_codes(state.networks, state.images.images, codes_N, config, state.device)

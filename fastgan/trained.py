@@ -31,6 +31,10 @@ class TrainedRun:
         """The settings with the folder where the run's data lie now; None where they have not moved."""
         return self.config if data_dir is None else replace(self.config, data_dir=data_dir)
 
+    def ranks(self) -> int:
+        """On how many ranks the run went on last."""
+        return run_folder.ranks_of(run_folder.read_settings(self.run.path))
+
 
 def load(path: Path, device: torch.device) -> TrainedRun:
     """Read a run folder; raises ConfigError or CheckpointCorruptError, naming what is missing."""
