@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A worker a core, each test file whole on one of them: tests compute with one thread each.
+PARALLEL := -n auto --dist loadfile
 # A changed lock or setup.py asks for a new install; an untouched one installs nothing.
 DEPS := requirements.lock setup.py
 
@@ -33,10 +35,10 @@ train: $(STAMP)
 	@$(BIN)/python -m fastgan.train --amp --compile
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests $(PARALLEL)
 
 test-all: $(STAMP)
-	@$(BIN)/python -m pytest tests -m ""
+	@$(BIN)/python -m pytest tests -m "" $(PARALLEL)
 
 check: $(STAMP)
 	@$(BIN)/python -m ruff check .

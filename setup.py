@@ -23,6 +23,7 @@ setup(
         "numpy>=2.0,<2.4",  # Triton 3.6's interpreter fails on run-time ranges under NumPy 2.4
         "scipy>=1.13",
         "scikit-learn>=1.5",
+        "joblib>=1.3",
         "tyro>=0.9",
         "tqdm>=4.66",
         "safetensors>=0.5",
@@ -40,6 +41,7 @@ setup(
         "dev": [
             "pytest>=8",
             "pytest-benchmark>=5",
+            "pytest-xdist>=3.6",
             "hypothesis>=6",
             "ruff>=0.9",
             "mypy>=1.14",
