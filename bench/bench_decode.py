@@ -30,7 +30,7 @@ from bench.conftest import Results
 from bench.measure import machine, slug
 from bench.photographs import write_folder
 from bench.timing import Timing, compare
-from fastgan.data import cache, folder
+from fastgan.data import folder
 from fastgan.data.scan import scan
 
 CORES = os.cpu_count() or 1
@@ -65,9 +65,11 @@ Decoder = Callable[[], Tensor]  # uint8 [N, C, S, S]
 
 
 def _ours(here: Path, kind: Kind) -> Decoder:
+    kept = here.with_name(f"{here.name}-cache")
+
     def call() -> Tensor:
-        shutil.rmtree(here / cache.FOLDER, ignore_errors=True)
-        return folder.full(here, kind.side, kind.channels).images
+        shutil.rmtree(kept, ignore_errors=True)
+        return folder.full(here, kind.side, kind.channels, cache_dir=kept).images
 
     return call
 

@@ -1,9 +1,11 @@
 """Training steps a second: fastgan against the loop that a reader of the paper would write.
 
-    pytest bench/ [--save-results]
+    pytest bench/ [--save-results] [--avx2]
+
+With --avx2 it is measured as on a processor that has AVX2 and nothing wider.
 
 Rows: naive (PIL transforms in a DataLoader with the best of 0, 1 and 2 workers), naive_step (the same on one batch that
-stays on the device), ours_fp32, ours_bf16 and ours_bf16_compile (fetching and transforms included). All of them are
+stays on the device), ours_fp32, ours_amp and ours_amp_compile (fetching and transforms included). All of them are
 timed in turns, each in a process of its own; pytest-benchmark's table repeats the same measurements.
 """
 
@@ -18,6 +20,7 @@ import pytest
 from bench.conftest import Results
 from bench.measure import Samples, figures, machine, measure, ratio, slug
 from bench.rows import DEVICE, NAMES, WORKERS, load_images
+from fastgan import precision
 
 ROUNDS, STEPS = (5, 100) if DEVICE.type == "cuda" else (5, 8)
 WARMUP = 5
@@ -75,6 +78,10 @@ def measured(request: pytest.FixtureRequest, twins_agree: None, results: Results
     """The chosen rows, measured once."""
     chosen = {item.callspec.params.get("row") for item in request.session.items if hasattr(item, "callspec")}
     samples, about = _run([name for name in NAMES if name in chosen])
+    chosen_precision = precision.fastest(DEVICE)
+    about["amp"] = chosen_precision.name
+    if chosen_precision.note:
+        about["amp"] += f" ({chosen_precision.note}; rows in bfloat16 are left out: seconds a step)"
     about["peak_mib"] = "of the device" if DEVICE.type == "cuda" else "of the process, torch included, workers not"
     reported: dict[str, dict[str, Any]] = {}
     for name, sample in samples.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +12,19 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# What oneDNN and torch's own kernels may use at most.
+AVX2_ALONE = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 TABLES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--save-results", action="store_true", help="write the tables to bench/results/ as well")
+    parser.addoption("--avx2", action="store_true", help="measure as on a processor with AVX2 and nothing wider")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--avx2"):  # torch is imported later, here and in every process that a row has to itself
+        os.environ.update(AVX2_ALONE)
     config.stash[TABLES] = []
 
 

@@ -13,6 +13,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
+from bench.conftest import AVX2_ALONE
 from bench.rows import DEVICE, ROOT
 from fastgan import run_folder
 
@@ -117,6 +120,7 @@ def machine() -> dict[str, Any]:
         "device": environment["device"],
         "device_type": DEVICE.type,
         "cores": os.cpu_count(),
+        "instructions": torch.backends.cpu.get_cpu_capability() + (", as limited by --avx2" if limited() else ""),
         **{name: versions[name] for name in ("torch", "triton", "numpy", "python") if name in versions},
         "commit": environment["git_commit"] or "unknown",
         "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
@@ -126,4 +130,10 @@ def machine() -> dict[str, Any]:
 
 def slug(about: dict[str, Any]) -> str:
     """A file name's part for the machine."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{about['device_type']} {about['device']}".lower()).strip("-")
+    kind = f"{about['device_type']} {about['device']}{' avx2' if limited() else ''}"
+    return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")
+
+
+def limited() -> bool:
+    """Whether --avx2 is measured."""
+    return all(os.environ.get(name) == value for name, value in AVX2_ALONE.items())

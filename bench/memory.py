@@ -59,10 +59,10 @@ def _status(process: int) -> dict[str, float]:
     return {name: found[name] / (1 if name == "Threads" else 1024) for name in FIELDS} | {"files": float(files)}
 
 
-def watch(command: list[str], environment: dict[str, str]) -> Watched:
+def watch(command: list[str]) -> Watched:
     """Run a command to its end and watch it; CalledProcessError if it fails."""
     seen, begin = Watched(), time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
     def listen() -> None:
         assert process.stderr is not None
@@ -105,7 +105,6 @@ def main() -> int:
     lines = [f"python -m bench.memory --images {asked.images}", ""]
     with tempfile.TemporaryDirectory(prefix="fastgan-memory-") as place:
         here = Path(place)
-        environment = os.environ | {"XDG_CACHE_HOME": str(here / "cache")}
         rows = (
             (f"{asked.images:,} images, tiny networks", "many", asked.images, f"{RUN} {TWICE} {TINY}"),
             (f"{asked.images:,} images in labelled subfolders, tiny networks", "many", asked.images,
@@ -116,8 +115,9 @@ def main() -> int:
             images = here / folder
             if not images.exists():
                 write_folder(images, count, DISTINCT, (64, 64), "JPEG")
-            own = ["--data-dir", str(images), "--run-dir", str(here / f"run-{number}")]
-            seen = watch([sys.executable, "-m", "fastgan.train", *flags.split(), *own], environment)
+            own = ["--data-dir", str(images), "--cache-dir", str(here / "cache")]
+            own += ["--run-dir", str(here / f"run-{number}")]
+            seen = watch([sys.executable, "-m", "fastgan.train", *flags.split(), *own])
             seen.said = [(*rest, said.replace(place, "TEMPORARY")) for *rest, said in seen.said]
             found = _lines(title, flags, count, seen)
             print("\n".join(found), flush=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import TracebackType
+
+from fastgan import stages, threads  # noqa: F401 - threads looks from here on how busy the machine is
 
 __version__ = "0.1.0"
 
@@ -18,3 +21,5 @@ def _interrupted(kind: type[BaseException], error: BaseException, trace: Traceba
 
 if sys.argv and sys.argv[0] == "-m":  # one of our commands, not a program that imports us
     sys.excepthook = _interrupted
+    if os.environ.get("RANK", "0") == "0" and not {"-h", "--help", "--dry-run"} & set(sys.orig_argv):
+        stages.load()

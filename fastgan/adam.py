@@ -17,12 +17,18 @@ Adam = torch.optim.Optimizer
 
 
 def make_adam(
-    config: TrainConfig, networks: Networks, parameters: list[nn.Parameter], prior: list[nn.Parameter]
+    config: TrainConfig,
+    precision: torch.dtype,
+    networks: Networks,
+    parameters: list[nn.Parameter],
+    prior: list[nn.Parameter],
 ) -> Adam:
     """Adam for some of the networks' parameters, and for the prior's logits at their own step size.
 
     By our kernel where it runs, and there under bfloat16 with the copies that the networks read; elsewhere by torch,
     which on a CPU takes the gradients where backward leaves them.
+
+    precision: of the step's products.
     """
     settings: dict[str, Any] = {"lr": config.learning_rate, "betas": BETAS}
     groups: list[dict[str, Any]] = [{"params": parameters}]
@@ -38,13 +44,13 @@ def make_adam(
             dtype = torch.float32 if on_gpu else torch.float64
             group["lr"] = torch.tensor(group["lr"], dtype=dtype, device=parameters[0].device)
         return optimizer
-    if not config.amp or config.amp_dtype == "float16":  # whose gradients a GradScaler must see
+    if precision != torch.bfloat16:  # float16's gradients are a GradScaler's to see
         return kernels.FusedAdam(groups, **settings)
     rounded = rounded_parameters(networks)
     split: list[dict[str, Any]] = []
     for group in groups:
         low = [p for p in group["params"] if p in rounded]
-        split.append(group | {"params": low, "shadow_dtype": torch.bfloat16})
+        split.append(group | {"params": low, "shadow_dtype": precision})
         split.append(group | {"params": [p for p in group["params"] if p not in rounded], "shadow_dtype": None})
     return kernels.FusedAdam([group for group in split if group["params"]], **settings)
 

@@ -53,6 +53,7 @@ def _check_files(path: Path, run: TrainedRun, config: TrainConfig, images: Image
     theirs_now = replace(
         settings,
         data_dir=moved,
+        cache_dir=config.cache_dir,
         labels_from_folders=config.labels_from_folders,  # no matter here, and neither are bad files
         skip_bad=config.skip_bad,
     )

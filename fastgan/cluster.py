@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from fastgan import advice, data, inference, run_folder, trained
+from fastgan import advice, data, inference, trained
 from fastgan.command_line import parse, positional, run_command
 from fastgan.errors import ConfigError
 from fastgan.sorting import check_place, sort_into
@@ -43,8 +43,12 @@ class ClusterConfig:
     links or copies. The files themselves stay where they are."""
     data_dir: Path | None = None
     """Where the run's data set lies now, if it has moved and IMAGES is left out."""
+    cache_dir: Path | None = None
+    """Where decoded images are kept. Left out: where the run kept them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
+    threads: int = 0
+    """Threads of a CPU. 0: one for each processor that this process may use and that others leave free."""
 
 
 def write_table(out: Path, names: Sequence[str], first: str, codes_N2: Tensor, confidences_N2: Tensor) -> None:
@@ -80,18 +84,18 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m fastgan.cluster",
         description="The class of each image and how sure Q is of it, as a csv file; or the files sorted by class.",
     )
-    device = run_folder.choose_device(asked.device)
+    device = trained.choose_processor(asked.device, asked.threads)
     run = trained.load(asked.run, device)
     out = asked.out if asked.out is not None else run.run.path / "assignments.csv"
     if asked.sort_into is not None:
         if asked.images is None:
             raise ConfigError("--sort-into: sorts files; name their folder after the run's")
         check_place(asked.sort_into, asked.images)
+    config = run.config_at(asked.data_dir, asked.cache_dir)
     if asked.images is not None:
-        images = data.load_folder(run.config, asked.images, skip_bad=asked.skip_bad or run.config.skip_bad)
+        images = data.load_folder(config, asked.images, skip_bad=asked.skip_bad or run.config.skip_bad)
         paths = [asked.images / path for path in images.paths or ()]
     else:
-        config = run.config_at(asked.data_dir)
         images = data.load(config)
         paths = [data.data_folder(config) / path for path in images.paths or ()]
     codes, confidences = inference.best_two(run.networks, images.images, run.config, device)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fastgan import stages
 from fastgan.config import TrainConfig, validate
 from fastgan.errors import ConfigError, FastganError
 from fastgan.presets import preset
@@ -23,8 +24,8 @@ FINER = 4  # codes of Q's finer head a class, as tuned with ten classes
 # Settings that a resumed run may change: they leave the recipe as it is, though another device, compiler, kernel or
 # backend of the transforms rounds (and DALI interpolates) in its own way.
 FREE_ON_RESUME = {
-    *("epochs", "run_dir", "resume", "eval_every", "save_every", "log_every", "dry_run", "data_dir", "device"),
-    *("save_share", "deterministic", "compile", "kernels", "augment", "capture"),
+    *("epochs", "run_dir", "resume", "eval_every", "save_every", "log_every", "dry_run", "data_dir", "cache_dir"),
+    *("device", "save_share", "deterministic", "compile", "kernels", "augment", "capture", "threads"),
     *("rank_timeout", "resume_on_other_ranks"),
 }
 
@@ -144,6 +145,7 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
 
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Call a command; a user's mistake becomes one line on stderr and exit code 2, a failed run 1."""
+    stages.loaded()
     try:
         try:
             return main(sys.argv[1:] if argv is None else argv)

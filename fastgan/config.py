@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -110,6 +109,9 @@ class TrainConfig:
     """Folder with the data set's files, or to download them into. Left out: ./data; --dataset folder and youtube-faces
     need it. Of youtube-faces it holds aligned_images_DB or frame_images_DB (the first is taken where both are there),
     or is one of these two."""
+    cache_dir: Path | None = None
+    """What is made once is kept here: decoded images and judges. It may be emptied at any time. Left out:
+    $XDG_CACHE_HOME/fastgan or ~/.cache/fastgan."""
     labels_from_folders: bool = False
     """With --dataset folder: the first subfolder that an image lies in is its class, for evaluation only."""
     skip_bad: bool = False
@@ -171,8 +173,9 @@ class TrainConfig:
 
     amp: bool = False
     """Automatic mixed precision: products in --amp-dtype, losses and codes in float32."""
-    amp_dtype: Literal["bfloat16", "float16"] = "bfloat16"
-    """Precision under --amp; float16 scales its losses."""
+    amp_dtype: Literal["auto", "bfloat16", "float16"] = "auto"
+    """Precision under --amp. auto: bfloat16 where the device has instructions for it, else float32, which is many times
+    as fast there. float16 scales its losses."""
     compile: bool = False
     """Compile the networks with torch.compile (falls back to eager without a C++ compiler)."""
     kernels: Literal["auto", "triton", "reference"] = "auto"
@@ -188,6 +191,10 @@ class TrainConfig:
     weights bit for bit; they may be slower. On a CPU sums are always so."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a CUDA GPU when there is one."""
+    threads: int = 0
+    """Threads of a CPU. 0: one for each processor that this process may use (affinity and cgroup quota) and that others
+    leave free as it begins; a resumed run goes on with as many as before, with which alone it ends with the same
+    weights bit for bit."""
 
     run_dir: Path | None = None
     """The run's folder. Left out: a new name under runs/."""
@@ -333,9 +340,3 @@ def stream_seed(seed: int, purpose: str) -> int:
     """A 63-bit seed for one purpose (`"noise"`, `"transform"`, `"order"`, ...): streams never share numbers."""
     digest = hashlib.sha256(f"fastgan:{seed}:{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
-
-
-def cache_dir() -> Path:
-    """Where a judge and decoded images are kept when the data folder is not writable."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "fastgan"

@@ -42,6 +42,8 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
             values[name] = _checked(kind(**inner))
         for name in ("data_dir", "run_dir"):
             values[name] = None if values[name] is None else Path(values[name])
+        if values.get("cache_dir") is not None:
+            values["cache_dir"] = Path(values["cache_dir"])
         return _checked(TrainConfig(**values))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"run.json: settings cannot be read ({error}); it was written by another version") from error

@@ -49,13 +49,11 @@ class Ranks:
         return Ranks(rank, count, int(values[2] or rank), int(values[3] or count))
 
     def device(self, device: torch.device) -> torch.device:
-        """This rank's own of the machine's GPUs; of a CPU's threads, its share."""
+        """This rank's own of the machine's GPUs."""
         if device.type == "cuda":
             own = torch.device("cuda", self.local_rank % torch.cuda.device_count())
             torch.cuda.set_device(own)
             return own
-        if self.local_count > 1:
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.local_count))
         return device
 
 

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastgan import advice, agreement, data, metrics, run_folder, schedule, trained
+from fastgan import advice, agreement, data, metrics, schedule, trained
 from fastgan.command_line import parse, positional, run_command
 from fastgan.evaluation import Evaluator, confused_codes, context_rows, obtain_judge
+from fastgan.stages import stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,12 @@ class EvaluateConfig:
     """The run's folder."""
     data_dir: Path | None = None
     """Where the run's data set lies now, if it has moved."""
+    cache_dir: Path | None = None
+    """Where decoded images and judges are kept. Left out: where the run kept them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
+    threads: int = 0
+    """Threads of a CPU. 0: one for each processor that this process may use and that others leave free."""
     json: Path | None = None
     """Write the figures to this file as well."""
     beside: Path | None = None
@@ -38,22 +43,25 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m fastgan.evaluate",
         description="NMI, ENT, prior error, clustering and diversity of a run.",
     )
-    device = run_folder.choose_device(asked.device)
+    device = trained.choose_processor(asked.device, asked.threads)
     run = trained.load(asked.run, device)
-    config = run.config_at(asked.data_dir)
+    config = run.config_at(asked.data_dir, asked.cache_dir)
     images = data.load(config)
     other = None if asked.beside is None else agreement.load_beside(asked.beside, run, config, images)
     for doubt in [] if other is None else agreement.doubts(run, other, images):
         print(f"warning: {doubt}", file=sys.stderr)
     evaluator = Evaluator(images, obtain_judge(config, images, device), config, device)
     prior_K = run.prior.probabilities().detach().cpu()
-    found = evaluator(run.networks, run.generator, prior_K)
+    with stage("evaluating"):
+        found = evaluator(run.networks, run.generator, prior_K)
     planned = schedule.planned(config, len(images.images), run.ranks())
     hardly = advice.hardly_trained(prior_K, found.sizes_K, run.images_seen, planned)
-    merge = [] if hardly else confused_codes(run.networks, images.images, found.codes_N, config, device)
+    with stage("looking for codes that Q confuses"):
+        merge = [] if hardly else confused_codes(run.networks, images.images, found.codes_N, config, device)
     row = {"images_seen": run.images_seen, **found.row}
     if images.labels is not None:
-        row |= context_rows(images, config.classes)
+        with stage("clustering by k-means, for comparison"):
+            row |= context_rows(images, config.classes)
     reading = ""
     if other is not None:
         figures, reading = agreement.agreement(found.codes_N, run, other, images)

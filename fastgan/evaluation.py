@@ -19,9 +19,8 @@ from torch import Tensor
 
 import kernels
 from fastgan import advice, data, judge, metrics
-from fastgan.config import TrainConfig, cache_dir, stream_seed
+from fastgan.config import TrainConfig, stream_seed
 from fastgan.data import ImageSet
-from fastgan.data.cache import FOLDER
 from fastgan.data.image_set import shuffled
 from fastgan.inference import BATCH, assign, autocast, read_transforms, together
 from fastgan.judge import real_parts
@@ -208,22 +207,15 @@ def obtain_judge(config: TrainConfig, images: ImageSet, device: torch.device) ->
     """The judge for a run's data; None where the images have no labels, or too few to train and test one.
 
     One that is not to be believed is returned too, and one line says so: only its accuracy may be told.
-    mnist and digits have a judge each; any other labelled images have one of their own, of a share of themselves.
     """
     if images.labels is None:
         return None
-    if config.dataset in judge.REQUIRED:
-        folders = [data.data_folder(config), cache_dir()] if config.dataset == "mnist" else [cache_dir()]
-        found = judge.obtain(config.dataset, config.image_size, lambda: data.load_judge_set(config), folders, device)
-    else:
-        shares = data.load_judge_set(config, images)
-        refused = judge.too_few(shares)
-        if refused is not None:
-            print(f"warning: {refused}", file=sys.stderr)
-            return None
-        folders = [data.data_folder(config) / FOLDER, cache_dir()]
-        key = judge.identity(images)
-        found = judge.obtain(images.name, config.image_size, lambda: shares, folders, device, key=key)
+    shares = data.load_judge_set(config, images)
+    refused = judge.too_few(shares) if config.own_images else None
+    if refused is not None:
+        print(f"warning: {refused}", file=sys.stderr)
+        return None
+    found = judge.obtain(shares, device, config.cache_dir)
     if not found.believed:
         print(f"warning: {advice.withheld(found.accuracy, found.required)}", file=sys.stderr)
     return found

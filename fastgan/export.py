@@ -27,6 +27,7 @@ from fastgan.errors import ConfigError
 from fastgan.export_readme import readme
 from fastgan.linear import Linear
 from fastgan.model import CodeHead, Flatten, FrontEnd, Generator
+from fastgan.stages import stage
 from fastgan.trained import TrainedRun
 
 FILES = ("model.safetensors", "generator.pt2", "labeller.pt2", "README.md")
@@ -124,7 +125,8 @@ def export(run: TrainedRun, out: Path, overwrite: bool = False) -> None:
     """
     out = Path(os.path.abspath(out))
     _check_free(out, overwrite)
-    traced = programs(run)
+    with stage("tracing the programs"):
+        traced = programs(run)
     partial = out.with_name(f".partial-{out.name}-{uuid.uuid4().hex}")
     try:
         partial.mkdir(parents=True)

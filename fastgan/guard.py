@@ -121,5 +121,5 @@ def check(guard: Guard, losses: Mapping[str, float], *, batch_size: int, remedy:
     _, in_row = guard.skips()
     if in_row >= MOST_SKIPPED:
         raise DivergenceError(
-            f"the last {in_row} steps overflowed in float16; take --amp-dtype bfloat16 in a new run, or: {remedy}"
+            f"the last {in_row} steps overflowed in float16; leave --amp-dtype out in a new run, or: {remedy}"
         )

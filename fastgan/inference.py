@@ -5,17 +5,18 @@ Legend: N images, K codes, D embedding.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fastgan import precision
 from fastgan.augment import make_transform, to_unit_range
 from fastgan.config import TrainConfig
 from fastgan.data.image_set import shuffled
 from fastgan.model import Networks
+from fastgan.stages import stage
 
 BATCH = 1000  # images at a time, at most
 BATCH_AREA = BATCH * 28 * 28  # their pixels, at most: what the networks hold of a batch grows with these
@@ -23,10 +24,8 @@ TRANSFORMED = 5_000  # images, at most, whose transforms are read
 
 
 def autocast(config: TrainConfig, device: torch.device) -> Any:
-    """The run's own precision, for inference."""
-    if not config.amp:
-        return nullcontext()
-    return torch.autocast(device.type, dtype=getattr(torch, config.amp_dtype))
+    """The run's own precision, as far as this device computes it."""
+    return precision.for_reading(config, device).autocast(device)
 
 
 def together(image_size: int) -> int:
@@ -44,12 +43,14 @@ def read(networks: Networks, images: Tensor, config: TrainConfig, device: torch.
     embeddings = torch.empty(len(images), shape.network.embedding, device=device)
     logits = torch.empty(len(images), shape.classes, device=device)
     size = together(config.image_size)
-    for start in range(0, len(images), size):
-        part = slice(start, start + size)
-        with autocast(config, device):
-            embedding = networks.code_head.embed(networks.front_end(to_unit_range(images[part].to(device))))
-            logits[part] = networks.code_head.code(embedding).float()
-        embeddings[part] = embedding.float()
+    with stage("reading the images", total=len(images)) as seen:
+        for start in range(0, len(images), size):
+            part = slice(start, start + size)
+            with autocast(config, device):
+                embedding = networks.code_head.embed(networks.front_end(to_unit_range(images[part].to(device))))
+                logits[part] = networks.code_head.code(embedding).float()
+            embeddings[part] = embedding.float()
+            seen.update(len(embedding))
     networks.train(was_training)
     return embeddings, logits
 

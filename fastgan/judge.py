@@ -1,7 +1,8 @@
 """The judge: a classifier of real classes, trained on labelled images, that says what generated images show.
 
-It is trained once for a data set and image size and kept beside the data (or in the user's cache folder when that
-is not writable). It never touches training: only evaluation looks through its eyes.
+It is trained once and kept in the user's cache, under a digest of the images and labels that it is trained and tested
+on: other data in the place of these have another judge. It never touches training: only evaluation looks through its
+eyes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,16 +23,18 @@ from torch import Tensor
 
 from fastgan.augment import to_unit_range
 from fastgan.config import stream_seed
-from fastgan.data import ImageSet, JudgeSet
+from fastgan.data import ImageSet, JudgeSet, cache
 from fastgan.inference import together
 from fastgan.judge_network import Judge, JudgeNetwork
+from fastgan.precision import fastest
+from fastgan.stages import stage
 
 BATCH = 128
-FORMAT = "3"  # a change of network, training or file makes older files stale
+FORMAT = "4"  # a change of network, training or file makes older files stale
 # Accuracy on held-out images below which a judge is not believed: of these data sets, and of one's own images.
 REQUIRED = {"mnist": 0.990, "digits": 0.960}
 REQUIRED_OF_OWN = 0.95
-EPOCHS = {"mnist": 3, "digits": 40}
+EPOCHS = {"mnist": 2, "digits": 40}
 # One's own images: about so many epochs, but no fewer and no more steps than these.
 OWN_EPOCHS, FEWEST_STEPS, MOST_STEPS = 40, 300, 1500
 FEWEST_TESTED = 20  # held-out images: with fewer, 95% and 90% cannot be told apart
@@ -66,11 +69,23 @@ def required(name: str) -> float:
     return REQUIRED.get(name, REQUIRED_OF_OWN)
 
 
-def identity(images: ImageSet) -> str:
-    """What the judge of one's own images is kept under: other images or other labels have another."""
-    assert images.labels is not None
-    said = f"{images.digest()} {images.label_count} {images.class_names} {images.labels.tolist()}"
-    return hashlib.sha256(said.encode(errors="surrogateescape")).hexdigest()[:32]
+def identity(data: JudgeSet) -> str:
+    """What a judge is kept under: other images, labels, shares, class names or ways of training have another.
+
+    What the files are called is no part of it: a judge sees pixels alone.
+    """
+    hasher = hashlib.sha256(f"judge {FORMAT} {data.name} {plan(data)}".encode())
+    parts = ((data.train, data.train_rows), (data.test, data.test_rows))
+    for images, rows in parts:
+        assert images.labels is not None
+        said = f"{tuple(images.images.shape)} {images.label_count} {images.class_names}"
+        hasher.update(said.encode(errors="surrogateescape"))
+        hasher.update(images.labels.cpu().long().contiguous().numpy().data)
+        hasher.update(_rows(images, rows).cpu().contiguous().numpy().data)
+    data.train.add_pixels(hasher)
+    if data.test.images is not data.train.images:
+        data.test.add_pixels(hasher)
+    return hasher.hexdigest()[:32]
 
 
 def too_few(data: JudgeSet) -> str | None:
@@ -84,39 +99,36 @@ def too_few(data: JudgeSet) -> str | None:
     return None
 
 
-def obtain(
-    name: str,
-    image_size: int,
-    load: Callable[[], JudgeSet],
-    folders: Sequence[Path],
-    device: torch.device,
-    *,
-    key: str | None = None,
-) -> Judge:
-    """The judge for a data set and image size: read from its file, or trained and written there.
+def obtain(data: JudgeSet, device: torch.device, cache_dir: Path | None = None) -> Judge:
+    """The judge of these images: read from its file, or trained and kept there.
+
+    One that cannot be kept serves this run alone, and a line says so.
 
     Args:
-        load: gives the labelled images; called only when the judge has to be trained.
-        folders: where the file is looked for, and kept in the first that can be written to.
-        key: its name there; left out, that of the data set.
+        cache_dir: where judges are kept; None for the user's cache.
+
+    Raises:
+        ConfigError: when `cache_dir` cannot be written to and the judge is not there.
     """
-    file_name = f"fastgan-judge-{key or name}-{image_size}px.safetensors"
-    for folder in folders:
-        judge = _read(folder / file_name, image_size, required(name), device)
-        if judge is not None:
-            return judge
-    known = name if name in REQUIRED else "your labelled images, which takes minutes,"
+    path = cache.cache_dir(cache_dir) / "judges" / f"{identity(data)}.safetensors"
+    judge = _read(path, data.train.images.shape[-1], required(data.name), device)
+    if judge is not None:
+        return judge
+    cache.check(cache_dir)
+    known = data.name if data.name in REQUIRED else "your labelled images"
     print(f"training the judge for {known} once (it is kept for later runs) ...", file=sys.stderr)
-    shares = load()
-    judge = train(shares, device)
-    _say(judge, shares)
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(judge, folder / file_name)
-            break
-        except (OSError, SafetensorError):
-            continue  # not writable: the next folder, or this run alone
+    judge = train(data, device)
+    _say(judge, data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(judge, path)
+    except (OSError, SafetensorError) as error:
+        said = getattr(error, "strerror", None) or " ".join(str(error).split())
+        print(
+            f"warning: {path.parent}: the judge cannot be kept there and serves this run alone ({said}); name a folder "
+            "that can be written by --cache-dir",
+            file=sys.stderr,
+        )
     return judge
 
 
@@ -135,7 +147,7 @@ def _say(judge: Judge, data: JudgeSet) -> None:
 
 
 def train(data: JudgeSet, device: torch.device, how: Plan | None = None) -> Judge:
-    """Train on data.train, measure on data.test; the same weights whenever the data are the same.
+    """Train on data.train, measure on data.test; the same weights whenever the data, machine and threads are the same.
 
     The accuracy is the share of the images that are named rightly; of one's own images it is taken class by class and
     averaged, lest a judge be believed that knows the most frequent class alone. Images are read batch by batch: they
@@ -146,19 +158,22 @@ def train(data: JudgeSet, device: torch.device, how: Plan | None = None) -> Judg
     assert labels is not None and how.steps > 0
     rows = _rows(data.train, data.train_rows)
     channels, size = images.shape[1], images.shape[-1]
-    with torch.random.fork_rng(devices=[]):
+    precision = fastest(device)
+    begun = stage("training the judge", total=how.steps * how.batch)
+    with torch.random.fork_rng(devices=[]), begun as progress:
         torch.manual_seed(stream_seed(0, "judge"))
         network = JudgeNetwork(channels, data.train.label_count, size).to(device)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.02, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=how.steps)
         for index in islice(_batches(rows, labels, how), how.steps):
             x = _moved(to_unit_range(_take(images, index).to(device)), how)
-            with torch.autocast(device.type, dtype=torch.bfloat16):
+            with precision.autocast(device):
                 loss = F.cross_entropy(network(x).float(), labels[index].to(device), label_smoothing=0.05)
             loss.backward()
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
+            progress.update(how.batch)
     network.eval()
     judge = Judge(network, 0.0, how.required)
     assert data.test.labels is not None
@@ -216,8 +231,11 @@ def _write(judge: Judge, path: Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     accuracy = repr(judge.accuracy)
     metadata = {"format": FORMAT, "accuracy": accuracy, "sha256": _digest(tensors, accuracy)}
-    save_file(tensors, str(partial), metadata=metadata)
-    partial.replace(path)
+    try:
+        save_file(tensors, str(partial), metadata=metadata)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _digest(tensors: dict[str, Tensor], accuracy: str) -> str:

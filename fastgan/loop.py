@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from fastgan import checkpoint, guard, metrics, page, report, run_folder
+from fastgan import checkpoint, guard, metrics, page, report, run_folder, stages
 from fastgan.board import Board
 from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError, DivergenceError
 from fastgan.evaluation import Evaluation, Evaluator, Sampler, context_rows, obtain_judge
-from fastgan.progress import Pace, Progress, SaveBudget
+from fastgan.progress import Progress, SaveBudget, Stopwatch
 from fastgan.run_folder import RunFolder
+from fastgan.stages import stage
 from fastgan.step import LOSSES
 from fastgan.stopping import stop_signals
+from fastgan.threads import Starvation
 from fastgan.trainer import Trainer
 
 GRID_COLUMNS = 10
@@ -66,7 +68,7 @@ class Loop:
         self.images = dataclasses.replace(images, images=trainer.feed.images)  # one copy serves both
         self.step, self.feed, self.iterations = trainer.step, trainer.feed, trainer.iterations
         self.pictures, self.context, self.checkpoints = pictures, context, checkpoints
-        self.gang, self.batch = trainer.gang, trainer.batch
+        self.gang, self.batch, self.silent = trainer.gang, trainer.batch, not trainer.gang.leads
         self.log = metrics.MetricsLog(run.metrics)
         self.board = Board(run.tensorboard if self.gang.leads else None)
         self.progress, self.budget = Progress(trainer.loss_sum, self.gang), SaveBudget(config.save_share)
@@ -74,6 +76,7 @@ class Loop:
         self.epoch_images = trainer.epoch_images
         self.total = config.epochs * self.epoch_images
         self._saved_at = self._turns = 0
+        self._trained_before = 0.0  # seconds, by the processes that this one goes on from
         self._evaluator: Evaluator | None = None
         self._last: Evaluation | None = None
 
@@ -106,26 +109,22 @@ class Loop:
 
     def train(self) -> Outcome:
         """Train to the last epoch, or until a signal."""
-        bar = tqdm(
-            total=self.total,
-            initial=self.images_seen,
-            unit="img",
-            unit_scale=True,
-            dynamic_ncols=True,
-            disable=not (self.gang.leads and sys.stderr.isatty()),
-        )
         if self.images_seen < self.total:
             # Nothing is lost if a signal ends the process here, where a judge may be trained for minutes.
-            self.trainer.prepare(self.images_seen)
-            self.gang.told(self._ready_to_evaluate)
+            with stage("the first steps, compiled" if self.config.compile else "the first steps", silent=self.silent):
+                self.trainer.prepare(self.images_seen)
+            with stage("preparing the evaluation", silent=self.silent):
+                self.gang.told(self._ready_to_evaluate)
         board = self.board.opened(self.images_seen, self.log.rows())
-        with stop_signals() as received, bar, run_folder.written(self.run.path), board:
-            since, since_images = time.perf_counter(), self.images_seen
-            self.pace = Pace(self.images_seen, self.total)
+        training = stage("training", self.total, done=self.images_seen, silent=self.silent, place=self._place)
+        with stop_signals() as received, training as self.shown, run_folder.written(self.run.path), board:
+            self.watch, self.starvation = Stopwatch(self._wait), Starvation(torch.get_num_threads())
+            self._trained_before, reported, reported_at = self.progress.seconds, self.images_seen, 0.0
             while self.images_seen < self.total and not self._stopped(received):
                 # 0. Group the real images anew, before chosen epochs.
                 if self._groups_now():
-                    self._regroup()
+                    with self._paused("grouping the images"):
+                        self._regroup()
 
                 # 1. Fetch: the next batches and their transforms into the ring.
                 count = self._steps_ahead()
@@ -136,39 +135,50 @@ class Loop:
                 self.iterations.run(count)
                 self.progress.steps += count
                 self.images_seen += images
-                bar.update(images)
+                self.shown.update(images)
+                if self.device.type == "cpu" and (news := self.starvation.news()):
+                    self._say(news)
 
                 # 3. Report.
                 log_every, eval_every, save_every = self._events()
                 if self._passed(log_every) or self.images_seen == self.total:
-                    row = self._report()
-                    now = time.perf_counter()
-                    self.progress.seconds += now - since
-                    row["images_per_second"] = (self.images_seen - since_images) / (now - since)
+                    row, now = self._report(), self.watch.seconds()
+                    self.progress.seconds = self._trained_before + now
+                    row["images_per_second"] = (self.images_seen - reported) / (now - reported_at)
                     row["train_seconds"] = self.progress.seconds
+                    reported, reported_at = self.images_seen, now
                     self._keep(row)
-                    self._show(bar, row)
-                    since, since_images = time.perf_counter(), self.images_seen
+                    self.shown.tell(", ".join(f"{name.removesuffix('_loss')} {row[name]:.3f}" for name in LOSSES))
 
                 # 4. Evaluate and save, at the ends of chosen epochs and of the run.
                 done = self.images_seen == self.total
                 if done or self._passed(eval_every):
-                    self.progress.seconds += time.perf_counter() - since
-                    self.evaluate(final=done)
-                    since, since_images = time.perf_counter(), self.images_seen
+                    with self._paused("evaluating"):
+                        self.evaluate(final=done)
                 if done or (self._passed(save_every) and self.gang.told(self.budget.allows)):
-                    self.progress.seconds += time.perf_counter() - since
-                    with self.budget.saving():
+                    with self._paused("saving"), self.budget.saving():
                         self.save()
-                    since, since_images = time.perf_counter(), self.images_seen
             if self._saved_at != self.images_seen:  # stopped by a signal, which may come at any point of the loop
-                self.progress.seconds += time.perf_counter() - since
-                self.save()
+                with self._paused("saving"):
+                    self.save()
             if self.pictures and self.images_seen >= self.total:
-                self.gang.told(self._write_page)  # the run is saved by now, whatever becomes of its page
+                with self._paused("writing the report"):
+                    self.gang.told(self._write_page)  # the run is saved by now, whatever becomes of its page
         return Outcome(
             self._last, received[0] if received and self.images_seen < self.total else None, self.progress.seconds
         )
+
+    @contextmanager
+    def _paused(self, what: str) -> Iterator[None]:
+        """Inside, something else is done than training: its seconds are none of the rate's."""
+        with self.watch.paused() as seconds, self.shown.paused(), stage(what, silent=self.silent):
+            self.progress.seconds = self._trained_before + seconds
+            yield
+
+    def _wait(self) -> None:
+        """For the steps that a GPU has queued."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def _stopped(self, received: list[int]) -> bool:
         """Whether a signal has come, to any rank: all of them stop after the same step."""
@@ -232,17 +242,11 @@ class Loop:
         guard.check(self.step.guard, losses, batch_size=self.batch, remedy=remedy)
 
     def _say(self, line: str) -> None:
-        if self.gang.leads:
-            tqdm.write(line, file=sys.stderr)
+        if not self.silent:
+            stages.say(line)
 
-    def _show(self, bar: Any, row: dict[str, Any]) -> None:
-        bar.set_postfix({name.removesuffix("_loss"): f"{row[name]:.3f}" for name in LOSSES})
-        if self.gang.leads and bar.disable and self.pace.due(self.images_seen):
-            losses = ", ".join(f"{name.removesuffix('_loss')} {row[name]:.3f}" for name in LOSSES)
-            pace = ", ".join(
-                filter(None, (f"{row['images_per_second']:,.0f} images/s", self.pace.left(self.images_seen)))
-            )
-            print(f"epoch {row['epoch']:.1f} of {self.config.epochs}: {losses}; {pace}", file=sys.stderr)
+    def _place(self, images_seen: int) -> str:
+        return f"epoch {images_seen / self.epoch_images:.1f} of {self.config.epochs}"
 
     def save(self) -> None:
         """Write a checkpoint, unless a step or a weight is not finite."""
@@ -338,4 +342,4 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - whatever it was
             said = " ".join(f"{type(error).__name__}: {error}".split())
             again = f"python -m fastgan.page {self.run.path} tries again"
-            tqdm.write(f"warning: {page.NAME} was not written ({said}); {again}", file=sys.stderr)
+            stages.say(f"warning: {page.NAME} was not written ({said}); {again}")

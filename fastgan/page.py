@@ -28,6 +28,7 @@ from fastgan.inference import read
 from fastgan.metrics import MetricsLog
 from fastgan.model import Generator, Networks
 from fastgan.pictures import Picture
+from fastgan.stages import stage
 
 NAME = "report.html"
 SHOWN_PICTURES = 8  # generated and real ones of each code
@@ -312,15 +313,19 @@ class PageConfig:
     """The run's folder."""
     data_dir: Path | None = None
     """Where the run's data set lies now, if it has moved."""
+    cache_dir: Path | None = None
+    """Where decoded images are kept. Left out: where the run kept them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
+    threads: int = 0
+    """Threads of a CPU. 0: one for each processor that this process may use and that others leave free."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Parse, collect, write. Returns the exit code."""
     asked = parse(PageConfig, argv, prog="python -m fastgan.page", description="Write a run's page, report.html.")
-    run = trained.load(asked.run, run_folder.choose_device(asked.device))
-    config = run.config_at(asked.data_dir)
+    run = trained.load(asked.run, trained.choose_processor(asked.device, asked.threads))
+    config = run.config_at(asked.data_dir, asked.cache_dir)
     state = RunState(
         config=config,
         networks=run.networks,
@@ -333,7 +338,9 @@ def main(argv: Sequence[str]) -> int:
         device=run.device,
     )
     try:
-        print(f"wrote {write(asked.run, state)}")
+        with stage("writing the report"):
+            written = write(asked.run, state)
+        print(f"wrote {written}")
     except OSError as error:
         raise ConfigError(f"{asked.run}: cannot be written ({error.strerror or error}); make it writable") from error
     return 0

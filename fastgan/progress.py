@@ -1,4 +1,4 @@
-"""What a run has added up since it last said so, how long it will take, and how much of its time it saves."""
+"""What a run has added up since it last said so, how long it has trained, and how much of its time it saves."""
 
 from __future__ import annotations
 
@@ -12,42 +12,33 @@ from torch import Tensor
 from fastgan.distributed import ALONE, Gang
 from fastgan.step import LOSSES
 
-SAID_EVERY = 300.0  # seconds after which a run without a bar says how far it is, whatever its share done
 
-
-class Pace:
-    """For a run without a bar: when to say how far it is, and how long the rest will take.
-
-    At its first report, at each tenth of the run, and at the first report five minutes after it last said so.
+class Stopwatch:
+    """Seconds of training alone: what is done within `paused` is no part of them.
 
     Args:
-        seen, total: images seen as this process begins, and those of the whole run.
+        wait: for the device, before the clock is read: a GPU's steps are only queued.
+        clock: seconds.
     """
 
-    def __init__(self, seen: int, total: int, now: Callable[[], float] = time.monotonic) -> None:
-        self._first, self._total, self._now = seen, total, now
-        self._began = self._said_at = now()
-        self._said: int | None = None
+    def __init__(self, wait: Callable[[], None], clock: Callable[[], float] = time.perf_counter) -> None:
+        self._wait, self._clock = wait, clock
+        self._since, self._kept = clock(), 0.0
 
-    def due(self, seen: int) -> bool:
-        """Whether to say it now, after `seen` images; what is due counts as said."""
-        now = self._now()
-        tenth = self._said is None or 10 * seen // self._total > 10 * self._said // self._total
-        if not tenth and now - self._said_at < SAID_EVERY:
-            return False
-        self._said, self._said_at = seen, now
-        return True
+    def seconds(self) -> float:
+        """Since it was made."""
+        self._wait()
+        now = self._clock()
+        self._kept, self._since = self._kept + now - self._since, now
+        return self._kept
 
-    def left(self, seen: int) -> str:
-        """About how long the rest will take at the pace of this process, evaluations and all; empty at the end."""
-        done, rest = seen - self._first, self._total - seen
-        if done <= 0 or rest <= 0:
-            return ""
-        seconds = (self._now() - self._began) * rest / done
-        minutes = round(seconds / 60)
-        if seconds < 90:
-            return f"about {max(round(seconds), 1)} s left"
-        return f"about {minutes} min left" if minutes < 90 else f"about {minutes // 60} h {minutes % 60:02d} min left"
+    @contextmanager
+    def paused(self) -> Iterator[float]:
+        """Inside, it stands still; gives the seconds until then."""
+        try:
+            yield self.seconds()
+        finally:
+            self._since = self._clock()
 
 
 class Progress:

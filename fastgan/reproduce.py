@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fastgan import results, run_folder, table
+from fastgan import results, run_folder, table, threads
 from fastgan.command_line import parse, run_command
 from fastgan.config import TrainConfig, validate
 from fastgan.distributed import Ranks
@@ -48,8 +48,10 @@ class ReproduceConfig:
 
     data_dir: Path | None = None
     """Folder with the data set's files, or to download them into. Left out: ./data."""
+    cache_dir: Path | None = None
+    """Where the judge is kept. Left out: $XDG_CACHE_HOME/fastgan or ~/.cache/fastgan."""
     amp: bool = False
-    """Automatic mixed precision, in bfloat16."""
+    """Automatic mixed precision, in bfloat16 where the device has instructions for it, else in float32."""
     compile: bool = False
     """Compile the networks with torch.compile, once for all runs of a method."""
     augment: Literal["auto", "dali", "torchvision"] = "auto"
@@ -60,13 +62,15 @@ class ReproduceConfig:
     """On a CUDA GPU, replay the training step as a CUDA graph, captured once for all runs of a method."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; under torchrun each rank takes a GPU of its own."""
+    threads: int = 0
+    """Threads of a CPU. 0: one for each processor that this process may use and that others leave free."""
 
 
 def runs_of(asked: ReproduceConfig) -> dict[RunKey, TrainConfig]:
     """Every run that is asked for, validated, those of one method side by side; raises ConfigError naming a flag."""
     methods = parse_methods(asked.methods)
     splits, seeds = parse_numbers("splits", asked.splits, 1, 50), parse_numbers("seeds", asked.seeds, 0, None)
-    same = ("data_dir", "device", "epochs", "amp", "compile", "augment", "kernels", "capture")
+    same = ("data_dir", "cache_dir", "device", "epochs", "amp", "compile", "augment", "kernels", "capture", "threads")
     changes: dict[str, Any] = {name: getattr(asked, name) for name in same}
     base = dataclasses.replace(preset(asked.dataset, asked.recipe), eval_every=5, save_every=1, **changes)
     return {
@@ -81,8 +85,7 @@ def _made_by(rows: list[dict[str, Any]]) -> str:
     """In which precision and with which transforms the rows were made, lest a mixture go unseen."""
     counts: Counter[str] = Counter()
     for row in rows:
-        settings = row.get("settings", {})
-        precision = settings.get("amp_dtype", "") if settings.get("amp") else "float32"
+        precision = run_folder.precision_of(row)
         transforms = row.get("environment", {}).get("transforms") or "unnamed or no transforms"
         counts[f"{precision}, {transforms}"] += 1
     return "made in: " + "; ".join(f"{kind} ({counted(count, 'row')})" for kind, count in sorted(counts.items()))
@@ -124,6 +127,9 @@ def reproduce(asked: ReproduceConfig) -> int:
     keep_freed_memory()
     run_folder.choose_kernels(asked.kernels)
     device = ranks.device(run_folder.choose_device(asked.device))
+    note = threads.choose(asked.threads, processes=ranks.local_count)
+    if note and device.type == "cpu":
+        print(f"note: {note}", file=sys.stderr)
     first = {key.method: key for key in reversed(runs)}  # the first of each method draws pictures
     stopped = Sweep(found, runs, device, ranks, frozenset(first.values())).train()
     if stopped is not None:

@@ -10,11 +10,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -59,8 +60,8 @@ class RunFolder:
         _replace(self.path / "prior.json", values)
 
 
-def create(config: TrainConfig, device: torch.device, transforms: str | None = None, ranks: int = 1) -> RunFolder:
-    """Make the folder of a new run and write run.json; `transforms` names the backend that --augment came to.
+def create(config: TrainConfig, device: torch.device, how: Mapping[str, Any] = MappingProxyType({})) -> RunFolder:
+    """Make the folder of a new run and write run.json; `how` it is trained stands there beside the settings.
 
     Raises ConfigError, before anything is trained, when the folder cannot be written or already holds a run.
     """
@@ -75,8 +76,7 @@ def create(config: TrainConfig, device: torch.device, transforms: str | None = N
     try:
         run.samples.mkdir(parents=True, exist_ok=True)
         run.checkpoints.mkdir(exist_ok=True)
-        surroundings = {**environment(device), "transforms": transforms, "ranks": ranks}
-        _replace(run.settings, {"settings": to_json(config), "environment": surroundings})
+        _replace(run.settings, {"settings": to_json(config), "environment": {**environment(device), **how}})
     except OSError as error:
         raise ConfigError(
             f"--run-dir {path}: cannot be written ({error.strerror or error}); name a folder that can"
@@ -123,13 +123,12 @@ def note_resume(
     config: TrainConfig,
     device: torch.device,
     images_seen: int,
-    transforms: str | None,
-    ranks: int = 1,
+    how: Mapping[str, Any],
 ) -> None:
     """Keep in run.json, replaced in one go, with which settings and on what the run goes on."""
     values = read_settings(run.path)
     values["settings"] = to_json(dataclasses.replace(config, resume=False, resume_on_other_ranks=False))
-    again = {"images_seen": images_seen, **environment(device), "transforms": transforms, "ranks": ranks}
+    again = {"images_seen": images_seen, **environment(device), **how}
     values["environment"].setdefault("resumed", []).append(again)
     _replace(run.settings, values)
 
@@ -156,14 +155,34 @@ def last_environment(settings: dict[str, Any]) -> dict[str, Any]:
     return last
 
 
-def moved(settings: dict[str, Any], device: torch.device) -> str | None:
-    """Of what `read_settings` gave: with what the run goes on that rounds otherwise, in a line; None with nothing."""
+def moved(settings: dict[str, Any], device: torch.device, precision: str) -> str | None:
+    """Of what `read_settings` gave: with what the run goes on that rounds otherwise, in a line; None with nothing.
+
+    precision: of the products from here on.
+    """
     kept = last_environment(settings)
-    before = f"{kept.get('device')} with torch {kept.get('versions', {}).get('torch')}"
-    now = f"{device_name(device)} with torch {version('torch')}"
+    before = f"{kept.get('device')} with torch {kept.get('versions', {}).get('torch')} in {precision_of(settings)}"
+    now = f"{device_name(device)} with torch {version('torch')} in {precision}"
     if before == now:
         return None
     return f"trained on {before} until here, and on {now} from here on: weights will differ from those without this"
+
+
+def precision_of(values: dict[str, Any]) -> str:
+    """Of run.json, or of a row of a sweep: in which precision products were computed last.
+
+    Before that was kept, --amp was bfloat16 on every device.
+    """
+    settings = values.get("settings", {})
+    asked = settings.get("amp_dtype", "bfloat16") if settings.get("amp") else "float32"
+    kept = last_environment({"environment": values.get("environment", {})}).get("precision")
+    return str(kept or asked)
+
+
+def threads_of(settings: dict[str, Any]) -> int | None:
+    """Of what `read_settings` gave: with how many threads the run went on last; None where that was not kept."""
+    threads = last_environment(settings).get("threads")
+    return threads if isinstance(threads, int) and threads > 0 else None
 
 
 def ranks_of(settings: dict[str, Any]) -> int:

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from fastgan import interpolation, report, run_folder, trained
+from fastgan import interpolation, report, trained
 from fastgan.command_line import parse, positional, run_command
 from fastgan.errors import ConfigError
 from fastgan.evaluation import Sampler
+from fastgan.stages import stage
 from fastgan.wording import counted
 
 
@@ -47,6 +48,8 @@ class SampleConfig:
     """Another seed draws other images."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
+    threads: int = 0
+    """Threads of a CPU. 0: one for each processor that this process may use and that others leave free."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m fastgan.sample",
         description="Images of one code, or of all in rows, or the way from one code or noise to another.",
     )
-    run = trained.load(asked.run, run_folder.choose_device(asked.device))
+    run = trained.load(asked.run, trained.choose_processor(asked.device, asked.threads))
     classes = run.config.classes
     _check(asked, classes)
     chosen = torch.tensor(list(range(classes) if asked.code is None else [asked.code]))
@@ -71,7 +74,8 @@ def main(argv: Sequence[str]) -> int:
     elif asked.interpolate == "noise":
         images, columns = _between_noises(sampler, codes, count, asked.steps), asked.steps
     else:
-        images = sampler(codes)
+        with stage("drawing"):
+            images = sampler(codes)
         columns = count if asked.code is None else min(count, max(8, round(count**0.5)))
     out = asked.out if asked.out is not None else run.run.samples / _default_name(asked)
     try:

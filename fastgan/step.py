@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import kernels
-from fastgan import augment, losses
+from fastgan import augment, losses, precision
 from fastgan.adam import gradients_of, make_adam, parameters_of, refresh_shadows, shadows_of, step_unless
 from fastgan.adam import load_state as load_adam
 from fastgan.compiled import Compiled
@@ -70,16 +71,17 @@ class Step:
         if gang.count > 1 and config.sync_batchnorm:
             synchronise(networks, gang)
         self.guard = Guard(networks, device)
+        self.precision = precision.for_training(config, device)
         self._names = {p: name for name, p in [*networks.named_parameters(), *learned.items()]}
-        self.d_optimizer = make_adam(config, networks, list(networks.discriminator_side()), [])
-        self.g_optimizer = make_adam(config, networks, list(networks.generator_side()), list(learned.values()))
+        adam = partial(make_adam, config, self.precision.dtype, networks)
+        self.d_optimizer = adam(list(networks.discriminator_side()), [])
+        self.g_optimizer = adam(list(networks.generator_side()), list(learned.values()))
         shadows = shadows_of(self.d_optimizer, self.g_optimizer)
-        self.low = LowPrecision(networks, getattr(torch, config.amp_dtype), shadows or None) if config.amp else None
+        self.low = LowPrecision(networks, self.precision.dtype, shadows or None) if self.precision.low else None
         running = self.low.networks if self.low is not None else networks
-        half = config.amp and config.amp_dtype == "float16"
+        half = self.precision.dtype == torch.float16
         self.scaler = torch.amp.grad_scaler.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=half)
-        # What each update's gradients reach last: nothing that is not finite is hidden from there. Those of float16
-        # are the scaler's to look at.
+        # What each update's gradients reach last, with all that is not finite; float16's are the scaler's to look at.
         last_d = [first_bias(networks.front_end)]
         last_g = [first_bias(networks.generator), first_bias(networks.code_head), *learned.values()]
         self._last_reached = {
@@ -109,11 +111,6 @@ class Step:
             self._generator = Compiled(self._generator)
             self._front_end = Compiled(self._front_end)
             self._forward_groups = Compiled(self._forward_groups)
-
-    def _autocast(self) -> Any:
-        if not self.config.amp:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=getattr(torch, self.config.amp_dtype))
 
     def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         masters, scaled = parameters_of(optimizer), self.scaler.is_enabled()
@@ -180,7 +177,7 @@ class Step:
 
         # 1. D step: update F and D. Where F learns from real images too, their losses are part of it, and the
         # gradients that they give Q wait for the G step's.
-        with self._autocast():
+        with self.precision.autocast(self.device):
             fake = self._generator(noise_BZ, code_BK)
             both_BH, other_BH = self._forward_groups(real, other, fake.detach(), shared, follow)
             real_logit, fake_logit = net.discriminator(both_BH).chunk(2)
@@ -192,7 +189,7 @@ class Step:
         self._update(self.d_optimizer, d_total)
 
         # 2. G step: update G, Q and the prior, through the new F and D.
-        with self._autocast(), _frozen(net.front_end, net.discriminator):
+        with self.precision.autocast(self.device), _frozen(net.front_end, net.discriminator):
             fake_BH = self._front_end(fake, follow)
             g_loss = losses.generator_loss(net.discriminator(fake_BH))
             information = losses.information_loss(net.code_head(fake_BH, follow), code_B)
@@ -227,8 +224,12 @@ class Step:
             theirs = [*self.networks.generator.parameters(), *_float_buffers(self.networks.generator)]
             steps = self.images_seen / (self.config.batch_size * self.gang.count)
             weight = (9.0 / (10.0 + steps)).clamp_min(1.0 - self.config.average_decay)
+            share = (weight * (1.0 - self.guard.bad)).to(ours[0].dtype)
+            if not ours[0].is_cuda:  # one pass over the memory instead of three
+                torch._foreach_lerp_(ours, theirs, [share] * len(ours))
+                return
             way = torch._foreach_sub(theirs, ours)
-            torch._foreach_mul_(way, weight * (1.0 - self.guard.bad))
+            torch._foreach_mul_(way, share)
             torch._foreach_add_(ours, way)
 
     def settle(self) -> None:

@@ -121,10 +121,13 @@ class Sweep:
         assert config.run_dir is not None
         run = RunFolder(config.run_dir)
         if not run.settings.exists():
-            return run_folder.create(config, self.device, trainer.transforms)
+            return run_folder.create(config, self.device, trainer.how)
         changed = differences(config, run_folder.saved_config(run.path), FREE)
         if changed:
             raise ConfigError(f"{run.settings}: a run of other settings ({', '.join(changed)}); move its folder away")
+        said = run_folder.moved(run_folder.read_settings(run.path), self.device, trainer.step.precision.name)
+        if said:
+            print(f"note: {config.run_dir}: {said}", file=sys.stderr)
         run.checkpoints.mkdir(exist_ok=True)
         return run
 
@@ -150,7 +153,7 @@ def row_of(run: RunFolder, log: list[dict[str, Any]], epochs: int) -> dict[str, 
 
 def _settings(run: RunFolder) -> dict[str, Any]:
     values = run_folder.read_settings(run.path)
-    for name in ("run_dir", "data_dir"):  # where they lay on one machine
+    for name in ("run_dir", "data_dir", "cache_dir"):  # where they lay on one machine
         values["settings"][name] = None
     values["environment"].pop("command", None)
     return values

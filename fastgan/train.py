@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from fastgan import advice, data, loop, metrics, page, run_folder
+from fastgan import advice, data, loop, metrics, page, run_folder, threads
 from fastgan.command_line import run_command, train_config
 from fastgan.config import TrainConfig
 from fastgan.config_json import to_json
-from fastgan.data import ImageSet
+from fastgan.data import ImageSet, cache
 from fastgan.distributed import Gang, Ranks, together
 from fastgan.errors import ConfigError, DataError
 from fastgan.memory import keep_freed_memory
@@ -52,13 +52,14 @@ def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Trainer, 
         f"K = {config.classes}, {counted(config.epochs, 'epoch')}, "
         f"on {run_folder.device_name(trainer.device)}"
         + (f", {ranks} ranks of {config.batch_size} images a step" if ranks > 1 else "")
+        + f" in {trainer.step.precision.name}"
         + (", streamed from the host" if trainer.feed.streams else "")
         + ("" if trainer.transforms is None else f", transforms by {trainer.transforms}")
         + f"; run folder {run.path}",
         file=sys.stderr,
     )
-    if config.compile:
-        print("compiling before the first step (up to half a minute, once a machine) ...", file=sys.stderr)
+    if trainer.step.precision.note:
+        print(f"note: {trainer.step.precision.note}", file=sys.stderr)
 
 
 def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome, hardly: advice.Finding | None) -> None:
@@ -126,12 +127,19 @@ def _begun(argv: Sequence[str], ranks: Ranks) -> tuple[TrainConfig, torch.device
         config = train_config(argv, run_folder.saved_config)
     if config.dry_run:
         return config, torch.device("cpu")
+    cache.check(config.cache_dir)
     if config.resume:
         _same_ranks(config, ranks)
     run_folder.choose_kernels(config.kernels)
     device = run_folder.choose_device(config.device)
     run_folder.choose_algorithms(config.deterministic, device)
-    return config, ranks.device(device) if ranks.count > 1 else device
+    device = ranks.device(device) if ranks.count > 1 else device
+    resumed = config.run_dir if config.resume else None
+    before = None if resumed is None else run_folder.threads_of(run_folder.read_settings(resumed))
+    note = threads.choose(config.threads, before=before, processes=ranks.local_count)
+    if note and device.type == "cpu" and ranks.rank == 0:
+        print(f"note: {note}", file=sys.stderr)
+    return config, device
 
 
 def main(argv: Sequence[str]) -> int:
@@ -153,18 +161,18 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gan
     config = gang.agreed(lambda: fitted(config, len(images.images), gang.count))
     # Before the folder is made: what cannot be built leaves nothing behind.
     trainer = gang.agreed(lambda: Trainer(config, images, device, gang))
-    transforms = trainer.transforms
+    how = trainer.how
     if config.resume:
         assert config.run_dir is not None
         run = run_folder.RunFolder(config.run_dir)
         settings = run_folder.read_settings(run.path)
-        if gang.leads and (said := run_folder.moved(settings, device)):
+        if gang.leads and (said := run_folder.moved(settings, device, how["precision"])):
             print(f"note: {said}", file=sys.stderr)
-        before = run_folder.last_environment(settings).get("transforms", transforms)
-        if before != transforms and gang.leads:
-            print(f"images were transformed by {before}, and are by {transforms} from here on", file=sys.stderr)
+        before = run_folder.last_environment(settings).get("transforms", trainer.transforms)
+        if before != trainer.transforms and gang.leads:
+            print(f"images were transformed by {before}, and are by {trainer.transforms} from here on", file=sys.stderr)
     else:
-        run = gang.told(lambda: run_folder.create(config, device, transforms, gang.count))
+        run = gang.told(lambda: run_folder.create(config, device, how))
     if gang.leads:
         _describe(run, config, trainer, images)
     training = loop.Loop(config, run, images, trainer)
@@ -178,7 +186,7 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gan
 
         def note() -> None:
             with run_folder.continued(run.path):
-                run_folder.note_resume(run, config, device, training.images_seen, transforms, gang.count)
+                run_folder.note_resume(run, config, device, training.images_seen, how)
 
         gang.told(note)
     outcome = training.train()

@@ -113,6 +113,12 @@ class Trainer:
         return None if self.feed.transform is None else self.feed.transform.name
 
     @property
+    def how(self) -> dict[str, Any]:
+        """How it trains, beyond the settings: for run.json."""
+        precision = self.step.precision.name
+        return {"transforms": self.transforms, "precision": precision, "ranks": self.gang.count}
+
+    @property
     def epoch_images(self) -> int:
         """Images of all ranks in an epoch."""
         return self.feed.epoch_images * self.gang.count

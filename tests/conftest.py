@@ -62,6 +62,14 @@ def _judge_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["XDG_CACHE_HOME"] = before
 
 
+@pytest.fixture
+def no_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are evaluated without a judge, whose training would take longer than they do."""
+    from fastgan import loop
+
+    monkeypatch.setattr(loop, "obtain_judge", lambda *_: None)
+
+
 @pytest.fixture(autouse=True)
 def _same_backend_after() -> Iterator[None]:
     """No test leaves a backend behind for the next."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,93 @@ import pytest
 import torch
 from own_images import colours, load, put
 
-from fastgan.data import cache
-from fastgan.errors import DataError
+from fastgan import command_line, train
+from fastgan.config import TrainConfig
+from fastgan.config_json import from_json, to_json
+from fastgan.data import cache, folder
+from fastgan.errors import ConfigError, DataError
+from fastgan.trained import TrainedRun
 
 
 def arrays(here: Path) -> list[Path]:
-    return sorted((here / cache.FOLDER).glob("*.npy"))
+    return sorted(cache.place(here).glob("*.npy"))
+
+
+# --- where ---
+
+
+def test_the_flag_comes_before_the_environment_and_that_before_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache.cache_dir(tmp_path / "flag") == tmp_path / "flag"
+    assert cache.cache_dir(None) == tmp_path / "xdg" / "fastgan"
+    for unusable in ("", "relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", unusable)
+        assert cache.cache_dir(None) == tmp_path / "home" / ".cache" / "fastgan"
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(ConfigError, match="no home folder.*--cache-dir"):
+        cache.cache_dir(None)
+
+
+def test_nothing_is_written_beside_the_images(here: Path, tmp_path: Path, decoded: list[str]) -> None:
+    """torchvision's ImageFolder takes any subfolder for a class; and the images' folder may be read-only."""
+    for number, name in enumerate(("a/0.png", "b/1.png")):
+        put(here / name, number)
+    before = sorted(here.rglob("*"))
+    here.chmod(0o555)
+    try:
+        load(here)
+    finally:
+        here.chmod(0o755)
+    assert sorted(here.rglob("*")) == before
+    (array,) = (tmp_path / "user-cache" / "fastgan" / "folders").rglob("*.npy")
+    assert arrays(here) == [array] and len(decoded) == 2
+
+
+def test_a_folder_is_known_by_any_path_to_it(here: Path, tmp_path: Path, decoded: list[str]) -> None:
+    put(here / "1.png", 1)
+    put(tmp_path / "other" / "1.png", 2)
+    os.utime(tmp_path / "other" / "1.png", ns=(1, 1))
+    os.utime(here / "1.png", ns=(1, 1))
+    (tmp_path / "link").symlink_to(here)
+    for path in (here, tmp_path / "link", here / ".." / "images"):
+        assert colours(load(path)) == [1]
+    assert len(decoded) == 1
+    assert colours(load(tmp_path / "other")) == [2]  # files of the same names, sizes and times
+
+
+def test_another_cache_by_the_flag(here: Path, tmp_path: Path, decoded: list[str]) -> None:
+    put(here / "1.png", 1)
+    for _ in range(2):
+        assert colours(folder.full(here, 8, 1, cache_dir=tmp_path / "new" / "cache")) == [1]
+    assert len(list((tmp_path / "new" / "cache" / "folders").rglob("*.npy"))) == 1
+    assert decoded == ["1.png"] and not (tmp_path / "user-cache").exists()
+
+
+def test_a_resumed_run_may_have_another_cache(tmp_path: Path) -> None:
+    before = TrainConfig(cache_dir=tmp_path)
+    assert from_json(to_json(before)) == before
+    assert command_line.differences(TrainConfig(), before) == {}
+    values = to_json(TrainConfig())
+    del values["cache_dir"]  # as runs were kept before there was a flag
+    assert from_json(values) == TrainConfig()
+
+
+def test_a_command_may_have_another_cache_than_its_run(tmp_path: Path) -> None:
+    own = TrainConfig(data_dir=tmp_path / "data", cache_dir=tmp_path / "own")
+    run = TrainedRun(None, own, *[None] * 5)  # type: ignore[arg-type]
+    assert run.config_at(None) == own
+    assert run.config_at(None, tmp_path / "other").cache_dir == tmp_path / "other"
+    assert run.config_at(tmp_path / "moved") == dataclasses.replace(own, data_dir=tmp_path / "moved")
+
+
+# --- what is decoded anew ---
 
 
 def test_an_unchanged_folder_is_decoded_once(here: Path, decoded: list[str]) -> None:
@@ -45,7 +127,7 @@ def test_a_changed_folder_is_decoded_anew(here: Path, decoded: list[str]) -> Non
     (here / "0.png").rename(here / "9.png")
     assert colours(load(here)) == [100, 2, 3, 0]
     assert len(decoded) == 3 + 3 + 4 + 4
-    assert len(list((here / cache.FOLDER).iterdir())) == 2  # what earlier states left behind is gone
+    assert len(list(cache.place(here).iterdir())) == 2  # what earlier states left behind is gone
 
 
 def test_images_are_mapped_not_loaded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +153,7 @@ def test_a_damaged_cache_is_made_anew(here: Path, decoded: list[str], ending: st
     for number in range(3):
         put(here / f"{number}.png", number)
     load(here)
-    (file,) = (here / cache.FOLDER).glob(f"*.{ending}")
+    (file,) = cache.place(here).glob(f"*.{ending}")
     content = file.read_bytes()
     changed = {
         "cut": content[:-1],
@@ -91,7 +173,7 @@ def test_a_damaged_cache_is_made_anew(here: Path, decoded: list[str], ending: st
 def test_an_index_of_other_files_is_not_trusted(here: Path, decoded: list[str]) -> None:
     put(here / "1.png", 1)
     load(here)
-    (index,) = (here / cache.FOLDER).glob("*.json")
+    (index,) = cache.place(here).glob("*.json")
     for before, after in (
         ("1.png", "2.png"),
         ('"bad": []', '"bad": 3'),
@@ -104,17 +186,40 @@ def test_an_index_of_other_files_is_not_trusted(here: Path, decoded: list[str]) 
         assert load(here).paths == ("1.png",) and len(decoded) == count + 1
 
 
-def test_a_folder_that_cannot_be_written_to(here: Path, tmp_path: Path, decoded: list[str]) -> None:
+# --- folders and disks that take nothing ---
+
+
+def test_a_cache_that_cannot_be_written_to(here: Path, tmp_path: Path) -> None:
     put(here / "1.png", 1)
-    (here / cache.FOLDER).write_text("in the way")
-    for _ in range(2):
-        assert colours(load(here)) == [1]
-    assert decoded == ["1.png"] and len(list((tmp_path / "user-cache").rglob("*.npy"))) == 1
-    put(here / "2.png", 2)
-    (tmp_path / "user-cache" / "fastgan").rename(tmp_path / "away")
-    (tmp_path / "user-cache" / "fastgan").write_text("in the way")
-    with pytest.raises(DataError, match="kept nowhere .*XDG_CACHE_HOME"):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "user-cache").write_text("in the way")
+    with pytest.raises(ConfigError, match=r"user-cache/fastgan/folders/.*: decoded .*cannot be kept.*--cache-dir$"):
         load(here)
+    named = f"^--cache-dir {tmp_path}/file/x: cannot be written .Not a directory.; name a folder that can$"
+    with pytest.raises(ConfigError, match=named):
+        folder.full(here, 8, 1, cache_dir=tmp_path / "file" / "x")
+    assert colours(folder.full(here, 8, 1, cache_dir=tmp_path / "other")) == [1]
+
+
+def test_what_is_kept_is_read_from_a_cache_that_cannot_be_written_to(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(here / "1.png", 1)
+    folder.full(here, 8, 1, cache_dir=tmp_path / "shared")
+    monkeypatch.setattr(cache, "check", lambda _: pytest.fail("it was to be written to"))
+    assert colours(folder.full(here, 8, 1, cache_dir=tmp_path / "shared")) == [1]
+
+
+def test_training_refuses_a_cache_that_cannot_be_written_to_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train.data, "load", lambda *_: pytest.fail("the data were read"))
+    (tmp_path / "file").write_text("in the way")
+    place, flags = tmp_path / "file", ["--run-dir", str(tmp_path / "run"), "--device", "cpu"]
+    assert command_line.run_command(train.main, [*flags, "--cache-dir", str(place)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.endswith(f"error: --cache-dir {place}: cannot be written (File exists); name a folder that can")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,4 +231,4 @@ def test_a_full_disk_is_told_and_leaves_nothing(here: Path, monkeypatch: pytest.
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match="cannot be kept .No space left on device.; make room there"):
         load(here)
-    assert list((here / cache.FOLDER).iterdir()) == []
+    assert list(cache.place(here).iterdir()) == []

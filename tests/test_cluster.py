@@ -63,6 +63,20 @@ def test_a_folder_goes_by_path(tiny_run: Path, folder: Path, tmp_path: Path) -> 
     assert [path.name for path in out.parent.iterdir()] == ["table.csv"]
 
 
+def test_decoded_images_are_kept_where_the_flag_says(
+    tiny_run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, kept = tmp_path / "table.csv", tmp_path / "kept"
+    before = sorted(folder.rglob("*"))
+    assert run(tiny_run, folder, "--out", out, "--cache-dir", kept) == 0
+    assert len(list((kept / "folders").rglob("*.npy"))) == 1 and sorted(folder.rglob("*")) == before
+    capsys.readouterr()
+    out.unlink()
+    assert run(tiny_run, folder, "--out", out, "--cache-dir", out.parent / "images" / "a" / "digit 0.png") == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said and "--cache-dir" in said and "cannot be written" in said and not out.exists()
+
+
 def test_bad_files_are_named_or_left_out(tiny_run: Path, folder: Path, tmp_path: Path) -> None:
     (folder / "b" / "bad.png").write_bytes(b"nothing of the kind")
     out = tmp_path / "table.csv"
@@ -151,4 +165,4 @@ def test_a_mistake_is_one_line(
     assert run(*argv) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if "decoded 12 images" not in line]
     assert len(said) == 1 and named in said[0]
-    assert {path.name for path in tmp_path.rglob(".*")} <= {".fastgan-cache"}
+    assert list(tmp_path.rglob(".*")) == []

@@ -298,7 +298,7 @@ def test_many_tiny_files_are_decoded_by_processes(
     """Of others threads are as fast, and of few forking takes longer."""
     path = tmp_path / "file"
     path.write_bytes(bytes(size))
-    monkeypatch.setattr(decoding, "_processors", lambda: 2)
+    monkeypatch.setattr(decoding.threads, "available", lambda: 2)
     monkeypatch.setattr(decoding, "decode_file", lambda *_: str(os.getpid()))
     ours = str(os.getpid())
     assert {each != ours for each in decode_files([path] * count, 2, 1)} == {expected}

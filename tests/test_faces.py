@@ -179,7 +179,7 @@ def test_another_tree_is_told_by_what_it_holds(here: Path, files: list[str], fou
     with pytest.raises(DataError) as caught:
         load(here)
     assert str(caught.value) == f"{here}: not YouTube-Faces; {expected}"
-    assert not (here / cache.FOLDER).exists()
+    assert not cache.cache_dir(None).exists()
 
 
 def test_an_empty_tree_and_no_tree(here: Path) -> None:

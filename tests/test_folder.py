@@ -48,7 +48,7 @@ def test_nested_folders_in_the_order_of_their_paths(here: Path, capsys: pytest.C
     assert said.count("\n") == 1  # no bar without a terminal
     (here / "bad\nname.png").touch()
     assert len(load(here, skip_bad=True).images) == 7
-    assert next((here / cache.FOLDER).glob("*-bad.txt")).read_text() == "'bad\\nname.png'\tempty file\n"
+    assert next(cache.place(here).glob("*-bad.txt")).read_text() == "'bad\\nname.png'\tempty file\n"
 
 
 def test_links_are_followed_but_not_in_circles(here: Path, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_no_images_no_folder_and_a_file_in_its_place(here: Path) -> None:
         with pytest.raises(DataError, match=f"{path}: {message}") as caught:
             load(path)
         assert "\n" not in str(caught.value)
-    assert not (here / cache.FOLDER).exists()
+    assert not cache.cache_dir(None).exists()
 
 
 # --- bad files ---
@@ -120,10 +120,10 @@ def test_skipped_files_are_left_out_and_listed(
     (here / "1.png").write_bytes(b"")
     images = load(here, skip_bad=True)
     assert images.paths == ("0.png", "2.png") and colours(images) == [0, 2]
-    (listed,) = (here / cache.FOLDER).glob("*-bad.txt")
+    (listed,) = cache.place(here).glob("*-bad.txt")
     assert listed.read_text() == "1.png\tempty file\n"
     assert f"left out 1 bad file, listed in {listed}" in capsys.readouterr().err
-    assert np.load(next((here / cache.FOLDER).glob("*.npy"))).shape == (2, 1, 8, 8)
+    assert np.load(next(cache.place(here).glob("*.npy"))).shape == (2, 1, 8, 8)
     assert load(here, skip_bad=True).paths == images.paths
     with pytest.raises(DataError, match="1 of 3 images cannot be used"):
         load(here)
@@ -135,7 +135,7 @@ def test_no_good_file_at_all(here: Path) -> None:
     for skip in (False, True):
         with pytest.raises(DataError, match="1 of 1 image cannot be used .*mend .*it"):
             load(here, skip_bad=skip)
-    assert list((here / cache.FOLDER).iterdir()) == []
+    assert list(cache.place(here).iterdir()) == []
 
 
 def test_what_is_out_of_reach_is_bad_and_tried_again(

@@ -13,15 +13,18 @@ BASE = {"config", "errors"}
 
 # Module (or package) of fastgan -> the parts of fastgan that it may import; "kernels" is the kernels package.
 ALLOWED = {
-    "__init__": set(),
+    "__init__": {"stages", "threads"},
+    "precision": BASE,
+    "stages": set(),
+    "threads": {"errors", "wording"},
     "errors": set(),
     "config": {"errors"},
     "config_json": BASE,
     "presets": BASE,
     "schedule": {"config"},
-    "command_line": BASE | {"presets"},
+    "command_line": BASE | {"presets", "stages"},
     "compiled": set(),
-    "data": BASE | {"data", "wording"},
+    "data": {"threads"} | BASE | {"data", "stages", "wording"},
     "augment": BASE | {"augment"} | KERNELS,
     "feed": {"augment"},
     "captured": {"errors"},
@@ -35,7 +38,8 @@ ALLOWED = {
     "real_losses": {"config", "distributed", "losses", "model", "prior"},
     "adam": {"config", "mixed", "model"} | KERNELS,
     "guard": {"errors", "normalise"},
-    "step": {"adam", "augment", "compiled", "config", "distributed", "guard", "losses", "mixed", "model", "normalise"}
+    "step": {"precision"}
+    | {"adam", "augment", "compiled", "config", "distributed", "guard", "losses", "mixed", "model", "normalise"}
     | {"prior", "real_losses"}
     | KERNELS,
     "checkpoint": {"errors"},
@@ -45,20 +49,22 @@ ALLOWED = {
     "wording": set(),
     "advice": {"metrics", "schedule", "wording"},
     "pictures": {"metrics"},
-    "page": BASE
+    "page": {"stages"}
+    | BASE
     | {"advice", "command_line", "data", "evaluation", "inference", "metrics", "model", "pictures", "report"}
     | {"run_folder", "schedule", "trained"},
     "run_folder": BASE | {"__init__", "config_json"} | KERNELS,
     "judge_network": set(),
-    "judge": {"augment", "config", "data", "inference", "judge_network"},
-    "inference": {"augment", "config", "data", "model"},
+    "judge": {"augment", "config", "data", "inference", "judge_network", "precision", "stages"},
+    "inference": {"precision", "stages"} | {"augment", "config", "data", "model"},
     "evaluation": {"advice", "config", "data", "inference", "judge", "judge_network", "metrics", "model"} | KERNELS,
     "grouping": {"config", "data"},
     "table": set(),
     "trainer": BASE
     | {"augment", "captured", "data", "distributed", "feed", "grouping", "inference", "model", "prior", "step"},
     "board": set(),
-    "loop": BASE
+    "loop": {"stages", "threads"}
+    | BASE
     | {"board", "checkpoint", "data", "evaluation", "guard", "metrics", "page", "report", "run_folder", "step"}
     | {"progress", "stopping", "trainer"},
     "stopping": set(),
@@ -70,12 +76,14 @@ ALLOWED = {
     "sweep": BASE
     | {"command_line", "data", "distributed", "loop", "results", "run_folder", "step", "trainer"}
     | {"wording"},
-    "reproduce": BASE
+    "reproduce": {"threads"}
+    | BASE
     | {"command_line", "distributed", "memory", "methods", "presets", "results", "run_folder", "sweep", "table"}
     | {"wording"},
     "agreement": BASE | {"advice", "data", "inference", "metrics", "run_folder", "schedule", "trained"},
-    "trained": BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
-    "train": BASE
+    "trained": {"config_json", "precision", "threads"} | BASE | {"checkpoint", "model", "prior", "run_folder", "step"},
+    "train": {"threads"}
+    | BASE
     | {
         "advice",
         "command_line",
@@ -89,14 +97,17 @@ ALLOWED = {
         "run_folder",
     }
     | {"schedule", "trainer", "wording"},
-    "evaluate": BASE
+    "evaluate": {"stages"}
+    | BASE
     | {"advice", "agreement", "command_line", "data", "evaluation", "metrics", "run_folder", "schedule"}
     | {"trained"},
-    "sample": BASE | {"command_line", "evaluation", "interpolation", "report", "run_folder", "trained", "wording"},
+    "sample": {"stages"}
+    | BASE
+    | {"command_line", "evaluation", "interpolation", "report", "run_folder", "trained", "wording"},
     "sorting": {"errors"},
     "cluster": BASE | {"advice", "command_line", "data", "inference", "run_folder", "sorting", "trained", "wording"},
     "export_readme": {"config_json", "run_folder", "trained"},
-    "export": BASE | {"augment", "command_line", "export_readme", "linear", "model", "trained"},
+    "export": {"stages"} | BASE | {"augment", "command_line", "export_readme", "linear", "model", "trained"},
 }
 
 

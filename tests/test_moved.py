@@ -18,12 +18,13 @@ from fastgan import command_line, run_folder, train
     [
         ({}, None),
         ({"device": "Abacus (3 threads)"}, "trained on Abacus (3 threads) with torch"),
-        ({"versions": {"torch": "0.4"}}, "with torch 0.4 until here, and on"),
+        ({"versions": {"torch": "0.4"}}, "with torch 0.4 in float32 until here, and on"),
+        ({"precision": "bfloat16"}, "in bfloat16 until here, and on"),
     ],
 )
 def test_another_machine_thread_count_or_torch_is_told(change: dict[str, Any], expected: str | None) -> None:
     device = torch.device("cpu")
-    said = run_folder.moved({"environment": {**run_folder.environment(device), **change}}, device)
+    said = run_folder.moved({"environment": {**run_folder.environment(device), **change}}, device, "float32")
     assert said is None if expected is None else said is not None and expected in said
 
 

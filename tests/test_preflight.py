@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from PIL import Image
 
 from fastgan.data import cache
 from fastgan.errors import DataError
+from fastgan.stages import Stage
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,7 +77,7 @@ def decode_file(path, *form):
         os.kill({"parent": parent, "worker": os.getpid()}[sys.argv[2]], signal.SIGKILL)
     return real(path, *form)
 decode.decode_file = decode_file
-decode._processors, decode.MANY = lambda: 2, 200
+decode.threads.available, decode.MANY = lambda: 2, 200
 folder.full(Path(sys.argv[1]), 64, 3)
 """
 
@@ -93,11 +96,11 @@ def test_a_process_killed_while_it_decodes(here: Path) -> None:
     """Its workers end too (they hold its messages' pipe open until then); the next one removes what it has left."""
     done = decode_and_kill(here, "parent")
     assert done.returncode == -signal.SIGKILL, done.stderr
-    (partial,) = (here / cache.FOLDER).iterdir()
+    (partial,) = cache.place(here).iterdir()
     assert partial.suffix == ".tmp" and partial.stat().st_size > 0
     os.utime(partial, (time.time() - 60,) * 2)
     assert colours(load(here, 64, 3)) == list(range(201))
-    assert sorted(path.suffix for path in (here / cache.FOLDER).iterdir()) == [".json", ".npy"]
+    assert sorted(path.suffix for path in cache.place(here).iterdir()) == [".json", ".npy"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
@@ -105,15 +108,15 @@ def test_a_killed_worker(here: Path) -> None:
     """One line that says so, as an operating system without memory would cause it; nothing half-written stays."""
     done = decode_and_kill(here, "worker")
     assert "fastgan.errors.DataError: a process that decodes images ended" in done.stderr.splitlines()[-1]
-    assert done.returncode == 1 and list((here / cache.FOLDER).iterdir()) == []
+    assert done.returncode == 1 and list(cache.place(here).iterdir()) == []
 
 
 def test_what_another_process_is_writing_stays(here: Path) -> None:
     """While it holds its lock, and in the moment before it does."""
     pytest.importorskip("fcntl")
     put(here / "1.png", 1)
-    (here / cache.FOLDER).mkdir()
-    held, new = (here / cache.FOLDER / f"{name}.tmp" for name in ("held", "new"))
+    cache.place(here).mkdir(parents=True)
+    held, new = (cache.place(here) / f"{name}.tmp" for name in ("held", "new"))
     new.touch()
     with held.open("wb") as file:
         assert cache._lock(file)
@@ -126,15 +129,19 @@ def test_what_another_process_is_writing_stays(here: Path) -> None:
     assert not held.exists() and new.exists()
 
 
-def test_a_bar_shows_on_a_terminal_alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+def test_decoding_is_a_stage(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which tells how far it is, in a terminal and elsewhere."""
+    stages: list[Stage] = []
 
+    @contextmanager
+    def stage(name: str, total: int) -> Iterator[Stage]:
+        stages.append(Stage(name, total))
+        yield stages[-1]
+
+    monkeypatch.setattr(cache, "stage", stage)
     for number in range(3):
         put(here / f"{number}.png", number)
-    for stream, shows in ((io.StringIO(), False), (Terminal(), True)):
-        monkeypatch.setattr(sys, "stderr", stream)
-        load(here, 8 if shows else 16)
-        assert ("decoding: 100%" in stream.getvalue() and "3/3" in stream.getvalue()) == shows
-        assert "decoded 3 images" in stream.getvalue()
+    (here / "bad.png").write_bytes(b"")
+    for _ in range(2):
+        load(here, skip_bad=True)
+    assert [(each.name, each.done, each.total) for each in stages] == [("decoding", 4, 4)]

@@ -104,7 +104,9 @@ def test_an_iteration_touches_one_device_only(config: TrainConfig, monkeypatch: 
     Adam is replaced: torch's fused one has no such device, and the others read their step counts.
     """
 
-    def descent(config: TrainConfig, networks: Networks, parameters: Any, prior: Any) -> torch.optim.Optimizer:
+    def descent(
+        config: TrainConfig, precision: Any, networks: Networks, parameters: Any, prior: Any
+    ) -> torch.optim.Optimizer:
         return torch.optim.SGD([*parameters, *prior], lr=0.1)
 
     monkeypatch.setattr("fastgan.step.make_adam", descent)

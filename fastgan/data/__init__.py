@@ -57,6 +57,7 @@ def load_everything(config: TrainConfig) -> ImageSet:
             config.channels,
             labels_from_folders=config.labels_from_folders,
             skip_bad=config.skip_bad,
+            cache_dir=config.cache_dir,
         )
     if config.dataset == "youtube-faces":
         return faces.full(
@@ -66,6 +67,7 @@ def load_everything(config: TrainConfig) -> ImageSet:
             identities=config.identities,
             frame_stride=config.frame_stride,
             skip_bad=config.skip_bad,
+            cache_dir=config.cache_dir,
         )
     return digits.full(config.image_size)
 
@@ -73,7 +75,7 @@ def load_everything(config: TrainConfig) -> ImageSet:
 def load_folder(config: TrainConfig, images: Path, *, skip_bad: bool) -> ImageSet:
     """All images of any folder, without labels, each read as the run's own were. Raises DataError for bad files."""
     read = faces.elsewhere if config.dataset == "youtube-faces" else folder.full
-    return read(images, config.image_size, config.channels, skip_bad=skip_bad)
+    return read(images, config.image_size, config.channels, skip_bad=skip_bad, cache_dir=config.cache_dir)
 
 
 def load_judge_set(config: TrainConfig, images: ImageSet | None = None) -> JudgeSet:

@@ -1,6 +1,12 @@
-"""A folder's decoded images, kept so that they are decoded once: an array in a file, and an index of what is in it.
+"""The user's cache, and in it a folder's decoded images: an array in a file, and an index of what is in it.
 
-The file's name holds a digest of the paths, sizes, times of change and crops, so a changed folder has another. The
+    CACHE/folders/<digest of the folder>/   decoded images, for they are decoded once
+    CACHE/judges/                           judges (fastgan/judge.py)
+
+Nothing is written into the images' own folder, which may be read-only or be read by others. All of it may be removed at
+any time, and is then made anew.
+
+The array's name holds a digest of the paths, sizes, times of change and crops, so a changed folder has another. The
 index is written last: where it is, the array was complete. An array that does not fit its index is made anew. An array
 that is being written ends in .tmp and is locked; one that nobody holds was left by a process that was killed, and goes.
 
@@ -14,10 +20,9 @@ import hashlib
 import io
 import json
 import os
-import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,12 +30,11 @@ from typing import IO, Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from fastgan.config import cache_dir
 from fastgan.data import decode
 from fastgan.data.scan import UNREADABLE, Scan, shown
-from fastgan.errors import DataError
+from fastgan.errors import ConfigError, DataError
+from fastgan.stages import stage
 
 try:
     import fcntl
@@ -38,7 +42,6 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 VERSION = 2  # of the files and of how images are decoded; raise it when either changes
-FOLDER = ".fastgan-cache"  # in the images' own folder, where it is hidden from the scan
 SETTLED = 10  # seconds in which a new file gets its lock
 LEFT_BEHIND = 86_400  # seconds after which a partly written file belongs to nobody, where there are no locks
 
@@ -60,16 +63,53 @@ class Decoded:
     new: bool
 
 
-def obtain(folder: Path, scan: Scan, image_size: int, channels: int, choice: str = "") -> Decoded:
+def cache_dir(chosen: Path | None) -> Path:
+    """The user's cache: `chosen` by --cache-dir, else $XDG_CACHE_HOME/fastgan, else ~/.cache/fastgan."""
+    if chosen is not None:
+        return chosen
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(base):  # the specification wants another left out
+        return Path(base) / "fastgan"
+    try:
+        return Path.home() / ".cache" / "fastgan"
+    except RuntimeError as error:
+        raise ConfigError("no home folder to keep decoded images and judges in; name one by --cache-dir") from error
+
+
+def check(chosen: Path | None) -> None:
+    """Raises ConfigError when a folder is asked for by --cache-dir that cannot be written to."""
+    if chosen is None:
+        return
+    try:
+        chosen.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=chosen):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--cache-dir {chosen}: cannot be written ({error.strerror or error}); name a folder that can"
+        ) from error
+
+
+def place(folder: Path, chosen: Path | None = None) -> Path:
+    """Where the decoded images of `folder` are kept, by whatever path one comes to it."""
+    owner = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
+    return cache_dir(chosen) / "folders" / owner
+
+
+def obtain(
+    folder: Path, scan: Scan, image_size: int, channels: int, choice: str = "", chosen: Path | None = None
+) -> Decoded:
     """The decoded images of `scan`, from the cache if it has them, else decoded and kept.
 
     Where none is good, nothing is kept and `paths` is empty.
 
     Args:
         choice: begins the files' names, without "-": what is chosen otherwise from the folder is kept beside it.
+        chosen: the cache by --cache-dir; None for the user's.
 
     Raises:
-        DataError: when the cache cannot be written.
+        ConfigError: when the cache cannot be written to.
+        DataError: when it is full.
     """
     index = {
         "version": VERSION,
@@ -79,14 +119,12 @@ def obtain(folder: Path, scan: Scan, image_size: int, channels: int, choice: str
         "out_of_reach": [list(each) for each in scan.bad],
     }
     digest = hashlib.sha256(json.dumps(index).encode()).hexdigest()[:32]
-    name = f"{choice}{channels}x{image_size}x{image_size}-{digest}"
-    owner = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
-    places = [folder / FOLDER, cache_dir() / "folders" / owner]
-    for place in places:
-        found = _read(place / name, folder, index)
-        if found is not None:
-            return found
-    return _make(places, name, folder, index)
+    base = place(folder, chosen) / f"{choice}{channels}x{image_size}x{image_size}-{digest}"
+    found = _read(base, folder, index)
+    if found is None:
+        check(chosen)
+        found = _make(base, folder, index)
+    return found
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
@@ -132,21 +170,18 @@ def _out_of_reach(index: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((path, reason) for path, reason in index["out_of_reach"])
 
 
-def _make(places: Sequence[Path], name: str, folder: Path, index: dict[str, Any]) -> Decoded:
-    """Decode every image and keep what comes of it in the first place that can be written to."""
-    partial, refused = None, ""
-    for place in places:
-        partial = place / f"{name}.npy.{os.getpid()}.tmp"
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-            partial.touch()
-            break
-        except OSError as error:
-            partial, refused = None, f"{place}: {error.strerror or error}"
-    if partial is None:
-        raise DataError(f"{folder}: decoded images can be kept nowhere ({refused}); name a folder in XDG_CACHE_HOME")
-    base = partial.parent / name
-    _clear(partial.parent)
+def _make(base: Path, folder: Path, index: dict[str, Any]) -> Decoded:
+    """Decode every image and keep what comes of it."""
+    partial = _beside(base, f".npy.{os.getpid()}.tmp")
+    try:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+    except OSError as error:
+        raise ConfigError(
+            f"{base.parent}: decoded images cannot be kept there ({error.strerror or error}); name a folder that can "
+            "be written by --cache-dir"
+        ) from error
+    _clear(base.parent)
     try:
         bad = _decode_into(partial, folder, index)
         good = len(index["files"]) - len(bad)
@@ -161,7 +196,7 @@ def _make(places: Sequence[Path], name: str, folder: Path, index: dict[str, Any]
             _tidy(base)
     except OSError as error:
         raise DataError(
-            f"{partial.parent}: decoded images cannot be kept ({error.strerror or error}); make room there"
+            f"{base.parent}: decoded images cannot be kept ({error.strerror or error}); make room there"
         ) from error
     finally:
         partial.unlink(missing_ok=True)
@@ -169,7 +204,7 @@ def _make(places: Sequence[Path], name: str, folder: Path, index: dict[str, Any]
         return Decoded(torch.empty(0), (), (*_out_of_reach(index), *bad), base, base, True)
     found = _read(base, folder, index)
     if found is None:
-        raise DataError(f"{base}.npy: cannot be read back; name another folder in XDG_CACHE_HOME")
+        raise DataError(f"{base}.npy: cannot be read back; name another folder by --cache-dir")
     return Decoded(found.images, found.paths, found.bad, found.file, found.bad_list, True)
 
 
@@ -179,8 +214,7 @@ def _decode_into(partial: Path, folder: Path, index: dict[str, Any]) -> list[tup
     shape = (len(files), index["channels"], size, size)
     paths, crops = [os.path.join(folder, path) for path, *_ in files], [crop for *_, crop in files]
     results = decode.decode_files(paths, size, index["channels"], crops=crops)
-    bar = tqdm(total=len(files), desc="decoding", unit="img", dynamic_ncols=True, disable=not sys.stderr.isatty())
-    with partial.open("wb") as out, bar, contextlib.closing(results):
+    with partial.open("wb") as out, stage("decoding", total=len(files)) as progress, contextlib.closing(results):
         _lock(out)
         out.write(_header(shape))
         for (path, *_), result in zip(files, results, strict=True):
@@ -188,7 +222,7 @@ def _decode_into(partial: Path, folder: Path, index: dict[str, Any]) -> list[tup
                 bad.append((path, result))
             else:
                 out.write(result.data)
-            bar.update()
+            progress.update(1)
         out.seek(0)
         out.write(_header((len(files) - len(bad), *shape[1:])))
         out.flush()
@@ -219,9 +253,9 @@ def _lock(file: IO[bytes]) -> bool | None:
     return True
 
 
-def _clear(place: Path) -> None:
+def _clear(kept: Path) -> None:
     """Remove what processes left behind that were killed while they wrote."""
-    for partial in place.glob("*.tmp"):
+    for partial in kept.glob("*.tmp"):
         with contextlib.suppress(OSError), partial.open("rb") as file:  # in use, or gone meanwhile
             free, age = _lock(file), time.time() - partial.stat().st_mtime
             if age > (LEFT_BEHIND if free is None else SETTLED) and free is not False:

@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader, Dataset
 
+from fastgan import threads
 from fastgan.data.scan import unreadable
 from fastgan.errors import DataError
 
@@ -219,7 +220,7 @@ def decode_files(
     Raises:
         DataError: when one of the processes is killed, as by a system that is out of memory.
     """
-    workers = min(MOST_WORKERS, _processors()) if workers is None else workers
+    workers = min(MOST_WORKERS, threads.available()) if workers is None else workers
     together = max(1, min(TOGETHER, len(paths) // (FEW * max(workers, 1))))
     portions = _Portions(paths, (image_size, channels), crops, together)
     if workers < 2:
@@ -240,10 +241,6 @@ def _tiny(paths: Sequence[str | Path]) -> bool:
         with contextlib.suppress(OSError):
             sizes.append(os.stat(path).st_size)
     return not sizes or statistics.median(sizes) < TINY
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _forks() -> bool:

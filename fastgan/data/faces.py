@@ -34,7 +34,14 @@ _FRAME = re.compile(
 
 
 def full(
-    data_dir: Path, image_size: int, channels: int, *, identities: int, frame_stride: int, skip_bad: bool
+    data_dir: Path,
+    image_size: int,
+    channels: int,
+    *,
+    identities: int,
+    frame_stride: int,
+    skip_bad: bool,
+    cache_dir: Path | None = None,
 ) -> ImageSet:
     """Frames of the first `identities` people by name that have any, uint8 [N, C, S, S] mapped from a file.
 
@@ -44,15 +51,16 @@ def full(
         data_dir: holds one of TREES, or is one.
         frame_stride: of each video every such frame is kept, from the first on.
         skip_bad: leave out files that are no whole image, and say where they are listed.
+        cache_dir: where decoded images are kept; None for the user's cache.
 
     Raises:
         DataError: for a folder of another layout, and for bad files unless they are skipped.
-        ConfigError: when fewer people have frames.
+        ConfigError: when fewer people have frames, and for a cache that cannot be written to.
     """
     tree, passed_over = _tree(data_dir)
     chosen = _chosen(tree, identities, frame_stride)
     choice = f"faces{identities}_every{frame_stride}_"
-    decoded = folder.read(tree, chosen, image_size, channels, skip_bad=skip_bad, choice=choice)
+    decoded = folder.read(tree, chosen, image_size, channels, skip_bad=skip_bad, choice=choice, cache_dir=cache_dir)
     _tell(tree, passed_over, decoded.paths, frame_stride)
     labels, names = folder.by_name([path.partition("/")[0] for path in decoded.paths])
     inner = "" if tree == data_dir else f"{tree.name}/"
@@ -60,7 +68,9 @@ def full(
     return ImageSet("youtube-faces", decoded.images, labels, len(names), paths, names)
 
 
-def elsewhere(images: Path, image_size: int, channels: int, *, skip_bad: bool = False) -> ImageSet:
+def elsewhere(
+    images: Path, image_size: int, channels: int, *, skip_bad: bool = False, cache_dir: Path | None = None
+) -> ImageSet:
     """All images of a folder, without labels: frames of a YouTube-Faces tree, or of a part of one, are cropped as in
     `full`, others are used whole.
 
@@ -77,7 +87,7 @@ def elsewhere(images: Path, image_size: int, channels: int, *, skip_bad: bool = 
         file=sys.stderr,
     )
     found = replace(found, entries=entries)
-    decoded = folder.read(images, found, image_size, channels, skip_bad=skip_bad, choice="faces_")
+    decoded = folder.read(images, found, image_size, channels, skip_bad=skip_bad, choice="faces_", cache_dir=cache_dir)
     return ImageSet("folder", decoded.images, None, 0, decoded.paths)
 
 

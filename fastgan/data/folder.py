@@ -20,22 +20,29 @@ NAMED = 10  # bad files, at most, that a message names
 
 
 def full(
-    folder: Path, image_size: int, channels: int, *, labels_from_folders: bool = False, skip_bad: bool = False
+    folder: Path,
+    image_size: int,
+    channels: int,
+    *,
+    labels_from_folders: bool = False,
+    skip_bad: bool = False,
+    cache_dir: Path | None = None,
 ) -> ImageSet:
     """All images of a folder, uint8 [N, C, S, S] mapped from a file, with their paths.
 
     Args:
         labels_from_folders: the first part of an image's path is its class.
         skip_bad: leave out files that are no whole image, and say where they are listed.
+        cache_dir: where decoded images are kept; None for the user's cache.
 
     Raises:
         DataError: for a folder without images, and for bad files unless they are skipped.
-        ConfigError: for an image in no subfolder, where these are the classes.
+        ConfigError: for an image in no subfolder, where these are the classes, and a cache that cannot be written to.
     """
     found = images_in(folder)
     if labels_from_folders:
         _refuse_loose(folder, found.entries)
-    decoded = read(folder, found, image_size, channels, skip_bad=skip_bad)
+    decoded = read(folder, found, image_size, channels, skip_bad=skip_bad, cache_dir=cache_dir)
     labels, names = None, None
     if labels_from_folders:
         labels, names = by_name([path.partition("/")[0] for path in decoded.paths])
@@ -53,18 +60,27 @@ def images_in(folder: Path) -> Scan:
 
 
 def read(
-    folder: Path, found: Scan, image_size: int, channels: int, *, skip_bad: bool, choice: str = ""
+    folder: Path,
+    found: Scan,
+    image_size: int,
+    channels: int,
+    *,
+    skip_bad: bool,
+    choice: str = "",
+    cache_dir: Path | None = None,
 ) -> cache.Decoded:
     """The images that were found, decoded or from the cache; what was done goes to stderr.
 
     Args:
         choice: as in `cache.obtain`.
+        cache_dir: where they are kept; None for the user's cache.
 
     Raises:
         DataError: for bad files unless they are skipped, and where none is good.
+        ConfigError: when the cache cannot be written to.
     """
     begin = time.perf_counter()
-    decoded = cache.obtain(folder, found, image_size, channels, choice)
+    decoded = cache.obtain(folder, found, image_size, channels, choice, cache_dir)
     if decoded.bad and (not skip_bad or not decoded.paths):
         raise DataError(_complaint(folder, decoded.bad, len(found.entries) + len(found.bad), skip_bad))
     if decoded.new:

@@ -43,9 +43,13 @@ class ImageSet:
     def digest(self) -> str:
         """SHA-256 of the images' shape, paths and pixels (not of their labels), read a part at a time."""
         hasher = hashlib.sha256(f"{tuple(self.images.shape)} {self.paths}".encode(errors="surrogateescape"))
+        self.add_pixels(hasher)
+        return hasher.hexdigest()
+
+    def add_pixels(self, hasher: hashlib._Hash) -> None:
+        """Let `hasher` read the pixels, a part at a time."""
         for part in self.images.split(DIGESTED):
             hasher.update(part.cpu().contiguous().numpy().data)
-        return hasher.hexdigest()
 
 
 @dataclass(frozen=True)

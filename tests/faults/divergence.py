@@ -67,7 +67,7 @@ def overflow(count: int, folder: Path) -> Result:
         saved = checkpoint.newest(run / "checkpoints")[0]
         skipped = int(checkpoint.load(saved, "training")["guard.skipped"][0])
         if for_good:
-            wrong = ended.complaint(1, "steps overflowed in float16; take --amp-dtype bfloat16")
+            wrong = ended.complaint(1, "steps overflowed in float16; leave --amp-dtype out")
             result.count(wrong, _saved(run), skipped == 0 and "no step was counted")
         else:
             scale = checkpoint.load(saved, "training")["scaler.scale"]

@@ -255,10 +255,11 @@ def _cached(folder: Path) -> tuple[Path, Reader]:
         (here / name).write_bytes(saved(Image.new("L", (8, 8), colour)))
     (here / "c.png").write_bytes(b"text")
     found = scan(here)
-    file = cache.obtain(here, found, 8, 1).file
+    kept = folder / "cache"
+    file = cache.obtain(here, found, 8, 1, chosen=kept).file
 
     def read(_: object) -> None:
-        again = cache.obtain(here, found, 8, 1)
+        again = cache.obtain(here, found, 8, 1, chosen=kept)
         assert again.images.shape == (len(again.paths), 1, 8, 8) and again.images.sum() >= 0
 
     return file, read

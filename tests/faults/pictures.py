@@ -58,10 +58,10 @@ def damaged(count: int, place: Path) -> Result:
         bad.write_bytes(content)
         run = place / f"run-{number}"
         argv = [*FORM.split(), "--data-dir", str(here), "--run-dir", str(run)]
-        ended = children.run(argv, place / f"{number}.log", environment={"XDG_CACHE_HOME": str(place / "cache")})
+        ended = children.run([*argv, "--cache-dir", str(place / "cache")], place / f"{number}.log")
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
-            images = folder.full(here, 16, 1, skip_bad=True)
+            images = folder.full(here, 16, 1, skip_bad=True, cache_dir=place / "cache")
         listed = re.search(r"left out 1 bad file, listed in (\S+)", said.getvalue())
         result.count(
             ended.complaint(2, str(here), bad.name, "--skip-bad"),

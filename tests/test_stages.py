@@ -1,0 +1,204 @@
+"""What a command says while it works: when a line is due, what it holds, and that no long call stops it."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+
+import pytest
+
+from fastgan import stages
+from fastgan.stages import EVERY, FIRST, Speaker, Stage
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+class Quiet(Speaker):
+    """Without a thread: the test looks itself."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._thread = threading.current_thread()
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self._said_at = self._clock()
+        self.lines.append(line)
+
+
+def test_a_reader_never_waits_longer_than_promised() -> None:
+    """15 s for the first figure, of which loading may have taken some, and 30 s for each further one."""
+    assert FIRST + 2 * stages.BEAT <= 15 and EVERY + 2 * stages.BEAT <= 30
+
+
+def test_lines_come_by_time_whatever_the_speed(clock: Clock) -> None:
+    for step in (0.1, 1.0, 7.0):
+        speaker, begin, said = Quiet(clock), clock.seconds, []
+        one = Stage("training", 10_000, clock=clock)
+        speaker.begin(one)
+        while clock.seconds < begin + 100:
+            clock.seconds += step
+            one.update(1)
+            speaker.look()
+            if len(speaker.lines) > len(said):
+                said.append(clock.seconds - begin)
+        assert FIRST <= said[0] <= FIRST + step
+        assert all(
+            EVERY <= after - before <= EVERY + step + 1e-6 for before, after in zip(said, said[1:], strict=False)
+        )
+        assert len(said) >= 3
+
+
+def test_the_innermost_stage_speaks_and_a_short_one_says_nothing(clock: Clock) -> None:
+    speaker = Quiet(clock)
+    outer, inner = Stage("training", 100, clock=clock), Stage("evaluating", clock=clock)
+    speaker.begin(outer)
+    clock.seconds += FIRST
+    speaker.look()
+    speaker.begin(inner)
+    clock.seconds += 2
+    speaker.look()
+    speaker.end(inner)
+    assert [line.split(":")[0] for line in speaker.lines] == ["training"]
+    slow = Stage("grouping the images", clock=clock)
+    speaker.begin(slow)
+    clock.seconds += FIRST
+    speaker.look()
+    speaker.look()
+    assert speaker.lines[1:] == ["grouping the images: 8 s so far"]
+    speaker.end(outer)  # and with it what began within it
+    clock.seconds += EVERY
+    speaker.look()
+    assert len(speaker.lines) == 2
+
+
+def test_silence_counts_from_the_first_stage(clock: Clock) -> None:
+    speaker = Quiet(clock)
+    clock.seconds += 1000
+    speaker.begin(Stage("drawing", clock=clock))
+    speaker.look()
+    assert speaker.lines == []
+
+
+def test_another_line_counts_as_a_sign_of_life(clock: Clock) -> None:
+    speaker = Quiet(clock)
+    speaker.begin(Stage("training", 100, clock=clock))
+    clock.seconds += FIRST - 1
+    speaker.say("epoch 1 of 2: NMI 0.5")
+    clock.seconds += 2
+    speaker.look()
+    assert len(speaker.lines) == 1
+    clock.seconds += FIRST
+    speaker.look()
+    assert len(speaker.lines) == 2
+
+
+def test_a_silent_stage_hides_what_is_around_it(clock: Clock) -> None:
+    speaker = Quiet(clock)
+    speaker.begin(Stage("training", 100, silent=True, clock=clock))
+    clock.seconds += 1000
+    speaker.look()
+    assert speaker.lines == []
+
+
+def test_the_rate_is_of_the_work_alone(clock: Clock) -> None:
+    """A grouping of 40 s in between is no part of it, but of the time left it is."""
+    one = Stage("training", 4_000, done=1_000, clock=clock)
+    clock.seconds += 10
+    one.update(1_000)
+    with one.paused():
+        clock.seconds += 40
+    assert one.line() == "training: 50.0% of 4,000 images, 100 images/s, about 2 min left"
+    clock.seconds += 10
+    one.update(500)
+    one.tell("d 1.2")
+    assert one.line() == "training: 62.5% of 4,000 images, d 1.2, 50 images/s, about 60 s left"
+    with one.paused():
+        clock.seconds += 5
+        assert one.line() == "training: 62.5% of 4,000 images, d 1.2, about 65 s left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.1, "about 1 s left"),
+        (40, "about 40 s left"),
+        (89, "about 89 s left"),
+        (100, "about 2 min left"),
+        (3600, "about 60 min left"),
+        (7500, "about 2 h 05 min left"),
+    ],
+)
+def test_the_rest_takes_as_long_as_what_this_process_did(clock: Clock, seconds: float, said: str) -> None:
+    one = Stage("training", 1000, done=500, clock=clock)  # resumed at the half
+    assert one.left() == ""
+    clock.seconds += seconds / 4
+    one.update(100)
+    assert one.left() == said
+    one.update(400)
+    assert one.left() == ""
+
+
+def test_epochs_are_said_as_they_are_now(clock: Clock) -> None:
+    one = Stage("training", 200, place=lambda done: f"epoch {done / 100:.1f} of 2", clock=clock)
+    clock.seconds += 1
+    one.update(150)
+    assert one.line() == "training: epoch 1.5 of 2, 150 images/s, about 1 s left"
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real thread, with hundredths for seconds."""
+    for name, value in (("FIRST", 0.08), ("EVERY", 0.25), ("BEAT", 0.005)):
+        monkeypatch.setattr(stages, name, value)
+    monkeypatch.setattr(stages, "SPEAKER", Speaker())
+
+
+@pytest.mark.usefixtures("fast")
+def test_lines_come_while_the_main_thread_is_in_one_long_call(capsys: pytest.CaptureFixture[str]) -> None:
+    with stages.stage("compiling"):
+        time.sleep(0.6)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2 and all(line.startswith("compiling: ") for line in lines)
+    time.sleep(0.4)
+    assert capsys.readouterr().err == ""  # nothing is said of what is over
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_closed_stderr_ends_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    with stages.stage("compiling"):
+        time.sleep(0.3)
+
+
+def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(stages, "SHOWN_AFTER", 0.0)
+    with stages.stage("training the judge", total=100) as one:
+        one.update(50)
+        stages.SPEAKER.look()
+        with one.paused(), stages.stage("evaluating"):
+            stages.SPEAKER.look()
+        stages.say("a line above")
+    shown = terminal.getvalue()
+    assert "training the judge:  50%" in shown and "a line above\n" in shown and "evaluating: 00:0" in shown
