@@ -11,7 +11,7 @@ DEPS := requirements.lock setup.py
 .PHONY: help install train test test-all check bench faults lock clean
 
 help:
-	@echo "make train     install, then train on scikit-learn's digits (a demonstration, under 2 minutes)"
+	@echo "make train     install, then train on scikit-learn's digits (a demonstration, about 2 minutes)"
 	@echo "make test      install, then run the fast tests (under 10 minutes on 2 cores)"
 	@echo "make test-all  the fast tests and the long ones"
 	@echo "make check     ruff and mypy"
@@ -26,7 +26,7 @@ $(STAMP): $(DEPS)
 		{ echo "fastgan needs Python 3.11 or newer; name one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "Python's venv module is missing: install it (Debian and Ubuntu: python3-venv)" >&2; exit 2; }
-	@echo "installing into $(VENV) (once; about 6 GB with torch's CUDA libraries) ..."
+	@echo "installing into $(VENV) (once, two to four minutes without a word; about 6 GB with torch's CUDA libraries) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

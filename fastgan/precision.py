@@ -21,8 +21,8 @@ from fastgan.errors import ConfigError
 # What oneDNN may use at most (ONEDNN_MAX_CPU_ISA) that has AVX-512 but none of its bfloat16 instructions; torch's own
 # question to oneDNN is answered with yes there, since it emulates them.
 WITHOUT_BFLOAT16 = {"AVX512_CORE", "AVX512_CORE_VNNI"}
-# Two AMD EPYC cores with AVX2 alone trained 45 images/s in bfloat16 and 860 to 1,680 in float32.
-EMULATED = "about 20 to 40 times as long as in float32"
+# 45 images/s in bfloat16 and 860 to 1,680 in float32.
+EMULATED = "many times as long as in float32, as 20 to 40 times on two AVX2 cores of an AMD EPYC"
 
 
 @dataclass(frozen=True)

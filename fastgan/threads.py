@@ -157,6 +157,6 @@ class Starvation:
         if waits <= STARVED * (ran + waits) or ran + waits < 1.0:
             return ""
         self._told_at = now
-        remedy = "" if self._count == 1 else f"; --threads {self._count - 1} may be faster, in a new run"
+        remedy = "" if self._count == 1 else f"; --threads {self._count - 1} may be faster, with --resume too"
         share = f"{waits / (ran + waits):.0%}"
         return f"note: starved: its threads wait {share} of the time for processors that others use{remedy}"

@@ -65,6 +65,7 @@ def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Trainer, 
 def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome, hardly: advice.Finding | None) -> None:
     if outcome.signal_number is not None:
         print(f"stopped and saved; continue with: {_again(run.path)}")
+        print(f"{_python()} -m fastgan.page {shlex.quote(str(run.path))} writes a report of it as it is")
         return
     assert outcome.evaluation is not None
     print(f"\nafter {counted(config.epochs, 'epoch')}, {outcome.seconds:.0f} s of training:")

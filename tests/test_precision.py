@@ -73,7 +73,7 @@ def test_an_explicit_precision_is_obeyed_in_training_and_its_cost_named(
     fake(monkeypatch)
     asked = dataclasses.replace(CONFIG, amp_dtype=dtype)
     found = precision.for_training(asked, CPU)
-    assert found.name == dtype and "20 to 40 times" in found.note and dtype in found.note
+    assert found.name == dtype and "20 to 40 times on two AVX2" in found.note and dtype in found.note
     reading = precision.for_reading(asked, CPU)
     assert reading.dtype == torch.float32 and not reading.low  # nobody asked for that when a run is read
 
