@@ -29,6 +29,7 @@ def look(recipe: str = "default", channels: int = 1, **changes: Any) -> dict[str
         images = dataclasses.replace(images, images=images.images.repeat(1, channels, 1, 1))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of itself
         trainer = Trainer(config, images, torch.device("cuda"))
         trainer.prepare(0)
 
