@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from null_gpu.build import HERE, LIBRARY, built
@@ -27,26 +26,21 @@ def environment() -> dict[str, str]:
 
 
 def run(*argv: str, timeout: float = 300, **more: str) -> str:
-    """What `python ARGV...` prints on the null GPU; AssertionError with the end of all it said, if it fails."""
+    """What `python ARGV...` says on the null GPU, stderr before stdout; AssertionError with its end, if it fails."""
     done = subprocess.run(
         [sys.executable, *argv],
         cwd=ROOT,
         env=environment() | more,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
     )
-    assert done.returncode == 0, f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-6000:]}"
-    return done.stdout
+    ended = f"{' '.join(argv)[:200]} ended with {done.returncode}"
+    assert done.returncode == 0, f"{ended}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stderr + done.stdout
 
 
 def told(*argv: str, timeout: float = 300) -> Any:
     """What `python ARGV...` prints in its last line, as JSON."""
     return json.loads(run(*argv, timeout=timeout).splitlines()[-1])
-
-
-def cache(folder: Path) -> dict[str, str]:
-    """Variables that keep a process from the user's cache."""
-    return {"XDG_CACHE_HOME": str(folder)}

@@ -1,4 +1,4 @@
-"""Tests that need a GPU, on the null GPU: those that look at no values, by which the others are known to begin at all."""
+"""Tests that need a GPU, on the null GPU: those that look at no values."""
 
 from __future__ import annotations
 
