@@ -11,6 +11,7 @@ timed in turns, each in a process of its own; pytest-benchmark's table repeats t
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -52,11 +53,13 @@ def _run(names: list[str]) -> tuple[dict[str, Samples], dict[str, Any]]:
     rows = {name: (name, 0) for name in names if name != "naive"}
     tried = {f"naive {n}": ("naive", n) for n in WORKERS} if "naive" in names else {}
     samples = measure(tried | rows, ROUNDS, STEPS, WARMUP)
-    fell_back = [sample.about["compile"] for sample in samples.values() if sample.about["compile"]]
+    failed = {label: sample.failed for label, sample in samples.items() if sample.failed is not None}
+    about |= {"failed": failed} if failed else {}
+    fell_back = [sample.about["compile"] for sample in samples.values() if sample.about.get("compile")]
     about |= {"compile": fell_back[0]} if fell_back else {}
     if tried:
         each = [samples.pop(name) for name in tried]
-        medians = [statistics.median(sample.total) for sample in each]
+        medians = [math.inf if sample.failed else statistics.median(sample.total) for sample in each]
         best = medians.index(min(medians))
         about |= {"workers": WORKERS[best], "naive_ms_by_workers": [round(1e3 * m, 2) for m in medians]}
         samples = {"naive": each[best], **samples}
@@ -84,10 +87,11 @@ def measured(request: pytest.FixtureRequest, twins_agree: None, results: Results
         about["amp"] += f" ({chosen_precision.note}; rows in bfloat16 are left out: seconds a step)"
     about["peak_mib"] = "of the device" if DEVICE.type == "cuda" else "of the process, torch included, workers not"
     reported: dict[str, dict[str, Any]] = {}
-    for name, sample in samples.items():
+    whole = {name: sample for name, sample in samples.items() if sample.failed is None}
+    for name, sample in whole.items():
         reported[name] = figures(sample, about["batch_size"]) | {"peak_mib": sample.about["peak_mib"]}
-        if "naive" in samples:
-            reported[name] |= ratio(samples["naive"], sample)
+        if "naive" in whole:
+            reported[name] |= ratio(whole["naive"], sample)
     results.add(f"step-{slug(about)}", _table(reported, about), {"about": about, "rows": reported})
     return samples, {name: {**about, **row} for name, row in reported.items()}
 
@@ -96,6 +100,8 @@ def measured(request: pytest.FixtureRequest, twins_agree: None, results: Results
 @pytest.mark.benchmark(group="step", timer=CLOCK)
 def test_step(row: str, benchmark: Any, measured: Measured) -> None:
     samples, reported = measured
+    if row not in reported:
+        pytest.fail(f"{row}: {samples[row].failed}")
     benchmark.name = row
     benchmark.extra_info.update(reported[row])
     benchmark.pedantic(CLOCK.run, args=(iter(samples[row].total),), rounds=len(samples[row].total))

@@ -2,7 +2,8 @@
 
 Rows, at the paper's size: the naive step, in float32, on one batch that stays on the device; ours in bfloat16, eager,
 compiled, captured, and compiled and captured, all on images and transforms that stay in the ring (constant input); the
-last one fed by tensor operations and by DALI. Rows take turns; each is timed by the device's own events.
+last one fed by tensor operations and by DALI. Rows take turns; each is timed by the device's own events. A row that
+fails is a line that says so, and what has been measured is kept after each round.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import dataclasses
 import json
 import statistics
 import sys
+import traceback
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.measure import machine, slug
+from bench.measure import machine, said, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, ROOT, load_images, make_row
 from fastgan.config import TrainConfig, validate
 from fastgan.data import ImageSet
@@ -26,6 +30,7 @@ from fastgan.trainer import Trainer
 
 ROUNDS = 5
 SECONDS = 1.0  # a row and round
+BASE = "naive step, constant input"
 ROWS: dict[str, dict[str, Any]] = {
     "eager": {"capture": False},
     "compiled": {"capture": False, "compile": True},
@@ -73,55 +78,93 @@ def milliseconds(run: Callable[[int], object], steps: int) -> float:
     return start.elapsed_time(end) / steps
 
 
-def main() -> None:
-    """Build all rows, time them in turns, print the table and keep it in bench/results/."""
-    config, images, kind = load_images()
+class Table:
+    """The figures of each row as they come, and why others have none; rewritten after each round."""
+
+    def __init__(self, about: dict[str, Any], folder: Path) -> None:
+        self.about, self.stem = about, folder / f"loop-{slug(about)}"
+        self.found: dict[str, list[float]] = {}
+        self.left_out: dict[str, str] = {}
+
+    def lose(self, name: str, error: Exception) -> None:
+        """A row has failed, or cannot be had here: the others go on."""
+        self.left_out[name] = said(error)
+        print(f"{name}: {self.left_out[name]}", file=sys.stderr, flush=True)
+        if not isinstance(error, ConfigError):
+            traceback.print_exception(error)
+
+    def write(self) -> str:
+        """Keep what there is; returns the table."""
+        medians = {name: statistics.median(values) for name, values in self.found.items() if values}
+        base = medians.get(BASE)
+        lines = [f"{'row':40}{'median ms':>12}{'least':>10}{'most':>10}{'steps/s':>12}{'images/s':>12}{'times':>8}"]
+        rows = {}
+        for name, median in medians.items():
+            values, times = self.found[name], None if base is None else base / median
+            rows[name] = {"median_ms": median, "rounds_ms": values, "steps_per_s": 1e3 / median, "times": times}
+            lines.append(
+                f"{name:40}{median:12.4f}{min(values):10.4f}{max(values):10.4f}{1e3 / median:12,.0f}"
+                f"{1e3 * self.about['batch_size'] / median:12,.0f}"
+                + (f"{'-':>8}" if times is None else f"{times:8.2f}")
+            )
+        lines += [f"left out: {name}: {why}" for name, why in self.left_out.items()]
+        lines += [f"{key}: {value}" for key, value in self.about.items()]
+        self.stem.parent.mkdir(parents=True, exist_ok=True)
+        self.stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        values = {"about": self.about, "rows": rows, "left_out": self.left_out}
+        self.stem.with_suffix(".json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        return "\n".join(lines)
+
+
+def _naively(config: TrainConfig, images: ImageSet) -> Callable[[int], object]:
     naive = make_row("naive_step", config, images)
 
-    def naively(steps: int) -> None:
+    def run(steps: int) -> None:
         for _ in range(steps):
             naive.train(naive.load())
 
-    runs: dict[str, Callable[[int], object]] = {"naive step, constant input": naively}
-    left_out = []
-    for name, changes in ROWS.items():
+    return run
+
+
+def _ours(config: TrainConfig, images: ImageSet, changes: dict[str, Any]) -> Callable[[int], object]:
+    way = Way(config, images, **changes)
+    if way.config.capture and not way.captured:
+        raise ConfigError("could not be captured")
+    return way.run
+
+
+def main(folder: Path = ROOT / "bench" / "results") -> int:
+    """Build all rows, time them in turns, print the table and keep it in `folder`; 1 if a row has failed."""
+    config, images, kind = load_images()
+    table = Table({"data": kind, "batch_size": config.batch_size, "rounds": ROUNDS, **machine()}, folder)
+    builds = {BASE: partial(_naively, config, images)}
+    builds |= {name: partial(_ours, config, images, changes) for name, changes in ROWS.items()}
+    runs: dict[str, Callable[[int], object]] = {}
+    steps, failed = {}, 0
+    for name, build in builds.items():
         try:
-            way = Way(config, images, **changes)
-        except ConfigError as error:
-            left_out.append(str(error))
-            continue
-        if way.config.capture and not way.captured:
-            left_out.append(f"{name}: could not be captured")
-            continue
-        runs[name] = way.run
-    steps = {}
-    for name, run in runs.items():
-        run(40)
-        torch.cuda.synchronize()
-        steps[name] = max(40, int(1e3 * SECONDS / milliseconds(run, 40)) // 8 * 8)
-    found: dict[str, list[float]] = {name: [] for name in runs}
+            run = build()
+            run(40)
+            torch.cuda.synchronize()
+            steps[name] = max(40, int(1e3 * SECONDS / milliseconds(run, 40)) // 8 * 8)
+            runs[name], table.found[name] = run, []
+        except Exception as error:  # noqa: BLE001 - whatever it was: the other rows go on
+            table.lose(name, error)
+            failed |= not isinstance(error, ConfigError)
     names = list(runs)
     for turn in range(ROUNDS):
-        first = turn % len(names)
+        first = turn % max(1, len(names))
         for name in names[first:] + names[:first]:
-            found[name].append(milliseconds(runs[name], steps[name]))
-    about = {"data": kind, "batch_size": config.batch_size, "rounds": ROUNDS, **machine()}
-    base = statistics.median(found[names[0]])
-    lines = [f"{'row':40}{'median ms':>12}{'least':>10}{'most':>10}{'steps/s':>12}{'images/s':>12}{'times':>8}"]
-    rows = {}
-    for name, values in found.items():
-        median = statistics.median(values)
-        rows[name] = {"median_ms": median, "rounds_ms": values, "steps_per_s": 1e3 / median, "times": base / median}
-        lines.append(
-            f"{name:40}{median:12.4f}{min(values):10.4f}{max(values):10.4f}{1e3 / median:12,.0f}"
-            f"{1e3 * config.batch_size / median:12,.0f}{base / median:8.2f}"
-        )
-    lines += [f"left out: {said}" for said in left_out] + [f"{key}: {value}" for key, value in about.items()]
-    print("\n".join(lines))
-    stem = ROOT / "bench" / "results" / f"loop-{slug(about)}"
-    stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    values = {"about": about, "rows": rows, "left_out": left_out}
-    stem.with_suffix(".json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+            try:
+                if name in runs:
+                    table.found[name].append(milliseconds(runs[name], steps[name]))
+            except Exception as error:  # noqa: BLE001 - as above
+                table.lose(name, error)
+                del runs[name]
+                failed = 1
+        table.write()
+    print(table.write())
+    return int(failed)
 
 
 if __name__ == "__main__":

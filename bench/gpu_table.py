@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+import traceback
 
-from bench.measure import machine, slug
+from bench.measure import machine, said, slug
 from bench.rows import DEVICE, ROOT, load_images
 from fastgan.reproduce import ReproduceConfig, reproduce, write_table
 from fastgan.results import read_rows
@@ -26,15 +27,21 @@ def main(method: str) -> int:
     asked = ReproduceConfig(
         splits=SPLITS, methods=method, recipe="paper", results=folder, data_dir=config.data_dir, amp=True, compile=True
     )
-    code = reproduce(asked)
+    failed = []
+    try:
+        code = reproduce(asked)
+    except Exception as error:  # noqa: BLE001 - whatever it was: the rows before it are a table too
+        traceback.print_exc()
+        code, failed = 1, [f"failed, and the same command goes on: {said(error)}"]
     seconds = time.perf_counter() - begin
-    rows = read_rows(folder)
+    rows = read_rows(folder) if (folder / "sweep.json").exists() else []
     if not rows:
+        print("\n".join([*failed, "no row yet"]))
         return code or 1
     stem = ROOT / "bench" / "results" / f"table-{method}-{slug(about)}"
-    said = f"{write_table(folder)}\n\nthis call: {seconds:.1f} s of wall time, compilation and evaluations included"
-    print(said)
-    lines = [said, f"{len(rows)} of 50 runs", *(f"{key}: {value}" for key, value in about.items())]
+    table = f"{write_table(folder)}\n\nthis call: {seconds:.1f} s of wall time, compilation and evaluations included"
+    print("\n".join([table, *failed]))
+    lines = [table, *failed, f"{len(rows)} of 50 runs", *(f"{key}: {value}" for key, value in about.items())]
     stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     stem.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return code

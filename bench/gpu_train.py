@@ -6,9 +6,11 @@ import dataclasses
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
+from bench.measure import said
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from fastgan import loop, metrics, run_folder
 from fastgan.config import validate
@@ -23,20 +25,31 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def main(kind: str) -> None:
-    """Train split 1 with seed 0 in bfloat16, by the paper's recipe but for the last kind, and print the figures."""
+def main(kind: str) -> int:
+    """Train split 1 with seed 0 in bfloat16, by the paper's recipe but for the last kind, and print the figures.
+
+    A run that fails is a line too, with what it had logged; the traceback goes to stderr.
+    """
     config, images, name = load_images()
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         config = validate(dataclasses.replace(config, amp=True, run_dir=Path(folder) / "run", **KINDS[kind]))
-        trainer = Trainer(config, images, DEVICE)
-        outcome = loop.Loop(config, run_folder.create(config, DEVICE), images, trainer).train()
+        try:
+            trainer = Trainer(config, images, DEVICE)
+            outcome = loop.Loop(config, run_folder.create(config, DEVICE), images, trainer).train()
+        except Exception as error:  # noqa: BLE001 - whatever it was
+            traceback.print_exc()
+            logged = Path(folder) / "run" / "metrics.jsonl"
+            print(f"{kind}: {name}, failed after {time.perf_counter() - begin:.1f} s: {said(error)}")
+            print(logged.read_text(encoding="utf-8") if logged.exists() else "nothing was logged")
+            return 1
     assert outcome.evaluation is not None
     seen = outcome.evaluation.row["images_seen"]
     print(f"{kind}: {name}, {outcome.seconds:.2f} s of training, {seen / outcome.seconds:,.0f} images/s")
     print(f"{time.perf_counter() - begin:.1f} s in all, with compilation, capture, the judge and four evaluations")
     print(metrics.table(outcome.evaluation.row))
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(main(sys.argv[1]))

@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,8 @@ class Samples:
     """The median step of each round."""
     about: dict[str, Any] = field(default_factory=dict)
     """What the process said at its end: peak memory, and a warning of --compile's if there was one."""
+    failed: str | None = None
+    """Why there is nothing more of it."""
 
 
 class Process:
@@ -52,10 +54,20 @@ class Process:
             raise RuntimeError(f"{' '.join(map(str, self._process.args))} ended with {self._process.wait()}")  # type: ignore[arg-type]
         return dict(json.loads(line))
 
+    def try_to(self, samples: Samples, **request: Any) -> dict[str, Any] | None:
+        """The same, of a row that has not failed; an error is noted in its samples."""
+        if samples.failed is None:
+            try:
+                return self.ask(**request)
+            except (RuntimeError, OSError) as error:  # its end, or a pipe that it has closed
+                samples.failed = said(error)
+        return None
+
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # what it was asked and never read
+            self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
 
@@ -64,7 +76,7 @@ def measure(rows: Mapping[str, tuple[str, int]], rounds: int, steps: int, warmup
     """Time every row in turns, so that a slow spell of the machine meets all of them.
 
     Each row first makes `warmup` steps (compilation falls here); then, `rounds` times, each in turn is timed for
-    `steps` steps. The order turns by one place a round.
+    `steps` steps. The order turns by one place a round. A row whose process ends has `failed`, and the others go on.
 
     Args:
         rows: label -> (name of the row, DataLoader workers).
@@ -75,17 +87,19 @@ def measure(rows: Mapping[str, tuple[str, int]], rounds: int, steps: int, warmup
         for label, (name, workers) in rows.items():
             processes[label] = Process(name, workers)
             stack.callback(processes[label].close)
-            processes[label].ask(warmup=warmup)
+            processes[label].try_to(samples[label], warmup=warmup)
         labels = list(rows)
         for turn in range(rounds):
             first = turn % len(labels)
             for label in labels[first:] + labels[:first]:
-                found = processes[label].ask(steps=steps)
+                found = processes[label].try_to(samples[label], steps=steps)
+                if found is None:
+                    continue
                 samples[label].total += found["total"]
                 samples[label].loading += found["loading"]
                 samples[label].rounds.append(statistics.median(found["total"]))
         for label, process in processes.items():
-            samples[label].about = process.ask(about=True)
+            samples[label].about = process.try_to(samples[label], about=True) or {}
     return samples
 
 
@@ -132,6 +146,11 @@ def slug(about: dict[str, Any]) -> str:
     """A file name's part for the machine."""
     kind = f"{about['device_type']} {about['device']}{' avx2' if limited() else ''}"
     return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")
+
+
+def said(error: BaseException) -> str:
+    """An error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def limited() -> bool:

@@ -30,7 +30,7 @@ class Timing:
 
 def _captured(call: Callable[[], object]) -> Callable[[], object] | None:
     """The call as a CUDA graph's replay, or None where it cannot be captured (a host synchronisation, say)."""
-    stream = torch.cuda.Stream()
+    stream, reader = torch.cuda.Stream(), torch.cuda.current_stream()
     try:
         with torch.cuda.stream(stream):
             for _ in range(3):
@@ -42,7 +42,10 @@ def _captured(call: Callable[[], object]) -> Callable[[], object] | None:
         graph.replay()
         torch.cuda.synchronize()
     except Exception:  # noqa: BLE001 - whatever a rival raises means that it cannot be captured
+        torch.cuda.set_stream(reader)  # a capture that fails stays on its own
         torch.cuda.synchronize()
+        with torch.cuda.graph(torch.cuda.CUDAGraph()):  # and torch's generator in a state that ends with the next one
+            torch.zeros(1, device=DEVICE)
         return None
     return graph.replay
 

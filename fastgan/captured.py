@@ -26,6 +26,8 @@ class Iterations:
             iteration has made are zeroed.
         device: with `capture` and a CUDA device, iterations are captured, by `prepare` or at the first `run`.
         unroll: iterations a graph.
+        recover: is handed what a warm-up has raised, once its traces are gone; True if the iteration was changed such
+            that another warm-up may do better.
     """
 
     def __init__(
@@ -36,8 +38,9 @@ class Iterations:
         device: torch.device,
         capture: bool = True,
         unroll: int = UNROLL,
+        recover: Callable[[Exception], bool] = lambda error: False,
     ) -> None:
-        self._iterate, self._state = iterate, state
+        self._iterate, self._state, self._recover = iterate, state, recover
         self._capture = capture and device.type == "cuda"
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}  # by the number of iterations
         self.device = device
@@ -76,6 +79,11 @@ class Iterations:
         before = {name: value.clone() for name, value in self._state().items()}
         try:
             self._several(WARM_UP)
+        except Exception as error:
+            self._restore(before)
+            if not self._recover(error):
+                raise
+            self._several(WARM_UP)
         finally:
             self._restore(before)
 
@@ -102,8 +110,9 @@ class Iterations:
         try:
             for size in {self.unroll, 1}:
                 graphs[size] = torch.cuda.CUDAGraph()
-                # thread_local: DALI's threads may allocate meanwhile.
-                with torch.cuda.graph(graphs[size], capture_error_mode="thread_local"):
+                # thread_local: DALI's threads may allocate meanwhile. A capture that fails stays on its own stream,
+                # which the outer context leaves again.
+                with torch.cuda.stream(reader), torch.cuda.graph(graphs[size], capture_error_mode="thread_local"):
                     self._several(size)
         except RuntimeError as error:
             # Ending a broken capture raises as well, in place of what broke it.

@@ -1,4 +1,4 @@
-"""torch.compile that never stops a run: without a working compiler it warns once and goes on eagerly."""
+"""torch.compile that never stops a run: where it fails, a warning is given once and the run goes on eagerly."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 import torch
 
 _warned = False
+# Inductor's choice of a layout gives a convolution's gradient other strides than it then asserts, where an image of one
+# channel takes both layouts for one; the model's own layouts stay.
+OPTIONS = {"layout_optimization": False}
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -20,13 +23,14 @@ def _is_news(record: logging.LogRecord) -> bool:
 class Compiled:
     """Calls `function` compiled; if compiling it fails, warns (once a process) and calls it as it is from then on.
 
-    Only the compiler's own errors are caught: what the function itself raises goes through.
+    Only the compiler's own errors are caught: what the function itself raises goes through. So does all that comes out
+    of a compiled function's backward pass, which runs elsewhere; who calls that may `give_up`.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         logging.getLogger("torch.utils.cpp_extension").addFilter(_is_news)
         self._eager = function
-        self._call: Callable[..., Any] = torch.compile(function, dynamic=False)
+        self._call: Callable[..., Any] = torch.compile(function, dynamic=False, options=dict(OPTIONS))
 
     def __call__(self, *args: Any) -> Any:
         if self._call is self._eager:
@@ -34,18 +38,22 @@ class Compiled:
         try:
             return self._call(*args)
         except torch._dynamo.exc.TorchDynamoException as error:
-            self._give_up(error)
+            self.give_up(error)
             return self._eager(*args)
 
-    def _give_up(self, error: Exception) -> None:
+    def give_up(self, error: Exception) -> bool:
+        """Call the function as it is from now on, and warn; False if that was so already."""
         global _warned
+        if self._call is self._eager:
+            return False
         self._call = self._eager
         if not _warned:
             _warned = True
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            warnings.warn(
-                f"--compile: no working compiler ({reason}); training goes on eagerly. Install a C++ compiler "
-                "(g++ or clang++), or leave --compile out",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            said = str(error).strip().partition("\n")[0] or type(error).__name__
+            if isinstance(error, torch._dynamo.exc.TorchDynamoException):
+                reason = f"no working compiler ({said})"
+                remedy = "Install a C++ compiler (g++ or clang++), or leave --compile out"
+            else:
+                reason, remedy = f"what it made fails ({type(error).__name__}: {said})", "Leave --compile out"
+            warnings.warn(f"--compile: {reason}; training goes on eagerly. {remedy}", RuntimeWarning, stacklevel=3)
+        return True

@@ -66,6 +66,11 @@ class LowPrecision:
         if wide:
             torch._foreach_copy_(wide, arrived)
 
+    def drop_gradients(self) -> None:
+        """Forget those that have arrived and were not moved."""
+        for low in self._pairs.values():
+            low.grad = None
+
     @torch.no_grad()
     def follow(self, masters: Iterable[nn.Parameter]) -> None:
         """Round `masters` into their copies, after an update."""

@@ -10,6 +10,7 @@ Legend: B images, K classes, Z noise, D embedding, H hidden units, CHW an image 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,18 @@ class Shape:
     def smallest(self) -> int:
         """Side of the image after the last halving."""
         return self.image_size // 2 ** halvings(self.image_size)
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Inside, nothing computes a gradient for these modules' weights; it still flows through them."""
+    for module in modules:
+        module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.requires_grad_(True)
 
 
 class Generator(nn.Module):

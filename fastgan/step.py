@@ -11,8 +11,7 @@ Legend: B batch, K classes, Z noise, H features, D embedding, CHW image.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,25 +27,13 @@ from fastgan.config import TrainConfig, stream_seed
 from fastgan.distributed import ALONE, Gang
 from fastgan.guard import Guard, first_bias
 from fastgan.mixed import LowPrecision
-from fastgan.model import Generator, Networks
+from fastgan.model import Generator, Networks, frozen
 from fastgan.normalise import keep_from_compiler, synchronise
 from fastgan.prior import ClassPrior
 from fastgan.real_losses import OnRealImages, none
 
 FIRST_SCALE = 2.0**10  # of float16's losses; it overflows at 65,504, and torch's 2^16 would lose a run's first steps
 LOSSES = ("d_loss", "g_loss", "information_loss", "contrastive_loss", "agreement_loss", "grouping_loss")
-
-
-@contextmanager
-def _frozen(*modules: nn.Module) -> Iterator[None]:
-    """Inside, nothing computes a gradient for these modules' weights; it still flows through them."""
-    for module in modules:
-        module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module in modules:
-            module.requires_grad_(True)
 
 
 class Step:
@@ -95,6 +82,7 @@ class Step:
         self._generator: Callable[..., Any] = running.generator
         self._front_end: Callable[..., Any] = running.front_end
         self._forward_groups: Callable[..., Any] = running.front_end.forward_groups
+        self._compiled: list[Compiled] = []
         if config.compile:
             self._compile(networks=device.type == "cuda")
 
@@ -105,12 +93,24 @@ class Step:
         only: on a CPU they are oneDNN's matrix products and convolutions already; compiled, a step was no faster
         (0.82 to 0.94 of eager's speed) and the compiler took 50 s.
         """
-        self._noise = Compiled(self._noise)
         if networks:
             keep_from_compiler()
-            self._generator = Compiled(self._generator)
-            self._front_end = Compiled(self._front_end)
-            self._forward_groups = Compiled(self._forward_groups)
+        for name in ("_noise", "_generator", "_front_end", "_forward_groups")[: 4 if networks else 1]:
+            self._compiled.append(Compiled(getattr(self, name)))
+            setattr(self, name, self._compiled[-1])
+
+    def leave_compiler(self, error: Exception) -> bool:
+        """Go on eagerly after a step that raised, with traces in `live_state` alone; False if nothing was compiled."""
+        gave_up = [part.give_up(error) for part in self._compiled]
+        if not any(gave_up):
+            return False
+        for optimizer in self._optimizers().values():
+            optimizer.zero_grad(set_to_none=True)
+        if self.low is not None:
+            self.low.drop_gradients()
+        if self.scaler.is_enabled():
+            self.scaler._per_optimizer_states.clear()  # how far each update was
+        return True
 
     def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         masters, scaled = parameters_of(optimizer), self.scaler.is_enabled()
@@ -189,7 +189,7 @@ class Step:
         self._update(self.d_optimizer, d_total)
 
         # 2. G step: update G, Q and the prior, through the new F and D.
-        with self.precision.autocast(self.device), _frozen(net.front_end, net.discriminator):
+        with self.precision.autocast(self.device), frozen(net.front_end, net.discriminator):
             fake_BH = self._front_end(fake, follow)
             g_loss = losses.generator_loss(net.discriminator(fake_BH))
             information = losses.information_loss(net.code_head(fake_BH, follow), code_B)

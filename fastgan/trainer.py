@@ -104,7 +104,9 @@ class Trainer:
         self.feed = build_feed(config, images, device, gang=gang)
         self.batch = config.batch_size * gang.count
         self.loss_sum = torch.zeros(len(LOSSES), dtype=torch.float64, device=device)
-        self.iterations = Iterations(self._iterate, self._state, device=device, capture=config.capture)
+        self.iterations = Iterations(
+            self._iterate, self._state, device=device, capture=config.capture, recover=self.step.leave_compiler
+        )
         self._prepared = False
 
     @property

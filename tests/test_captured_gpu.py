@@ -75,6 +75,7 @@ MODES: dict[str, dict[str, Any]] = {
     "bfloat16": {"amp": True},
     "float16": {"amp": True, "amp_dtype": "float16"},
     "compiled bfloat16": {"amp": True, "compile": True},
+    "compiled float32": {"compile": True},
     "no contrastive loss": {"contrastive_weight": 0.0},
     "bfloat16 without losses on real images": {
         "amp": True,
@@ -165,10 +166,10 @@ def test_each_replay_reads_the_learning_rate() -> None:
     assert (weight - before).abs().max() > 50 * moved
 
 
-@pytest.mark.parametrize("mode", ["float32", "bfloat16"])
+@pytest.mark.parametrize("mode", ["float32", "bfloat16", "compiled float32"])
 def test_memory_is_flat_and_no_replay_waits(mode: str) -> None:
     training = Training(capture=True, **MODES[mode])
-    training.run(4 * UNROLL)
+    training.iterations.run(4 * UNROLL)
     gc.collect()
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()

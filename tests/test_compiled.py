@@ -19,6 +19,7 @@ from fastgan.data import digits
 from fastgan.model import Networks, Shape
 from fastgan.prior import ClassPrior
 from fastgan.step import Step
+from fastgan.trainer import Trainer
 
 CONFIG = TrainConfig(image_size=16, batch_size=16, network=NetworkConfig(width=4, hidden=32, embedding=8))
 
@@ -74,6 +75,69 @@ def test_of_the_compilers_log_one_message_is_silenced(caplog: pytest.LogCaptureF
             for name in (log.name, "torch.utils"):
                 logging.getLogger(name).removeHandler(caplog.handler)
     assert {record.getMessage() for record in caplog.records} == {"something else", said % "elsewhere"}
+
+
+class _FailsBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("expected size 64==64, stride 196==1 at dim=1\nand more")
+
+
+@pytest.mark.parametrize("failing", ["_forward_groups", "_generator"], ids=["D's", "G's"])
+@pytest.mark.parametrize("changes", [{}, {"amp": True}, {"amp": True, "amp_dtype": "float16"}], ids=str)
+def test_an_error_of_a_compiled_backward_pass_leaves_no_trace(
+    monkeypatch: pytest.MonkeyPatch, failing: str, changes: dict[str, Any]
+) -> None:
+    """It comes out in the middle of the first step: all goes on eagerly, as if nothing had ever been compiled."""
+    config = dataclasses.replace(CONFIG, augment="torchvision", **changes)
+    images = data.load(config)
+    plain, compiled_one = (Trainer(config, images, torch.device("cpu")) for _ in range(2))
+    fails = getattr(compiled_one.step, failing)
+
+    def compile(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            result = function(*args)
+            if function != fails:
+                return result
+            return (
+                (_FailsBackward.apply(result[0]), *result[1:])
+                if isinstance(result, tuple)
+                else _FailsBackward.apply(result)
+            )
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile)
+    compiled_one.step._compile(networks=True)
+    compiled_one.ensure(0, config.batch_size)
+    with pytest.warns(
+        RuntimeWarning, match=r"AssertionError: expected size .* dim=1\); training goes on eagerly"
+    ) as said:
+        compiled_one.iterations.warm_up()
+    assert len(said) == 1
+    for trainer in (plain, compiled_one):
+        trainer.ensure(0, 3 * config.batch_size)
+        trainer.iterations.run(3)
+    theirs = plain._state()
+    for name, value in compiled_one._state().items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def test_an_error_of_the_step_itself_ends_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where parts are compiled, and the eager step fails as well."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *args: function(*args))
+    trainer = Trainer(CONFIG, data.load(CONFIG), torch.device("cpu"))
+    monkeypatch.setattr(trainer.step, "_follow", lambda: 1 / 0)
+    trainer.ensure(0, CONFIG.batch_size)
+    with pytest.raises(ZeroDivisionError):
+        trainer.iterations.warm_up()
+    trainer.step._compile(networks=True)
+    with pytest.warns(RuntimeWarning, match="goes on eagerly"), pytest.raises(ZeroDivisionError):
+        trainer.iterations.warm_up()
 
 
 def _step(compile: bool, networks: bool = False) -> Step:

@@ -1,0 +1,1 @@
+"""A GPU that computes nothing, for tests of what the host does with one: README.md."""

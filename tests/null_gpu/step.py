@@ -1,0 +1,53 @@
+"""Capture training steps on the null GPU and tell what it saw: `python -m null_gpu.step '[{...}, ...]'`.
+
+Each setting is the recipe and what differs from its preset for MNIST; the images are digits at MNIST's size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import warnings
+from typing import Any
+
+import torch
+
+from fastgan import data
+from fastgan.presets import preset
+from fastgan.trainer import Trainer
+from null_gpu.seen import graphs, problems, waits
+
+
+def look(recipe: str = "default", channels: int = 1, **changes: Any) -> dict[str, Any]:
+    """Nodes of one captured step; problems, waits while steps run, and warnings."""
+    known, captured = problems(), len(graphs())
+    own = dataclasses.replace(preset("mnist", recipe), dataset="digits", imbalance="none", augment="torchvision")
+    config = dataclasses.replace(own, **changes)
+    images = data.load(config)
+    if channels > 1:
+        images = dataclasses.replace(images, images=images.images.repeat(1, channels, 1, 1))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of itself
+        trainer = Trainer(config, images, torch.device("cuda"))
+        trainer.prepare(0)
+
+    def steps() -> None:
+        for first in range(0, 64, trainer.iterations.unroll):
+            images_seen = first * trainer.batch
+            trainer.ensure(images_seen, images_seen + trainer.iterations.unroll * trainer.batch)
+            trainer.iterations.run(trainer.iterations.unroll)
+
+    steps()  # what the feed allocates once
+    waited = waits(steps)
+    return {
+        "nodes": min(map(len, graphs()[captured:]), default=0),
+        "problems": problems() - known,
+        "waits": waited,
+        "warnings": [str(warning.message) for warning in said],
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps([look(**setting) for setting in json.loads(sys.argv[1])]))

@@ -1,0 +1,90 @@
+"""The benchmarks of a GPU, on the null GPU: they run to their ends, and a row that fails takes no other with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from null_gpu.child import run
+
+# Two rows fail, one while it is built and one while it is timed.
+FAILS = """
+import json, sys
+from pathlib import Path
+from bench import gpu_loop
+class Way:
+    captured, calls = True, 0
+    def __init__(self, config, images, **changes):
+        self.config, self.timed_out = config, "augment" in changes
+        if changes == {"capture": False}:
+            raise AssertionError("expected size 64==64,\\nstride 196==1")
+    def run(self, steps):
+        self.calls += 1
+        if self.timed_out and self.calls > 3:
+            raise RuntimeError("an illegal memory access")
+gpu_loop.Way, gpu_loop.ROUNDS = Way, 2
+gpu_loop.ROWS = {"eager": {"capture": False}, "captured": {}, "fed": {"augment": "torchvision"}}
+gpu_loop.make_row = lambda *_: type("Naive", (), {"load": lambda self: 0, "train": lambda self, batch: 0})()
+assert gpu_loop.main(Path(sys.argv[1])) == 1
+
+from bench import gpu_table, gpu_train, measure
+def fails(*_):
+    raise RuntimeError("an illegal\\nmemory access")
+gpu_train.Trainer = gpu_table.reproduce = fails
+assert gpu_train.main("eager") == 1 and gpu_table.main("elastic") == 1
+print(measure.measure({"bad": ("ours_fp32", "no number")}, 1, 1, 1)["bad"].failed)
+"""
+LOOP = """
+import sys
+from pathlib import Path
+sys.modules["nvidia.dali"] = None
+from bench import gpu_loop
+from null_gpu.seen import problems
+gpu_loop.SECONDS, gpu_loop.ROUNDS = 1e-3, 1
+code = gpu_loop.main(Path(sys.argv[1]))
+assert code == 0 and not problems(), (code, problems())
+"""
+TOUCH = """
+from bench import gpu_touch
+from null_gpu.seen import problems, trace
+launched = trace(gpu_touch.main)
+assert not problems(), problems()
+assert len([line for line in launched if line.startswith("triton ")]) > 20, launched
+"""
+
+
+def kept(folder: Path) -> dict[str, dict[str, object]]:
+    """The rows, and what was left out, of the one table in a folder."""
+    (file,) = folder.glob("loop-cuda-*.json")
+    assert file.with_suffix(".txt").read_text(encoding="utf-8").startswith("row ")
+    found: dict[str, dict[str, object]] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def test_rows_that_fail_are_lines_of_the_table(tmp_path: Path) -> None:
+    *_, train, nothing, sweep, none, row = run("-c", FAILS, str(tmp_path)).splitlines()
+    table = kept(tmp_path)
+    assert set(table["rows"]) == {"naive step, constant input", "captured", "fed"}
+    assert table["left_out"] == {
+        "eager": "AssertionError: expected size 64==64, stride 196==1",
+        "fed": "RuntimeError: an illegal memory access",
+    }
+
+    assert train.startswith("eager: digits") and train.endswith("s: RuntimeError: an illegal memory access")
+    assert (nothing, none) == ("nothing was logged", "no row yet")
+    assert sweep == "failed, and the same command goes on: RuntimeError: an illegal memory access"
+    assert row.startswith("RuntimeError: ") and row.endswith("ended with 1")
+
+
+@pytest.mark.slow
+def test_every_row_of_the_loop_is_measured(tmp_path: Path) -> None:
+    run("-c", LOOP, str(tmp_path), timeout=1200)
+    table = kept(tmp_path)
+    assert list(table["left_out"]) == ["the same, fed by DALI"] and len(table["rows"]) == 8
+
+
+@pytest.mark.slow
+def test_every_kernel_is_touched() -> None:
+    run("-c", TOUCH)
