@@ -8,6 +8,7 @@ import triton.language as tl
 SMALLEST = tl.constexpr(2.0**-33)
 LARGEST = tl.constexpr(1.0 - 2.0**-24)
 SERIES_BELOW = tl.constexpr(0.0625)
+MINUS_LN2 = tl.constexpr(-0.6931471805599453)
 INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 LAST_OFFSET_BITS = tl.constexpr(0x7FFFFFFF)
 
@@ -32,25 +33,45 @@ def uniform(word):
 
 
 @triton.jit
-def log(x):
-    """The natural logarithm from the GPU's own log2: one instruction where tl.log takes some twenty.
+def log2(x):
+    """The GPU's own log2: one instruction where tl.log2 takes some twenty.
 
-    Its error is 2^-22 between 1/2 and 2, and relative elsewhere: 3e-6 of the noise at most, as `gumbel` uses it.
+    Its error is 2^-22 between 1/2 and 2, however near 0 the logarithm is there, and relative elsewhere.
     """
     if INTERPRETED:  # which knows no assembly
-        return tl.log(x)
+        return tl.log2(x)
     else:
-        return 0.6931472 * tl.inline_asm_elementwise(
+        return tl.inline_asm_elementwise(
             "lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
         )
 
 
 @triton.jit
+def minus_log(x, left):
+    """-log(x) for x in (0, 1), where `left` is 1 - x, to 3e-6 of itself.
+
+    Near 1 it is a series of `left`: there the error of log2 would be many times the logarithm, which it could even make
+    negative, and for the largest Gumbel noise x itself would be rounded away.
+    """
+    series = left * (1.0 + left * (0.5 + left * (0.33333334 + left * (0.25 + left * (0.2 + left * 0.16666667)))))
+    return tl.where(left < SERIES_BELOW, series, log2(x) * MINUS_LN2)
+
+
+@triton.jit
 def gumbel(word):
-    """Words to -log(-log(1 - u)). Where 1 - u would round, for the largest noise, -log(1 - u) is its series."""
+    """Words to -log(-log(1 - u)), to 4e-6 or, where it is large, to 2^-22 of itself.
+
+    It is added to logits, so that near 0 an absolute error will do.
+    """
     u = uniform(word)
-    series = u * (1.0 + u * (0.5 + u * (0.33333334 + u * (0.25 + u * (0.2 + u * 0.16666667)))))
-    return -log(tl.where(u < SERIES_BELOW, series, -log(1.0 - u)))
+    return log2(minus_log(1.0 - u, u)) * MINUS_LN2
+
+
+@triton.jit
+def normal_radius(word):
+    """Words to sqrt(-2 log u), Box-Muller's radius. Whatever the logarithm does, there is no NaN."""
+    u = uniform(word)
+    return tl.sqrt(tl.maximum(2.0 * minus_log(u, 1.0 - u), 0.0))
 
 
 @triton.jit
@@ -86,8 +107,8 @@ def turn(radius, u):
 def normal_tile(seed, offset, i_row, blocks_a_row, FIRST, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Standard normals [ROWS, COLUMNS], by Box-Muller on neighbouring pairs."""
     a, b, c, d = quads(seed, offset, i_row, blocks_a_row, COLUMNS // 4, FIRST, 1)
-    first_cos, first_sin = turn(tl.sqrt(-2.0 * log(uniform(a))), uniform(b))
-    second_cos, second_sin = turn(tl.sqrt(-2.0 * log(uniform(c))), uniform(d))
+    first_cos, first_sin = turn(normal_radius(a), uniform(b))
+    second_cos, second_sin = turn(normal_radius(c), uniform(d))
     return interleave(first_cos, first_sin, second_cos, second_sin, ROWS, COLUMNS)
 
 
