@@ -131,7 +131,8 @@ class Ours(Row):
 
 # By --amp: in bfloat16 where the processor has instructions for it, else in float32 like ours_fp32, for in an emulated
 # bfloat16 a step takes seconds. The last is of the default recipe.
-NAMES = ("naive", "naive_step", "ours_fp32", "ours_amp", "ours_amp_compile", "ours_amp_default")
+_COMPILED = ("ours_amp_compile",) if DEVICE.type == "cuda" else ()  # on a CPU nothing is compiled
+NAMES = ("naive", "naive_step", "ours_fp32", "ours_amp", *_COMPILED, "ours_amp_default")
 
 
 def make_row(name: str, config: TrainConfig, images: ImageSet, workers: int = 0) -> Row:

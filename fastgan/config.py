@@ -177,7 +177,8 @@ class TrainConfig:
     """Precision under --amp. auto: bfloat16 where the device has instructions for it, else float32, which is many times
     as fast there. float16 scales its losses."""
     compile: bool = False
-    """Compile the networks with torch.compile (falls back to eager without a C++ compiler)."""
+    """On a CUDA GPU, compile networks and random numbers with torch.compile; where that fails, the run goes on eagerly.
+    On a CPU no step gains by it, and nothing is compiled."""
     kernels: Literal["auto", "triton", "reference"] = "auto"
     """Random draws, contrastive loss and Adam by fused Triton kernels or by their references in plain torch; auto
     takes Triton on a CUDA GPU."""

@@ -111,7 +111,7 @@ class Loop:
         """Train to the last epoch, or until a signal."""
         if self.images_seen < self.total:
             # Nothing is lost if a signal ends the process here, where a judge may be trained for minutes.
-            with stage("the first steps, compiled" if self.config.compile else "the first steps", silent=self.silent):
+            with stage("compiling the first steps" if self.step.compiled else "the first steps", silent=self.silent):
                 self.trainer.prepare(self.images_seen)
             with stage("preparing the evaluation", silent=self.silent):
                 self.gang.told(self._ready_to_evaluate)

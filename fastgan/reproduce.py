@@ -53,7 +53,7 @@ class ReproduceConfig:
     amp: bool = False
     """Automatic mixed precision, in bfloat16 where the device has instructions for it, else in float32."""
     compile: bool = False
-    """Compile the networks with torch.compile, once for all runs of a method."""
+    """On a CUDA GPU, compile with torch.compile, once for all runs of a method."""
     augment: Literal["auto", "dali", "torchvision"] = "auto"
     """What transforms the images."""
     kernels: Literal["auto", "triton", "reference"] = "auto"

@@ -58,6 +58,8 @@ def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Trainer, 
         + f"; run folder {run.path}",
         file=sys.stderr,
     )
+    if config.compile and not trainer.step.compiled:
+        print("note: --compile: a CPU gains nothing by it, so nothing is compiled", file=sys.stderr)
     if trainer.step.precision.note:
         print(f"note: {trainer.step.precision.note}", file=sys.stderr)
 

@@ -138,7 +138,7 @@ class Trainer:
         if self._prepared:
             return
         self.ensure(images_seen, images_seen + self.batch)
-        if not self.iterations.prepare() and self.config.compile:
+        if not self.iterations.prepare() and self.step.compiled:
             self.iterations.warm_up()
         self._prepared = True
 
