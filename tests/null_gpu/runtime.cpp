@@ -76,7 +76,7 @@ cudaError_t spoil(const std::string& why, cudaError_t error) {
 // A call that waits for the device, for one stream or for all.
 cudaError_t wait(const std::string& call, Stream* stream = nullptr) {
     Locked held(lock);
-    if (stream && stream->capturing) return spoil(call + " of the capturing stream", cudaErrorStreamCaptureUnsupported);
+    if (stream && stream->capturing) return spoil("in a capture: " + call + " of its stream", cudaErrorStreamCaptureUnsupported);
     traced("SYNC " + call);
     return refused(call) ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
 }
