@@ -73,8 +73,28 @@ def milliseconds(run: Callable[[int], object], steps: int) -> float:
     return start.elapsed_time(end) / steps
 
 
+def _keep(found: dict[str, list[float]], about: dict[str, Any], left_out: list[str]) -> None:
+    """Print the table of the rounds so far and keep it in bench/results/; its first row is what others are held to."""
+    base = statistics.median(next(iter(found.values())))
+    lines = [f"{'row':40}{'median ms':>12}{'least':>10}{'most':>10}{'steps/s':>12}{'images/s':>12}{'times':>8}"]
+    rows = {}
+    for name, values in found.items():
+        median = statistics.median(values)
+        rows[name] = {"median_ms": median, "rounds_ms": values, "steps_per_s": 1e3 / median, "times": base / median}
+        lines.append(
+            f"{name:40}{median:12.4f}{min(values):10.4f}{max(values):10.4f}{1e3 / median:12,.0f}"
+            f"{1e3 * about['batch_size'] / median:12,.0f}{base / median:8.2f}"
+        )
+    lines += [f"left out: {said}" for said in left_out] + [f"{key}: {value}" for key, value in about.items()]
+    print("\n".join(lines), flush=True)
+    stem = ROOT / "bench" / "results" / f"loop-{slug(about)}"
+    stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    kept = {"about": about, "rows": rows, "left_out": left_out}
+    stem.with_suffix(".json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Build all rows, time them in turns, print the table and keep it in bench/results/."""
+    """Build all rows, time them in turns, and print and keep a table after each round."""
     config, images, kind = load_images()
     naive = make_row("naive_step", config, images)
 
@@ -101,27 +121,13 @@ def main() -> None:
         steps[name] = max(40, int(1e3 * SECONDS / milliseconds(run, 40)) // 8 * 8)
     found: dict[str, list[float]] = {name: [] for name in runs}
     names = list(runs)
+    about = {"data": kind, "batch_size": config.batch_size, **machine()}
     for turn in range(ROUNDS):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             found[name].append(milliseconds(runs[name], steps[name]))
-    about = {"data": kind, "batch_size": config.batch_size, "rounds": ROUNDS, **machine()}
-    base = statistics.median(found[names[0]])
-    lines = [f"{'row':40}{'median ms':>12}{'least':>10}{'most':>10}{'steps/s':>12}{'images/s':>12}{'times':>8}"]
-    rows = {}
-    for name, values in found.items():
-        median = statistics.median(values)
-        rows[name] = {"median_ms": median, "rounds_ms": values, "steps_per_s": 1e3 / median, "times": base / median}
-        lines.append(
-            f"{name:40}{median:12.4f}{min(values):10.4f}{max(values):10.4f}{1e3 / median:12,.0f}"
-            f"{1e3 * config.batch_size / median:12,.0f}{base / median:8.2f}"
-        )
-    lines += [f"left out: {said}" for said in left_out] + [f"{key}: {value}" for key, value in about.items()]
-    print("\n".join(lines))
-    stem = ROOT / "bench" / "results" / f"loop-{slug(about)}"
-    stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    values = {"about": about, "rows": rows, "left_out": left_out}
-    stem.with_suffix(".json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        # After each round, so that what has been timed outlasts an interruption.
+        _keep(found, {"rounds": turn + 1, **about}, left_out)
 
 
 if __name__ == "__main__":
