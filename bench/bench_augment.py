@@ -102,7 +102,8 @@ def test_transforms(backends_agree: None, results: Results) -> None:
             values[title] = {
                 name: {**vars(t), "images_per_s": 1e6 * count / t.median_us} for name, t in timings.items()
             }
-    about = machine()
-    lines += [f"left out: {', '.join(sorted(set(absent)))}"] if absent else []
-    lines += [f"{key}: {value}" for key, value in about.items()]
-    results.add(f"augment-{slug(about)}", "\n".join(lines), {"about": about, "tables": values, "absent": absent})
+            # After each, so that what has been timed outlasts an interruption.
+            about = machine()
+            notes = [f"left out: {', '.join(sorted(set(absent)))}"] if absent else []
+            table = "\n".join([*lines, *notes, *(f"{key}: {value}" for key, value in about.items())])
+            results.add(f"augment-{slug(about)}", table, {"about": about, "tables": values, "absent": absent})

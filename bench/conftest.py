@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # What oneDNN and torch's own kernels may use at most.
 AVX2_ALONE = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-TABLES = pytest.StashKey[list[str]]()
+TABLES = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,23 +25,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--avx2"):  # torch is imported later, here and in every process that a row has to itself
         os.environ.update(AVX2_ALONE)
-    config.stash[TABLES] = []
+    config.stash[TABLES] = {}
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    for table in config.stash[TABLES]:
+    for table in config.stash[TABLES].values():
         terminalreporter.write_line("")
         terminalreporter.write_line(table)
 
 
 class Results:
-    """Takes finished tables: prints them at the end and, with --save-results, keeps them in bench/results/."""
+    """Takes tables: prints them at the end and, with --save-results, keeps them in bench/results/ at once.
+
+    A table of the same name replaces the one before, so that a long one may be handed in row by row.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
 
     def add(self, name: str, table: str, values: dict[str, Any]) -> None:
-        self.config.stash[TABLES].append(table)
+        self.config.stash[TABLES][name] = table
         if self.config.getoption("--save-results"):
             stem = ROOT / "bench" / "results" / name
             stem.parent.mkdir(exist_ok=True)

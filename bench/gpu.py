@@ -1,14 +1,17 @@
-"""The stages of bench/gpu.sh: what each runs, within a budget of time, resumable, with one table at the end.
+"""The stages of bench/gpu.sh: what each runs, within a budget of time, resumable, with a line as each part ends.
 
-A part that lacks something (a GPU, MNIST, a sanitizer, a rival) is skipped with a word and never fails the stage.
+A part that lacks something (a GPU, MNIST, a sanitizer, a rival) is skipped with a word and never fails the stage. One
+that runs into its limit is interrupted as by Ctrl-C, so that it prints what it has; the tables that it wrote are kept.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +22,8 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).parents[1]
-BUDGET = 9 * 60.0  # seconds a stage
+BUDGET = 9 * 60.0  # seconds a call
+GRACE = 20.0  # seconds for what was interrupted to print what it has
 RESULTS = ROOT / "bench" / "results"
 Missing = Callable[[], str | None]
 
@@ -56,10 +60,13 @@ class Part:
     name: str
     command: tuple[str, ...]
     seconds: float
+    """Its limit, far above what it should take: compilers start with cold caches on a machine that was just lent."""
     missing: Missing = _no_gpu
     keep: tuple[str, ...] = ()
     refusable: bool = False
     """A refusal of the device (a sanitizer's) is a skip."""
+    after: str | None = None
+    """A part of the stage whose success this one, which would do the same first, is told of (in FASTGAN_AGREED)."""
 
 
 PYTHON = sys.executable
@@ -67,32 +74,33 @@ PYTEST = (PYTHON, "-m", "pytest")
 SANITIZER = ("compute-sanitizer", "--error-exitcode", "9", "--print-limit", "20", "--tool")
 STAGES: dict[str, tuple[Part, ...]] = {
     "kernels": (
-        Part("tests", (*PYTEST, "tests/kernels", "-m", "gpu"), 150),
+        Part("tests", (*PYTEST, "tests/kernels", "-m", "gpu"), 400),
         *(
-            Part(tool, (*SANITIZER, tool, PYTHON, "-m", "bench.gpu_touch"), 45, _no_sanitizer, refusable=True)
+            Part(tool, (*SANITIZER, tool, PYTHON, "-m", "bench.gpu_touch"), 90, _no_sanitizer, refusable=True)
             for tool in ("memcheck", "racecheck", "initcheck")
         ),
         Part(
             "bench",
             (*PYTEST, "bench/bench_kernels.py", "--save-results"),
-            240,
+            480,
             keep=("gumbel_softmax-cuda-*", "nt_xent-cuda-*", "adam-cuda-*"),
+            after="tests",
         ),
     ),
     "step": (
-        Part("tests", (*PYTEST, "tests/test_gpu.py", "tests/test_captured_gpu.py", "-m", "gpu"), 270),
-        Part("loop", (PYTHON, "-m", "bench.gpu_loop"), 240, keep=("loop-cuda-*",)),
+        Part("tests", (*PYTEST, "tests/test_gpu.py", "tests/test_captured_gpu.py", "-m", "gpu"), 480),
+        Part("loop", (PYTHON, "-m", "bench.gpu_loop"), 420, keep=("loop-cuda-*",)),
         *(
-            Part(f"train {kind}", (PYTHON, "-m", "bench.gpu_train", kind), 150, _no_mnist)
+            Part(f"train {kind}", (PYTHON, "-m", "bench.gpu_train", kind), 240, _no_mnist)
             for kind in ("captured", "eager", "compiled", "default")
         ),
-        Part("train with DALI", (PYTHON, "-m", "bench.gpu_train", "dali"), 150, _no_dali),
-        Part("transforms", (*PYTEST, "bench/bench_augment.py", "--save-results"), 120, keep=("augment-cuda-*",)),
-        Part("bench", (*PYTEST, "bench/bench_step.py", "--save-results"), 240, keep=("step-cuda-*",)),
+        Part("train with DALI", (PYTHON, "-m", "bench.gpu_train", "dali"), 240, _no_dali),
+        Part("transforms", (*PYTEST, "bench/bench_augment.py", "--save-results"), 240, keep=("augment-cuda-*",)),
+        Part("bench", (*PYTEST, "bench/bench_step.py", "--save-results"), 420, keep=("step-cuda-*",)),
     ),
     "costs": (
-        Part("guard", (*PYTEST, "bench/bench_guard.py", "--save-results"), 120, keep=("guard-cuda-*",)),
-        Part("checkpoints", (*PYTEST, "bench/bench_checkpoint.py", "--save-results"), 120, keep=("checkpoint-cuda-*",)),
+        Part("guard", (*PYTEST, "bench/bench_guard.py", "--save-results"), 240, keep=("guard-cuda-*",)),
+        Part("checkpoints", (*PYTEST, "bench/bench_checkpoint.py", "--save-results"), 240, keep=("checkpoint-cuda-*",)),
     ),
     "table": tuple(
         Part(method, (PYTHON, "-m", "bench.gpu_table", method), 500, _no_mnist, keep=(f"table-{method}-cuda-*",))
@@ -101,18 +109,32 @@ STAGES: dict[str, tuple[Part, ...]] = {
 }
 
 
-def _run(part: Part, log: Path, seconds: float) -> str:
+def _interrupt(process: subprocess.Popen[bytes]) -> None:
+    """End a part and what it started: as by Ctrl-C, which pytest answers with its results so far; then for good."""
+    os.killpg(process.pid, signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _run(part: Part, log: Path, seconds: float, environment: dict[str, str]) -> str:
     """Run a part, its output into the log; returns "ok", "skipped: ..." or "failed: ..."."""
     with log.open("a", encoding="utf-8") as file:
         file.write(f"\n===== {part.name}: {' '.join(part.command)}\n")
         file.flush()
         start = file.tell()
+        done = subprocess.Popen(
+            part.command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
-            done = subprocess.run(
-                part.command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, timeout=seconds, check=False
-            )
+            done.wait(seconds)
         except subprocess.TimeoutExpired:
             return f"failed: longer than {seconds:.0f} s"
+        finally:
+            if done.returncode is None:  # too long, or it is this process that is interrupted
+                _interrupt(done)
     said = log.read_bytes()[start:].decode(errors="replace")
     if part.refusable and ("not supported" in said or "Unable to" in said or "not permitted" in said):
         return "skipped: the tool refuses this device"
@@ -128,24 +150,28 @@ def main(stage: str, out: Path) -> int:
         return 2
     log, record = out / f"{stage}.log", out / f"{stage}.json"
     found: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-    begin = time.monotonic()
+    begin, called = time.monotonic(), False
     for part in STAGES[stage]:
-        if found.get(part.name, "").startswith("ok"):
-            continue  # done by an earlier call
         left = BUDGET - (time.monotonic() - begin)
         missing = part.missing()
+        if found.get(part.name, "").startswith("ok"):
+            print(f"{part.name:20}{found[part.name]}, in an earlier call", flush=True)
+            continue
         if missing is not None:
             found[part.name] = f"skipped: {missing}"
-        elif left < min(30.0, part.seconds):
+        elif called and left < part.seconds:  # begun, it might be cut off
             found[part.name] = "left for another call: the stage's time is up"
         else:
-            started = time.monotonic()
-            found[part.name] = _run(part, log, min(part.seconds, left)) + f" ({time.monotonic() - started:.0f} s)"
+            called, started = True, time.monotonic()
+            agreed = part.after is not None and found.get(part.after, "").startswith("ok")
+            environment = os.environ | ({"FASTGAN_AGREED": "1"} if agreed else {})
+            outcome = _run(part, log, min(part.seconds, left), environment)
+            found[part.name] = f"{outcome} ({time.monotonic() - started:.0f} s)"
             for pattern in part.keep:
                 for file in RESULTS.glob(pattern):
                     shutil.copy(file, out)
         record.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(*(f"{name:20}{outcome}" for name, outcome in found.items()), sep="\n")
+        print(f"{part.name:20}{found[part.name]}", flush=True)
     return int(any(outcome.startswith("failed") for outcome in found.values()))
 
 

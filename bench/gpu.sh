@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All that only a GPU can show, in stages: bash bench/gpu.sh kernels|step|costs|table OUT
-# Each stage takes at most 9 minutes, leaves at most 8 files in OUT, and when called again does what is left of it.
+# A call takes at most 10 minutes, leaves at most 8 files in OUT, and does what earlier calls left of its stage.
 set -euo pipefail
 if [ $# -ne 2 ]; then
     echo "usage: bash bench/gpu.sh kernels|step|costs|table OUT" >&2

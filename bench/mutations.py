@@ -61,6 +61,13 @@ MUTATIONS = (
         "SMALLEST = tl.constexpr(2.0**-20)",
         NORMAL,
     ),
+    Mutation(
+        "noise: no series where a logarithm is near 0",
+        S,
+        "tl.where(left < SERIES_BELOW, series,",
+        "tl.where(left < 0.0, series,",
+        ("test_approximate.py",),
+    ),
     Mutation("normal: sine of the wrong sign", S, "tl.where(x < 0.0, -near, near)", "near", NORMAL),
     Mutation(
         "gumbel: row_start is ignored",

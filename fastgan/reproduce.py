@@ -125,8 +125,8 @@ def reproduce(asked: ReproduceConfig) -> int:
         print("\n".join(key.name for key in left))
         return 0
     keep_freed_memory()
-    run_folder.choose_kernels(asked.kernels)
     device = ranks.device(run_folder.choose_device(asked.device))
+    run_folder.choose_kernels(asked.kernels)  # tries one, on this rank's GPU
     note = threads.choose(asked.threads, processes=ranks.local_count)
     if note and device.type == "cpu":
         print(f"note: {note}", file=sys.stderr)

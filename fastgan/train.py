@@ -133,10 +133,10 @@ def _begun(argv: Sequence[str], ranks: Ranks) -> tuple[TrainConfig, torch.device
     cache.check(config.cache_dir)
     if config.resume:
         _same_ranks(config, ranks)
-    run_folder.choose_kernels(config.kernels)
     device = run_folder.choose_device(config.device)
     run_folder.choose_algorithms(config.deterministic, device)
     device = ranks.device(device) if ranks.count > 1 else device
+    run_folder.choose_kernels(config.kernels)  # tries one, on this rank's GPU
     resumed = config.run_dir if config.resume else None
     before = None if resumed is None else run_folder.threads_of(run_folder.read_settings(resumed))
     note = threads.choose(config.threads, before=before, processes=ranks.local_count)
