@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -45,7 +46,8 @@ def built() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             _build(Path(scratch))
-            os.replace(Path(scratch) / LIBRARY, folder / LIBRARY)  # whole, whoever else builds it
+            with suppress(FileExistsError):  # built by another process meanwhile, which may be using it
+                os.link(Path(scratch) / LIBRARY, folder / LIBRARY)
     return folder
 
 
@@ -59,7 +61,9 @@ def _build(folder: Path) -> None:
         subprocess.run([*flags, "-c", str(HERE / source), "-o", str(objects[-1])], check=True)
     stubs = folder / "stubs.cpp"
     stubs.write_text(_stubs(names - _symbols("--defined-only", *objects)), encoding="utf-8")
-    subprocess.run([*flags, "-shared", *map(str, objects), str(stubs), "-o", str(folder / LIBRARY), "-ldl"], check=True)
+    # Under its name, so that whoever opens the driver by that name is given what is loaded already.
+    library = ["-shared", f"-Wl,-soname,{LIBRARY}", "-o", str(folder / LIBRARY)]
+    subprocess.run([*flags, *library, *map(str, objects), str(stubs), "-ldl"], check=True)
 
 
 def _symbols(which: str, *files: Path) -> set[str]:

@@ -100,7 +100,7 @@ cudaError_t launch_kernel(const void* kernel, dim3 grid, dim3 block, size_t shar
     return cudaSuccess;
 }
 
-// Of a host's function that captures and events may share: an event belongs to the capture that is under way.
+// Whether an event was recorded in the capture that is under way.
 bool is_captured(const Event* event) { return event->capture != 0 && event->capture == capture.number; }
 
 }  // namespace
