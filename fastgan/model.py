@@ -94,7 +94,7 @@ def channels_last(x: Tensor) -> Tensor:
     if x.device.type != "cpu" or x.dtype == torch.float64 or torch.compiler.is_compiling():
         return x
     if x.shape[1] == 1:
-        return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        return x.contiguous().view(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)
     return x.contiguous(memory_format=torch.channels_last)
 
 

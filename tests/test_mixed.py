@@ -18,7 +18,7 @@ from fastgan.config import NetworkConfig, TrainConfig
 from fastgan.data import digits
 from fastgan.linear import Linear
 from fastgan.mixed import LowPrecision
-from fastgan.model import Networks, Shape
+from fastgan.model import Networks, Shape, channels_last
 from fastgan.prior import ClassPrior
 from fastgan.step import Step
 from kernels import products
@@ -143,3 +143,15 @@ def test_keeping_memory_is_for_glibc_alone(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("musl", "1.2"))
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: pytest.fail("it must not be called"))
     memory.keep_freed_memory()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_convolutions_on_a_cpu_read_and_write_channels_last(channels: int) -> None:
+    """Of one channel too, where torch takes both layouts for the same and only the strides tell."""
+    x = torch.randn(2, channels, 8, 8, requires_grad=True)
+    laid = channels_last(x)
+    assert torch.equal(laid, x) and laid.stride(1) == 1
+    out = nn.Conv2d(channels, 6, 4, 2, 1)(laid)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    out.sum().backward()
+    assert x.grad is not None and channels_last(x.double()).is_contiguous()
