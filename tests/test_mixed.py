@@ -24,7 +24,12 @@ from fastgan.step import Step
 from kernels import products
 
 CONFIG = TrainConfig(
-    image_size=28, batch_size=16, amp=True, average_decay=0.9, network=NetworkConfig(width=8, hidden=64)
+    image_size=28,
+    batch_size=16,
+    amp=True,
+    amp_dtype="bfloat16",
+    average_decay=0.9,
+    network=NetworkConfig(width=8, hidden=64),
 )
 
 

@@ -85,7 +85,9 @@ def steps(recipe: str, gang: Gang, normalised: bool = True) -> Found:
 
 
 def low_precision(gang: Gang) -> Found:
-    return several(make_step(dataclasses.replace(RECIPES["default"], amp=True), gang, dtype=torch.float32), 3)
+    return several(
+        make_step(dataclasses.replace(RECIPES["default"], amp=True, amp_dtype="bfloat16"), gang, dtype=torch.float32), 3
+    )
 
 
 def scaled(gang: Gang) -> Found:

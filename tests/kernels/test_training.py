@@ -59,7 +59,7 @@ def test_twenty_steps_match_the_reference(config: TrainConfig) -> None:
 @pytest.mark.parametrize("recipe", [CONFIG, DEFAULT], ids=["paper", "default"])
 def test_mixed_precision_reads_the_copies_that_adam_writes(recipe: TrainConfig) -> None:
     """bfloat16: losses near the reference's, and each copy its master, rounded."""
-    config = dataclasses.replace(recipe, amp=True)
+    config = dataclasses.replace(recipe, amp=True, amp_dtype="bfloat16")
     step, losses, _ = run("triton", config)
     _, expected, _ = run("reference", config)
     torch.testing.assert_close(losses, expected, rtol=0.1, atol=0.02)

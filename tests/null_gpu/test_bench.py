@@ -64,7 +64,7 @@ def kept(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def test_rows_that_fail_are_lines_of_the_table(tmp_path: Path) -> None:
-    *_, train, nothing, sweep, none, row = run("-c", FAILS, str(tmp_path)).splitlines()
+    *_, train, nothing, sweep, none, row = run("-c", FAILS, str(tmp_path), FASTGAN_MNIST=str(tmp_path)).splitlines()
     table = kept(tmp_path)
     assert set(table["rows"]) == {"naive step, constant input", "captured", "fed"}
     assert table["left_out"] == {
