@@ -34,6 +34,7 @@ class Guard:
 
     def __init__(self, networks: nn.Module, device: torch.device) -> None:
         self.bad = torch.zeros((), device=device)  # 0 or 1, float32, as Adam's found_inf
+        self._one = torch.ones((), device=device)
         self.good_images = torch.zeros((), dtype=torch.int64, device=device)
         self.skipped = torch.zeros(2, dtype=torch.int64, device=device)  # float16 steps: in all, and in a row just now
         self._averages = _in_one_buffer(networks)
@@ -46,8 +47,10 @@ class Guard:
     @torch.no_grad()
     def look(self, loss: Tensor, gradients: Iterable[Tensor]) -> None:
         """At a loss and at gradients, after its backward pass and before its update."""
-        seen = torch.stack([loss.detach().float(), *(gradient.sum().float() for gradient in gradients)])
-        self.bad.copy_(torch.maximum(self.bad, (~seen.isfinite()).any().float()))
+        seen = [g if g.dtype == torch.float64 else g.float() for g in (loss.detach(), *gradients)]
+        # A GradScaler's own look, one launch: it raises the flag, and scales by 1, which changes nothing. On a GPU it
+        # knows no bfloat16.
+        torch._amp_foreach_non_finite_check_and_unscale_(seen, self.bad, self._one)
 
     @torch.no_grad()
     def end(self, images: int) -> None:

@@ -97,7 +97,11 @@ def grouping_loss(logits_BK: Tensor, other_BK: Tensor, group_B: Tensor, counted:
     return total / torch.where(counted > 0, 2 * counted, 1)
 
 
-def prior_loss(prior_logits_K: Tensor, logits_BK: Tensor) -> Tensor:
-    """Cross-entropy of the prior to Q's mean code probabilities, which get no gradient: smallest where both agree."""
-    mean_K = _at_least_float32(logits_BK).detach().softmax(1).mean(0)
+def mean_code(logits_BK: Tensor) -> Tensor:
+    """Q's mean code probabilities [K], without gradient."""
+    return _at_least_float32(logits_BK).detach().softmax(1).mean(0)
+
+
+def prior_loss(prior_logits_K: Tensor, mean_K: Tensor) -> Tensor:
+    """Cross-entropy of the prior to Q's mean code probabilities: smallest where both agree."""
     return -(mean_K * prior_logits_K.log_softmax(0)).sum()

@@ -14,21 +14,29 @@ from fastgan import losses
 from fastgan.config import TrainConfig
 from fastgan.distributed import ALONE, Gang
 from fastgan.model import CodeHead
-from fastgan.prior import ClassPrior
 
 
 class Parts(NamedTuple):
-    """The losses on real images, unweighted; `pull` is the prior's, the others are Q's (and the front end's)."""
+    """The losses on real images, unweighted, and what the prior is pulled towards: all of them without gradient."""
 
     contrast: Tensor
     agreement: Tensor
     grouping: Tensor
-    pull: Tensor
+    mean_K: Tensor | None
+    """Q's mean code probabilities, without gradient; None where nothing pulls the prior."""
+    pulled: Tensor
+    """1 where they pull the prior, 0 as long as they wait."""
+
+    @property
+    def losses(self) -> tuple[Tensor, Tensor, Tensor]:
+        """As a report shows them."""
+        return self.contrast, self.agreement, self.grouping
 
 
 def none(like: Tensor) -> Parts:
     """No loss on real images."""
-    return Parts(*[torch.zeros_like(like)] * 4)
+    zero = torch.zeros_like(like)
+    return Parts(zero, zero, zero, None, zero)
 
 
 class OnRealImages:
@@ -36,17 +44,16 @@ class OnRealImages:
 
     Args:
         code_head: Q, as the step runs it.
-        prior: its logits are pulled towards Q's mean code probabilities.
         config: the weights of the losses.
         gang: the ranks over whose images together the losses are.
     """
 
-    def __init__(self, code_head: CodeHead, prior: ClassPrior, config: TrainConfig, gang: Gang = ALONE) -> None:
-        self.code_head, self.prior, self.config, self.gang = code_head, prior, config, gang
+    def __init__(self, code_head: CodeHead, config: TrainConfig, gang: Gang = ALONE) -> None:
+        self.code_head, self.config, self.gang = code_head, config, gang
         self._reads_codes = config.agreement_weight > 0 or bool(config.grouping.at) or config.prior_pull > 0
 
     def __call__(self, real_BH: Tensor, other_BH: Tensor, group_B: Tensor | None) -> tuple[Tensor, Parts]:
-        """The weighted sum of Q's losses, without the prior's pull, and what it is made of.
+        """The weighted sum of Q's losses, and what it is made of.
 
         Args:
             real_BH, other_BH: features of the images and of their transforms.
@@ -55,7 +62,7 @@ class OnRealImages:
         config, head, gang = self.config, self.code_head, self.gang
         embed, embed_other = head.embed(real_BH), head.embed(other_BH, not config.real_averages)
         zero = torch.zeros((), device=real_BH.device)
-        contrast, agreement, grouping, pull = zero, zero, zero, zero
+        contrast, agreement, grouping, mean_K, grouped = zero, zero, zero, None, zero
         if config.contrastive_weight > 0:
             contrast = losses.contrastive_loss(embed, embed_other, config.contrastive_temperature, gang)
         if self._reads_codes:
@@ -71,13 +78,13 @@ class OnRealImages:
             if group_B is not None:
                 grouping = losses.grouping_loss(logits_BK, other_BK, group_B, counted)
             if config.prior_pull > 0:
-                pull = losses.prior_loss(self.prior.logits, logits_BK) * grouped
+                mean_K = losses.mean_code(logits_BK)
         total = (
             config.contrastive_weight * contrast
             + config.agreement_weight * agreement
             + config.grouping.weight * grouping
         )
-        return total, Parts(contrast, agreement, grouping, pull)
+        return total, Parts(contrast.detach(), agreement.detach(), grouping.detach(), mean_K, grouped)
 
 
 def _mean_count(group_B: Tensor, gang: Gang, like: Tensor) -> Tensor:

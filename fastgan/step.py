@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import kernels
-from fastgan import augment, losses, precision
+from fastgan import precision
 from fastgan.adam import gradients_of, make_adam, parameters_of, refresh_shadows, shadows_of, step_unless
 from fastgan.adam import load_state as load_adam
 from fastgan.compiled import Compiled
@@ -29,8 +29,8 @@ from fastgan.guard import Guard, first_bias
 from fastgan.mixed import LowPrecision
 from fastgan.model import Generator, Networks, frozen
 from fastgan.normalise import keep_from_compiler, synchronise
+from fastgan.objectives import Objectives
 from fastgan.prior import ClassPrior
-from fastgan.real_losses import OnRealImages, none
 
 FIRST_SCALE = 2.0**10  # of float16's losses; it overflows at 65,504, and torch's 2^16 would lose a run's first steps
 LOSSES = ("d_loss", "g_loss", "information_loss", "contrastive_loss", "agreement_loss", "grouping_loss")
@@ -65,7 +65,7 @@ class Step:
         self.g_optimizer = adam(list(networks.generator_side()), list(learned.values()))
         shadows = shadows_of(self.d_optimizer, self.g_optimizer)
         self.low = LowPrecision(networks, self.precision.dtype, shadows or None) if self.precision.low else None
-        running = self.low.networks if self.low is not None else networks
+        self._running = self.low.networks if self.low is not None else networks  # what a step's products read
         half = self.precision.dtype == torch.float16
         self.scaler = torch.amp.grad_scaler.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=half)
         # What each update's gradients reach last, with all that is not finite; float16's are the scaler's to look at.
@@ -76,12 +76,13 @@ class Step:
             for optimizer, last in ((self.d_optimizer, last_d), (self.g_optimizer, last_g))
         }
         self.average = copy.deepcopy(networks.generator) if config.average_decay > 0 else None
-        self._on_real_images = OnRealImages(running.code_head, prior, config, gang)
         # What may be compiled is called through these names.
         self._noise: Callable[..., Tensor] = self.noise
-        self._generator: Callable[..., Any] = running.generator
-        self._front_end: Callable[..., Any] = running.front_end
-        self._forward_groups: Callable[..., Any] = running.front_end.forward_groups
+        self._generator: Callable[..., Any] = self._running.generator
+        self._objectives = Objectives(self._running, prior, config, gang)
+        self._of_d: Callable[..., Any] = self._objectives.of_discriminator
+        self._of_g: Callable[..., Any] = self._objectives.of_generator
+        self._finish: Callable[..., Tensor] = self.finish
         self.compiled: list[Compiled] = []
         if config.compile and device.type == "cuda":
             self.compile()
@@ -93,7 +94,11 @@ class Step:
         eager's speed, after 50 s), and the numbers NumPy's: 0.16 ms of a step of 100 ms, after 23 s.
         """
         keep_from_compiler()
-        for name in ("_noise", "_generator", "_front_end", "_forward_groups"):
+        # Each side's losses with the networks below them, but what ranks say to each other is no part of a compiled
+        # function: of many ranks these are not compiled as a whole.
+        if self.gang.count > 1:
+            self.compiled += self._objectives.compile_networks()
+        for name in ("_noise", "_generator", *(("_of_d", "_of_g") if self.gang.count == 1 else ()), "_finish"):
             self.compiled.append(Compiled(getattr(self, name)))
             setattr(self, name, self.compiled[-1])
 
@@ -162,43 +167,26 @@ class Step:
             The losses [6] in the order of LOSSES, whose mean over ranks is the job's.
         """
         self.guard.begin()
-        dtype = self.networks.discriminator.real.weight.dtype
-        real = augment.to_unit_range(images_BCHW, dtype)
-        other = None if other_BCHW is None else other_BCHW.to(dtype)
-        noise_BZ = self._noise(len(real), self.images_seen).to(dtype)
-        net, config = self.low.networks if self.low is not None else self.networks, self.config
-        first = self.gang.rank * len(real)
+        count = len(images_BCHW)
+        noise_BZ = self._noise(count, self.images_seen).to(self.networks.discriminator.real.weight.dtype)
         code_BK, code_B = self.prior.sample(
-            len(real), temperature=config.temperature, seed=self.noise_seed, offset=self.images_seen, row_start=first
+            count,
+            temperature=self.config.temperature,
+            seed=self.noise_seed,
+            offset=self.images_seen,
+            row_start=self.gang.rank * count,
         )
-        shared, follow = config.front_end_learns, not config.real_averages
 
         # 1. D step: update F and D. Where F learns from real images too, their losses are part of it, and the
         # gradients that they give Q wait for the G step's.
         with self.precision.autocast(self.device):
             fake = self._generator(noise_BZ, code_BK)
-            both_BH, other_BH = self._forward_groups(real, other, fake.detach(), shared, follow)
-            real_logit, fake_logit = net.discriminator(both_BH).chunk(2)
-            d_loss = losses.discriminator_loss(real_logit, fake_logit)
-            d_total = d_loss
-            if shared and other_BH is not None:
-                on_real, parts = self._on_real_images(both_BH[: len(real)], other_BH, group_B)
-                d_total = d_loss + on_real
+            d_total, d_loss, features, parts = self._of_d(images_BCHW, other_BCHW, fake.detach(), group_B)
         self._update(self.d_optimizer, d_total)
 
         # 2. G step: update G, Q and the prior, through the new F and D.
-        with self.precision.autocast(self.device), frozen(net.front_end, net.discriminator):
-            fake_BH = self._front_end(fake, follow)
-            g_loss = losses.generator_loss(net.discriminator(fake_BH))
-            information = losses.information_loss(net.code_head(fake_BH, follow), code_B)
-            total = g_loss + information
-            if other_BH is None:
-                parts = none(g_loss)
-            elif not shared:
-                on_real, parts = self._on_real_images(both_BH[: len(real)].detach(), other_BH, group_B)
-                total = total + on_real
-            if self.prior.logits.requires_grad:
-                total = total + config.prior_pull * parts.pull
+        with self.precision.autocast(self.device), frozen(self._running.front_end, self._running.discriminator):
+            total, g_loss, information, parts = self._of_g(fake, code_B, features, parts, group_B)
         self._update(self.g_optimizer, total)
 
         # 3. Counters and averages.
@@ -207,9 +195,14 @@ class Step:
             self.scaler.update()
             self.guard.count_skip(self._scale() < before)
         self._follow()
-        self.guard.end(len(real) * self.gang.count)
-        self.images_seen += len(real) * self.gang.count
-        return torch.stack((d_loss, g_loss, information, *parts[:3])).detach()
+        return self._finish((d_loss, g_loss, information, *parts.losses), count * self.gang.count)
+
+    @torch.no_grad()
+    def finish(self, losses: Sequence[Tensor], images: int) -> Tensor:
+        """After a step on so many images of all ranks: the clock moves on. Returns the losses, stacked."""
+        self.guard.end(images)
+        self.images_seen.add_(images)
+        return torch.stack(list(losses))
 
     @torch.no_grad()
     def _follow(self) -> None:

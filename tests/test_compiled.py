@@ -87,7 +87,7 @@ class _FailsBackward(torch.autograd.Function):
         raise AssertionError("expected size 64==64, stride 196==1 at dim=1\nand more")
 
 
-@pytest.mark.parametrize("failing", ["_forward_groups", "_generator"], ids=["D's", "G's"])
+@pytest.mark.parametrize("failing", ["_of_d", "_generator"], ids=["D's", "G's"])
 @pytest.mark.parametrize("changes", [{}, {"amp": True}, {"amp": True, "amp_dtype": "float16"}], ids=str)
 def test_an_error_of_a_compiled_backward_pass_leaves_no_trace(
     monkeypatch: pytest.MonkeyPatch, failing: str, changes: dict[str, Any]

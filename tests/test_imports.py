@@ -35,12 +35,12 @@ ALLOWED = {
     "mixed": {"model"},
     "prior": {"errors"} | KERNELS,
     "losses": {"distributed"} | KERNELS,
-    "real_losses": {"config", "distributed", "losses", "model", "prior"},
+    "real_losses": {"config", "distributed", "losses", "model"},
+    "objectives": {"augment", "compiled", "config", "distributed", "losses", "model", "prior", "real_losses"},
     "adam": {"config", "mixed", "model"} | KERNELS,
     "guard": {"errors", "normalise"},
     "step": {"precision"}
-    | {"adam", "augment", "compiled", "config", "distributed", "guard", "losses", "mixed", "model", "normalise"}
-    | {"prior", "real_losses"}
+    | {"adam", "compiled", "config", "distributed", "guard", "mixed", "model", "normalise", "objectives", "prior"}
     | KERNELS,
     "checkpoint": {"errors"},
     "metrics": {"config"},

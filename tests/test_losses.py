@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
-from fastgan.losses import agreement_loss, grouping_loss, prior_loss
+from fastgan.losses import agreement_loss, grouping_loss, mean_code, prior_loss
 
 SURE = 50.0  # a logit that makes a code certain
 
@@ -85,7 +85,7 @@ def test_no_group_no_loss_and_no_gradient() -> None:
 def test_the_prior_is_pulled_to_the_mean_of_the_codes() -> None:
     """Gradient prior - mean, in float64; none reaches Q."""
     logits, prior = random_logits(32, 5).requires_grad_(), random_logits(5, seed=3).requires_grad_()
-    prior_loss(prior, logits).backward()
+    prior_loss(prior, mean_code(logits)).backward()
     assert prior.grad is not None and logits.grad is None
     torch.testing.assert_close(prior.grad, (prior.softmax(0) - logits.softmax(1).mean(0)).detach())
 
