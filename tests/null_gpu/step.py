@@ -9,9 +9,11 @@ import dataclasses
 import json
 import sys
 import warnings
+from collections import Counter
 from typing import Any
 
 import torch
+import torch._dynamo
 
 from fastgan import data
 from fastgan.presets import preset
@@ -20,7 +22,10 @@ from null_gpu.seen import graphs, problems, waits
 
 
 def look(recipe: str = "default", channels: int = 1, **changes: Any) -> dict[str, Any]:
-    """Nodes of one captured step; problems, waits while steps run, and warnings."""
+    """Nodes of one captured step; problems, waits while steps run, warnings, and where a compiler broke off."""
+    torch._dynamo.config.error_on_recompile = True  # which would be a warning then, as all that a compiler raises
+    torch._dynamo.reset()
+    broken = Counter(torch._dynamo.utils.counters["graph_break"])
     known, captured = problems(), len(graphs())
     own = dataclasses.replace(preset("mnist", recipe), dataset="digits", imbalance="none", augment="torchvision")
     config = dataclasses.replace(own, **changes)
@@ -45,6 +50,7 @@ def look(recipe: str = "default", channels: int = 1, **changes: Any) -> dict[str
         "nodes": min(map(len, graphs()[captured:]), default=0),
         "problems": problems() - known,
         "waits": waited,
+        "graph_breaks": dict(Counter(torch._dynamo.utils.counters["graph_break"]) - broken),
         "warnings": [str(warning.message) for warning in said],
     }
 

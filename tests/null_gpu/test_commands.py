@@ -36,3 +36,13 @@ def test_a_run_is_trained_and_goes_on(trained: Path) -> None:
 @pytest.mark.slow
 def test_a_run_is_evaluated(trained: Path) -> None:
     assert "problems: none" in command("fastgan.evaluate", str(trained / "run"), cache=trained)
+
+
+@pytest.mark.slow
+def test_the_users_own_command_runs_to_its_report(mnist_dir: Path, tmp_path: Path) -> None:
+    """MNIST, mixed precision, compiled: all epochs, the judge and every evaluation."""
+    where = ("--data-dir", str(mnist_dir), "--run-dir", str(tmp_path / "run"))
+    said = command("fastgan.train", "--dataset", "mnist", "--amp", "--compile", *where, cache=tmp_path)
+    assert "after 20 epochs" in said and "2 graphs; problems: none" in said
+    assert "goes on eagerly" not in said
+    assert (tmp_path / "run" / "report.html").exists()
