@@ -37,10 +37,11 @@ ALLOWED = {
     "losses": {"distributed"} | KERNELS,
     "real_losses": {"config", "distributed", "losses", "model", "prior"},
     "adam": {"config", "mixed", "model"} | KERNELS,
+    "average": set(),
     "guard": {"errors", "normalise"},
     "step": {"precision"}
-    | {"adam", "augment", "compiled", "config", "distributed", "guard", "losses", "mixed", "model", "normalise"}
-    | {"prior", "real_losses"}
+    | {"adam", "augment", "average", "compiled", "config", "distributed", "guard", "losses", "mixed", "model"}
+    | {"normalise", "prior", "real_losses"}
     | KERNELS,
     "checkpoint": {"errors"},
     "metrics": {"config"},
