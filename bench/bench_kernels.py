@@ -33,7 +33,8 @@ GUMBEL_SIZES = (
     ((64, 10), (4096, 128), (4096, 1000), (1_000_000, 128)) if CUDA else ((64, 10), (4096, 128), (65_536, 16))
 )
 NT_XENT_SIZES = (64, 256, 1024, 4096, 16_384, 32_768) if CUDA else (64, 256, 1024, 4096)
-ADAM_SIZES = (13_342_348, 100_000_000) if CUDA else (13_342_348,)
+# The paper's 13,342,348, as a multiple of 16: the gradient of one weight of any other size would be copied.
+ADAM_SIZES = (13_342_352, 100_000_000) if CUDA else (13_342_352,)
 D = 128
 PLAIN_MOST = 16_384  # images beyond which the plain version's similarity matrices are not worth their memory
 Candidates = dict[str, Callable[[], object]]

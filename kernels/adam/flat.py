@@ -36,7 +36,8 @@ class Layout(NamedTuple):
 def lay_out(parameters: list[nn.Parameter], averages: Mapping[nn.Parameter, Tensor]) -> Layout:
     """Parameters without an average, then those with one, then the large one: each part begins with a tile.
 
-    So each tile is of one part. The large one has an average if any parameter has.
+    So each tile is of one part. The large one has an average if any parameter has, and a multiple of ALIGN elements, so
+    that the buffer ends with it.
     """
     averaged = [parameter in averages for parameter in parameters]
     may = [i for i, has in enumerate(averaged) if has or not any(averaged)]

@@ -33,7 +33,8 @@ class FusedAdam(torch.optim.Optimizer):
     Parameters become views of a flat float32 buffer, with their values, shapes and memory formats, and their averages
     views of another. So move and cast modules before, never after. (torch.save of one parameter writes its group's
     whole buffer; safetensors does not.) Gradients are what backward leaves in `.grad`: `step` reads a group's largest
-    where it lies, if it has 2^18 elements, and copies the others into a flat buffer by one launch.
+    where it lies, if it has 2^18 elements or more (a multiple of 16, and if others have averages, one itself), and
+    copies the rest into a flat buffer by one launch.
 
     Args:
         params: float32 parameters on one device, or group dictionaries, in which every argument below may stand.
