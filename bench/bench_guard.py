@@ -47,8 +47,8 @@ class Blind(Guard):
         pass
 
 
-def _update(optimizer: Adam, bad: torch.Tensor) -> None:
-    optimizer.step()
+def _update(optimizer: Adam, bad: torch.Tensor, **more: Any) -> None:
+    optimizer.step(**more)
 
 
 @contextmanager

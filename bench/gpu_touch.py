@@ -22,10 +22,13 @@ def main() -> None:
         for precision in ("bf16", "tf32", "ieee"):
             views = torch.randn(2, count, width, device=device, requires_grad=True)
             kernels.nt_xent(views[0], views[1], temperature=0.5, precision=precision).backward()  # type: ignore[arg-type]
-    weights = [torch.nn.Parameter(torch.randn(size, device=device)) for size in (5, 1000, 70_001)]
     for shadow in (None, torch.bfloat16):
-        optimizer = kernels.FusedAdam([weight.detach().clone() for weight in weights], lr=1e-3, shadow_dtype=shadow)
-        optimizer.step()
+        weights = [torch.nn.Parameter(torch.randn(size, device=device)) for size in (5, 1000, 70_001, 2**18)]
+        averages = {weight: weight.detach().clone() for weight in weights[1:]}
+        optimizer = kernels.FusedAdam(weights, lr=1e-3, shadow_dtype=shadow, averages=averages)
+        for leaf in (optimizer.shadow_parameters().get(weight, weight) for weight in weights[1:]):
+            leaf.grad = torch.randn_like(leaf)
+        optimizer.step(average_share=torch.tensor(0.5, device=device))
     torch.cuda.synchronize()
 
 

@@ -34,7 +34,7 @@ class Mutation:
 GUMBEL = ("test_gumbel_softmax.py", "test_gumbel_softmax_triton.py")
 NORMAL = ("test_normal.py",)
 NT_XENT = ("test_nt_xent_triton.py", "test_nt_xent.py")
-ADAM = ("test_adam_triton.py", "test_adam.py")
+ADAM = ("test_adam_triton.py", "test_adam.py", "test_adam_averages.py", "test_adam_gradients.py")
 G, S = "gumbel_softmax/triton_kernel.py", "triton_stream.py"
 X, Y, A = "nt_xent/triton_kernel.py", "nt_xent/small_kernel.py", "adam/triton_kernel.py"
 MUTATIONS = (
@@ -196,6 +196,11 @@ MUTATIONS = (
     Mutation("adam: copies are not written", A, "            if SHADOW:\n", "            if False:\n", ADAM),
     Mutation("adam: arrivals are not reset", A, "            tl.store(p_arrived, 0)\n", "            pass\n", ADAM),
     Mutation("adam: gradients are not unscaled", A, "b_g = b_g * inverse", "b_g = b_g * 1.0", ADAM),
+    Mutation("adam: the large gradient is not read", A, "tl.where(large, p_large, p_grad)", "p_grad", ADAM),
+    Mutation("adam: the large gradient from its middle", A, "tl.where(large, first_large, 0)", "0 * first_large", ADAM),
+    Mutation("adam: one averaged tile is left out", A, "i_tile >= first_averaged", "i_tile > first_averaged", ADAM),
+    Mutation("adam: averages do not see the weights", A, "share * (b_p - b_a)", "share * (0.0 * b_p - b_a)", ADAM),
+    Mutation("adam: averages go all the way", A, "share = tl.load(p_share)", "share = 1.0 + tl.load(p_lr)", ADAM),
 )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import kernels
 from fastgan.config import TrainConfig
 from fastgan.mixed import rounded_parameters
-from fastgan.model import Networks
+from fastgan.model import Generator, Networks
 
 BETAS = (0.5, 0.999)
 Adam = torch.optim.Optimizer
@@ -22,6 +22,7 @@ def make_adam(
     networks: Networks,
     parameters: list[nn.Parameter],
     prior: list[nn.Parameter],
+    average: Generator | None = None,
 ) -> Adam:
     """Adam for some of the networks' parameters, and for the prior's logits at their own step size.
 
@@ -29,6 +30,7 @@ def make_adam(
     which on a CPU takes the gradients where backward leaves them.
 
     precision: of the step's products.
+    average: the averaged generator, whose weights our kernel moves with those that it follows.
     """
     settings: dict[str, Any] = {"lr": config.learning_rate, "betas": BETAS}
     groups: list[dict[str, Any]] = [{"params": parameters}]
@@ -44,6 +46,8 @@ def make_adam(
             dtype = torch.float32 if on_gpu else torch.float64
             group["lr"] = torch.tensor(group["lr"], dtype=dtype, device=parameters[0].device)
         return optimizer
+    if average is not None:
+        settings["averages"] = dict(zip(networks.generator.parameters(), average.parameters(), strict=True))
     if precision != torch.bfloat16:  # float16's gradients are a GradScaler's to see
         return kernels.FusedAdam(groups, **settings)
     rounded = rounded_parameters(networks)
@@ -55,10 +59,15 @@ def make_adam(
     return kernels.FusedAdam([group for group in split if group["params"]], **settings)
 
 
-def step_unless(optimizer: Adam, bad: Tensor) -> None:
+def averages_of(optimizer: Adam) -> list[Tensor]:
+    """The averaged weights that its update moves; if there are any, it has to be told how far (average_share)."""
+    return optimizer.averages if isinstance(optimizer, kernels.FusedAdam) else []
+
+
+def step_unless(optimizer: Adam, bad: Tensor, *, average_share: Tensor | None = None) -> None:
     """Update, unless the one-element float32 tensor `bad` is above 0; nothing waits for the device."""
     if isinstance(optimizer, kernels.FusedAdam):
-        optimizer.step(found_inf=bad)
+        optimizer.step(found_inf=bad, average_share=average_share)
         return
     optimizer.found_inf = bad  # type: ignore[attr-defined]  # as a GradScaler hands it to torch's fused update
     optimizer.step()
@@ -70,7 +79,10 @@ def parameters_of(optimizer: Adam) -> list[nn.Parameter]:
 
 
 def gradients_of(optimizer: Adam) -> list[Tensor]:
-    """All gradients that the next update takes: of our kernel a flat buffer a group, else those of the parameters."""
+    """All gradients, to be changed in place before the next update.
+
+    Of our kernel a flat buffer a group, into which they are copied; else those of the parameters.
+    """
     if isinstance(optimizer, kernels.FusedAdam):
         return optimizer.flat_grad
     return [parameter.grad for parameter in parameters_of(optimizer) if parameter.grad is not None]

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 import kernels
 from fastgan import precision
-from fastgan.adam import gradients_of, make_adam, parameters_of, refresh_shadows, shadows_of, step_unless
+from fastgan.adam import averages_of, gradients_of, make_adam, parameters_of, refresh_shadows, shadows_of, step_unless
 from fastgan.adam import load_state as load_adam
+from fastgan.average import approach, float_buffers, way_to_go
 from fastgan.compiled import Compiled
 from fastgan.config import TrainConfig, stream_seed
 from fastgan.distributed import ALONE, Gang
@@ -60,9 +61,10 @@ class Step:
         self.guard = Guard(networks, device)
         self.precision = precision.for_training(config, device)
         self._names = {p: name for name, p in [*networks.named_parameters(), *learned.items()]}
+        self.average = copy.deepcopy(networks.generator) if config.average_decay > 0 else None
         adam = partial(make_adam, config, self.precision.dtype, networks)
         self.d_optimizer = adam(list(networks.discriminator_side()), [])
-        self.g_optimizer = adam(list(networks.generator_side()), list(learned.values()))
+        self.g_optimizer = adam(list(networks.generator_side()), list(learned.values()), self.average)
         shadows = shadows_of(self.d_optimizer, self.g_optimizer)
         self.low = LowPrecision(networks, self.precision.dtype, shadows or None) if self.precision.low else None
         self._running = self.low.networks if self.low is not None else networks  # what a step's products read
@@ -75,13 +77,13 @@ class Step:
             optimizer: [] if half else [shadows.get(p, p) for p in last]
             for optimizer, last in ((self.d_optimizer, last_d), (self.g_optimizer, last_g))
         }
-        self.average = copy.deepcopy(networks.generator) if config.average_decay > 0 else None
         # What may be compiled is called through these names.
         self._noise: Callable[..., Tensor] = self.noise
         self._generator: Callable[..., Any] = self._running.generator
         self._objectives = Objectives(self._running, prior, config, gang)
         self._of_d: Callable[..., Any] = self._objectives.of_discriminator
         self._of_g: Callable[..., Any] = self._objectives.of_generator
+        self._share: Callable[..., Any] = self.share
         self._finish: Callable[..., Tensor] = self.finish
         self.compiled: list[Compiled] = []
         if config.compile and device.type == "cuda":
@@ -98,7 +100,13 @@ class Step:
         # function: of many ranks these are not compiled as a whole.
         if self.gang.count > 1:
             self.compiled += self._objectives.compile_networks()
-        for name in ("_noise", "_generator", *(("_of_d", "_of_g") if self.gang.count == 1 else ()), "_finish"):
+        for name in (
+            "_noise",
+            "_generator",
+            *(("_of_d", "_of_g") if self.gang.count == 1 else ()),
+            "_share",
+            "_finish",
+        ):
             self.compiled.append(Compiled(getattr(self, name)))
             setattr(self, name, self.compiled[-1])
 
@@ -115,7 +123,7 @@ class Step:
             self.scaler._per_optimizer_states.clear()  # how far each update was
         return True
 
-    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor, share: Tensor | None = None) -> None:
         masters, scaled = parameters_of(optimizer), self.scaler.is_enabled()
         if scaled:  # after a bad loss every gradient is made infinite, and the scaler leaves the update out
             self.guard.look(self._of_all(loss), [])
@@ -124,22 +132,23 @@ class Step:
         if self.low is not None:
             self.low.take_gradients(masters)
         # What is not finite on one rank is so in the mean, on all of them: they freeze together.
-        whole = self._of_all(loss, gradients_of(optimizer))
+        whole = self._of_all(loss, optimizer)
+        more = {} if share is None or not averages_of(optimizer) else {"average_share": share}
         if scaled:
-            self.scaler.step(optimizer)
+            self.scaler.step(optimizer, **more)
         else:
             self.guard.look(whole, [p.grad for p in self._last_reached[optimizer] if p.grad is not None])
-            step_unless(optimizer, self.guard.bad)
+            step_unless(optimizer, self.guard.bad, **more)
         optimizer.zero_grad(set_to_none=True)
         if self.low is not None:
             self.low.follow(masters)
 
-    def _of_all(self, loss: Tensor, gradients: Sequence[Tensor] = ()) -> Tensor:
-        """The mean of a loss over ranks; gradients become theirs, in place, by the same all-reduce."""
+    def _of_all(self, loss: Tensor, optimizer: torch.optim.Optimizer | None = None) -> Tensor:
+        """The mean of a loss over ranks; an optimiser's gradients become theirs, by the same all-reduce."""
         if self.gang.count == 1:
             return loss
         mean = loss.detach().clone()
-        self.gang.mean_([*gradients, mean])
+        self.gang.mean_([*(gradients_of(optimizer) if optimizer is not None else ()), mean])
         return mean
 
     def noise(self, count: int, images_seen: Tensor) -> Tensor:
@@ -185,49 +194,42 @@ class Step:
         self._update(self.d_optimizer, d_total)
 
         # 2. G step: update G, Q and the prior, through the new F and D.
+        share = self._share(self.images_seen)
         with self.precision.autocast(self.device), frozen(self._running.front_end, self._running.discriminator):
             total, g_loss, information, parts = self._of_g(fake, code_B, features, parts, group_B)
-        self._update(self.g_optimizer, total)
+        self._update(self.g_optimizer, total, share)
 
         # 3. Counters and averages.
         if self.scaler.is_enabled():
             before = self._scale().clone()
             self.scaler.update()
             self.guard.count_skip(self._scale() < before)
-        self._follow()
-        return self._finish((d_loss, g_loss, information, *parts.losses), count * self.gang.count)
+        return self._finish((d_loss, g_loss, information, *parts.losses), count * self.gang.count, share)
+
+    def share(self, images_seen: Tensor) -> Tensor | None:
+        """How much of the way to the generator its average goes in this step; None without an average."""
+        if self.average is None:
+            return None
+        return way_to_go(images_seen / (self.config.batch_size * self.gang.count), self.config.average_decay)
 
     @torch.no_grad()
-    def finish(self, losses: Sequence[Tensor], images: int) -> Tensor:
-        """After a step on so many images of all ranks: the clock moves on. Returns the losses, stacked."""
+    def finish(self, losses: Sequence[Tensor], images: int, share: Tensor | None) -> Tensor:
+        """After a step on so many images of all ranks: the clock moves on. Returns the losses, stacked.
+
+        What G's update has not moved of the average follows now, once what a bad step did is undone.
+        """
         self.guard.end(images)
+        if self.average is not None and share is not None:
+            weights = not averages_of(self.g_optimizer)
+            approach(self.average, self.networks.generator, share * (1.0 - self.guard.bad), weights=weights)
         self.images_seen.add_(images)
         return torch.stack(list(losses))
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the averaged generator, its running averages included, a little towards the generator.
-
-        After t steps the decay is at most (1 + t) / (10 + t): the weights that training began with are soon forgotten.
-        """
-        if self.average is not None:
-            ours = [*self.average.parameters(), *_float_buffers(self.average)]
-            theirs = [*self.networks.generator.parameters(), *_float_buffers(self.networks.generator)]
-            steps = self.images_seen / (self.config.batch_size * self.gang.count)
-            weight = (9.0 / (10.0 + steps)).clamp_min(1.0 - self.config.average_decay)
-            share = (weight * (1.0 - self.guard.bad)).to(ours[0].dtype)
-            if not ours[0].is_cuda:  # one pass over the memory instead of three
-                torch._foreach_lerp_(ours, theirs, [share] * len(ours))
-                return
-            way = torch._foreach_sub(theirs, ours)
-            torch._foreach_mul_(way, share)
-            torch._foreach_add_(ours, way)
 
     def settle(self) -> None:
         """Give all ranks the same running averages, the mean of theirs, before they are read: a call of all ranks."""
         if not self.config.sync_batchnorm:
             owners = (self.networks,) if self.average is None else (self.networks, self.average)
-            self.gang.mean_([buffer for owner in owners for buffer in _float_buffers(owner)])
+            self.gang.mean_([buffer for owner in owners for buffer in float_buffers(owner)])
 
     @property
     def sampling_generator(self) -> Generator:
@@ -324,10 +326,6 @@ class Step:
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"d_optimizer": self.d_optimizer, "g_optimizer": self.g_optimizer}
-
-
-def _float_buffers(module: nn.Module) -> list[Tensor]:
-    return [buffer for buffer in module.buffers() if buffer.is_floating_point()]
 
 
 def load_model(

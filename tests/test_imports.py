@@ -38,9 +38,11 @@ ALLOWED = {
     "real_losses": {"config", "distributed", "losses", "model"},
     "objectives": {"augment", "compiled", "config", "distributed", "losses", "model", "prior", "real_losses"},
     "adam": {"config", "mixed", "model"} | KERNELS,
+    "average": set(),
     "guard": {"errors", "normalise"},
     "step": {"precision"}
-    | {"adam", "compiled", "config", "distributed", "guard", "mixed", "model", "normalise", "objectives", "prior"}
+    | {"adam", "average", "compiled", "config", "distributed", "guard", "mixed", "model", "normalise", "objectives"}
+    | {"prior"}
     | KERNELS,
     "checkpoint": {"errors"},
     "metrics": {"config"},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,32 +16,84 @@ from kernels.backend import runs_triton
 # Elements to which every parameter's start is aligned: 32 bytes of 16-bit values, as vector accesses and matrix
 # libraries want it. A buffer's length is then a multiple of it, which the kernel's vector accesses need.
 ALIGN = 16
+TILE = 1024  # elements of which a program of the kernel does one after the other
+# Elements from which on a gradient is read where it lies: to copy it moves 1 MB of 16-bit values or more, which takes
+# longer than the rest of the one launch that copies all the others.
+LARGE = 2**18
+
+
+class Layout(NamedTuple):
+    """Where a group's parameters lie in its buffers, in elements."""
+
+    starts: list[int]
+    length: int
+    first_averaged: int
+    """From here to the end each weight has an average."""
+    large: int | None
+    """Index of the parameter that lies last, because its gradient is read where backward has left it."""
+
+
+def lay_out(parameters: list[nn.Parameter], averages: Mapping[nn.Parameter, Tensor]) -> Layout:
+    """Parameters without an average, then those with one, then the large one: each part begins with a tile.
+
+    So each tile is of one part. The large one has an average if any parameter has, and a multiple of ALIGN elements, so
+    that the buffer ends with it.
+    """
+    averaged = [parameter in averages for parameter in parameters]
+    may = [i for i, has in enumerate(averaged) if has or not any(averaged)]
+    largest = max(may, key=lambda i: parameters[i].numel())
+    size = parameters[largest].numel()
+    large = largest if size >= LARGE and size % ALIGN == 0 else None
+    starts, end, first_averaged = [0] * len(parameters), 0, None
+    for i in sorted(range(len(parameters)), key=lambda i: (averaged[i], i == large)):
+        if i == large or (averaged[i] and first_averaged is None):
+            end = _up(end, TILE)
+        if averaged[i] and first_averaged is None:
+            first_averaged = end
+        starts[i] = end
+        end += _up(parameters[i].numel(), ALIGN)
+    return Layout(starts, end, end if first_averaged is None else first_averaged, large)
+
+
+def _up(count: int, unit: int) -> int:
+    return -(-count // unit) * unit
 
 
 class Flat:
-    """One group's buffers, all of one layout, and the views of them that the parameters are."""
+    """One group's buffers, all of one layout, and the views of them that parameters and averages are."""
 
-    def __init__(self, parameters: list[nn.Parameter], lr: Tensor, shadow_dtype: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        parameters: list[nn.Parameter],
+        lr: Tensor,
+        shadow_dtype: torch.dtype | None,
+        averages: Mapping[nn.Parameter, Tensor],
+    ) -> None:
         device = parameters[0].device
-        self.parameters, self.lr = parameters, lr
-        self.starts = [0]
-        for parameter in parameters:
-            self.starts.append(self.starts[-1] + -(-parameter.numel() // ALIGN) * ALIGN)
+        self.parameters, self.lr, self.layout = parameters, lr, lay_out(parameters, averages)
+        n = self.layout.length
         # Zeros, also between the parameters: what nobody reads there stays 0 in every step.
         # One storage each: torch.save writes whole storages.
-        self.master, self.exp_avg, self.exp_avg_sq = (torch.zeros(self.starts[-1], device=device) for _ in range(3))
+        self.master, self.exp_avg, self.exp_avg_sq = (torch.zeros(n, device=device) for _ in range(3))
         self.step = torch.zeros((), device=device)
         self.arrived = torch.zeros((), dtype=torch.int32, device=device)
         self.numbers = torch.zeros(5, dtype=torch.float64, device=device)
         self.holds: tuple[float, ...] = ()  # what `numbers` was made from
         for parameter, view in zip(parameters, self.views(self.master), strict=True):
-            view.copy_(parameter.detach())
-            parameter.data = view
-            if shadow_dtype is not None:
-                parameter.grad = None
-        self.places = [parameter.data_ptr() for parameter in parameters]
+            _move(parameter, view)
+        self.average: Tensor | None = None
+        self.averages = [averages[parameter] for parameter in parameters if parameter in averages]
+        if self.averages:
+            first = self.layout.first_averaged
+            self.average = torch.zeros(n - first, device=device)
+            for parameter, start in zip(parameters, self.layout.starts, strict=True):
+                if parameter in averages:
+                    view = self.average.as_strided(parameter.shape, parameter.stride(), start - first)
+                    _move(averages[parameter], view)
+        self.places = [tensor.data_ptr() for tensor in (*parameters, *self.averages)]
 
-        self.grad = torch.zeros(self.starts[-1], dtype=shadow_dtype, device=device)
+        self.grad = torch.zeros(n, dtype=shadow_dtype, device=device)
+        self.grads = self.views(self.grad)
         self.shadow: Tensor | None = None
         self.wide: Tensor | None = None  # float32 gradients that the CPU's update reads, where `grad` is not it
         self.leaves = parameters  # what backward reaches
@@ -47,14 +101,14 @@ class Flat:
             self.shadow = torch.zeros_like(self.grad)
             self.leaves = [nn.Parameter(view) for view in self.views(self.shadow)]
             self.shadow.copy_(self.master)
-        self.grads = self.views(self.grad)
-        self.gather()
+            for parameter in parameters:
+                parameter.grad = None
 
     def views(self, buffer: Tensor) -> list[Tensor]:
         """The parameters' parts of a buffer, in their shapes and memory formats."""
         return [
-            buffer.as_strided(p.shape, p.stride(), buffer.storage_offset() + start)
-            for p, start in zip(self.parameters, self.starts[:-1], strict=True)
+            buffer.as_strided(parameter.shape, parameter.stride(), start)
+            for parameter, start in zip(self.parameters, self.layout.starts, strict=True)
         ]
 
     def hold(self, betas: tuple[float, float], eps: float) -> None:
@@ -64,72 +118,129 @@ class Flat:
             logs = [math.log(beta) if beta > 0 else -math.inf for beta in betas]
             self.numbers.copy_(torch.tensor([*betas, eps, *logs], dtype=torch.float64))
 
-    @torch.no_grad()
-    def gather(self) -> None:
-        """Bring gradients that were replaced into the buffer; none at all counts as zero."""
-        for parameter, place in zip(self.parameters, self.places, strict=True):
-            if parameter.data_ptr() != place:
+    def check(self) -> None:
+        """ValueError if a parameter, or its gradient, is not where it belongs."""
+        for tensor, place in zip((*self.parameters, *self.averages), self.places, strict=True):
+            if tensor.data_ptr() != place:
                 raise ValueError(
-                    "params: a parameter has left its flat buffer (moved, cast or held by a second FusedAdam); "
-                    "build the optimizer after the last `.to()`"
+                    "params: a parameter, or its average, has left its flat buffer (moved, cast or held by a second "
+                    "FusedAdam); build the optimizer after the last `.to()`"
                 )
-            if self.shadow is not None and parameter.grad is not None:
-                raise ValueError("params: a gradient of float32 in a group that takes those of shadow_parameters()")
-        for leaf, view in zip(self.leaves, self.grads, strict=True):
-            if leaf.grad is view:
-                continue
-            if leaf.grad is None:
-                view.zero_()
-            else:
-                view.copy_(leaf.grad)
-            leaf.grad = view
+        if self.shadow is not None and any(parameter.grad is not None for parameter in self.parameters):
+            raise ValueError("params: a gradient of float32 in a group that takes those of shadow_parameters()")
 
     @torch.no_grad()
-    def zero_grad(self) -> None:
+    def gather(self) -> Tensor:
+        """Bring all gradients into the buffer, of which they are views from here on until `zero_grad`."""
+        self.check()
+        self._copy(None)
         for leaf, view in zip(self.leaves, self.grads, strict=True):
-            if leaf.grad is not view:
-                leaf.grad = view
-        self.grad.zero_()
+            leaf.grad = view
+        return self.grad
+
+    def _copy(self, kept: int | None) -> None:
+        """Copy the gradients into the buffer, by one launch; a missing one counts as zero.
+
+        kept: index of one that stays where it is.
+        """
+        views, arrived, missing = [], [], []
+        for i, (leaf, view) in enumerate(zip(self.leaves, self.grads, strict=True)):
+            if leaf.grad is None:
+                missing.append(view)
+            elif leaf.grad is not view and i != kept:
+                views.append(view)
+                arrived.append(leaf.grad)
+        if missing:
+            torch._foreach_zero_(missing)
+        if views:
+            torch._foreach_copy_(views, arrived)
+
+    def _large_grad(self) -> Tensor | None:
+        """The large parameter's gradient [its elements], where backward has left it; None if it has to be copied."""
+        if self.layout.large is None:
+            return None
+        grad, view = self.leaves[self.layout.large].grad, self.grads[self.layout.large]
+        if grad is None or grad is view or grad.layout != torch.strided or grad.dtype != view.dtype:
+            return None
+        # The kernel was compiled for vectors of 16 bytes.
+        if grad.device != view.device or grad.stride() != view.stride() or grad.data_ptr() % 16:
+            return None
+        return grad.as_strided((grad.numel(),), (1,))
+
+    @torch.no_grad()
+    def zero_grad(self, set_to_none: bool) -> None:
+        tensors = self.leaves if self.shadow is None else [*self.leaves, *self.parameters]
+        if set_to_none:
+            for tensor in tensors:
+                tensor.grad = None
+        elif grads := [tensor.grad for tensor in tensors if tensor.grad is not None]:
+            torch._foreach_zero_(grads)
 
     @torch.no_grad()
     def update(
-        self, betas: tuple[float, float], eps: float, grad_scale: Tensor | None, found_inf: Tensor | None
+        self,
+        betas: tuple[float, float],
+        eps: float,
+        grad_scale: Tensor | None,
+        found_inf: Tensor | None,
+        share: Tensor | None,
     ) -> None:
+        """One step, with the gradients that the leaves have."""
+        large = self._large_grad()
+        self._copy(None if large is None else self.layout.large)
         buffers = self.master, self.exp_avg, self.exp_avg_sq, self.step
         if runs_triton(self.master):
             from kernels.adam import launch
 
             self.hold(betas, eps)
             launch.adam_step(
-                *buffers, self.arrived, self.shadow, self.grad, self.lr, self.numbers, grad_scale, found_inf
-            )
+                *buffers, self.arrived, self.shadow, self.grad, self.lr, self.numbers, grad_scale, found_inf,
+                large, self.average, share,
+            )  # fmt: skip
         elif self.master.device.type == "cpu":
-            self._update_on_cpu(betas, eps, grad_scale, found_inf)
+            if found_inf is None or not found_inf.item() > 0:  # a CPU's flag may be read, there is nothing to wait for
+                self._update_on_cpu(betas, eps, grad_scale, large)
+                if self.average is not None and share is not None:
+                    self.average.lerp_(self.master[self.layout.first_averaged :], share.reshape(()))
         else:
             reference.adam_step(
                 *buffers, self.shadow, self.grad, self.lr,
                 betas=betas, eps=eps, grad_scale=grad_scale, found_inf=found_inf,
+                large=large, average=self.average, share=share,
             )  # fmt: skip
         # Autograd's check that nobody changed what a graph still needs: the buffers' views have their own versions.
-        increment_version(self.parameters if self.shadow is None else [*self.parameters, *self.leaves])
+        increment_version([*self.parameters, *self.averages])
+        if self.shadow is not None:
+            increment_version(self.leaves)
 
     def _update_on_cpu(
-        self, betas: tuple[float, float], eps: float, grad_scale: Tensor | None, found_inf: Tensor | None
+        self, betas: tuple[float, float], eps: float, grad_scale: Tensor | None, large: Tensor | None
     ) -> None:
-        """torch's fused update of the whole buffer; a CPU's flag may be read, there is nothing to wait for."""
-        if found_inf is not None and found_inf.item() > 0:
-            return
-        grad = self.grad
+        """torch's fused update of the whole buffer, in two parts where the large gradient lies elsewhere."""
+        grads = [self.grad]
+        if large is not None:
+            grads = [part for part in (self.grad[: len(self.grad) - len(large)], large) if len(part)]
+        sizes = [len(part) for part in grads]
         if self.shadow is not None or grad_scale is not None:
             if self.wide is None:
                 self.wide = torch.empty_like(self.master)
-            grad = self.wide.copy_(grad)  # torch's own scaling would write the scaled gradients back
+            wide = list(self.wide.split(sizes))  # torch's own scaling would write the scaled gradients back
+            torch._foreach_copy_(wide, grads)
             if grad_scale is not None:
-                grad.div_(grad_scale)
+                self.wide.div_(grad_scale)
+            grads = wide
         self.step += 1
+        master, exp_avg, exp_avg_sq = (x.split(sizes) for x in (self.master, self.exp_avg, self.exp_avg_sq))
         torch._fused_adam_(
-            [self.master], [grad], [self.exp_avg], [self.exp_avg_sq], [], [self.step],
+            master, grads, exp_avg, exp_avg_sq, [], [self.step] * len(grads),
             lr=self.lr, beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=0.0, amsgrad=False, maximize=False,
         )  # fmt: skip
         if self.shadow is not None:
             self.shadow.copy_(self.master)
+
+
+@torch.no_grad()
+def _move(tensor: Tensor, view: Tensor) -> None:
+    """Make a tensor a view, with its values."""
+    view.copy_(tensor.detach())
+    tensor.data = view

@@ -11,18 +11,21 @@ import torch
 import triton
 from torch import Tensor
 
+from kernels.adam.flat import TILE
 from kernels.adam.triton_kernel import adam_kernel
 
-BLOCK = 1024  # elements of a tile: eight a thread
+BLOCK = TILE  # elements of a tile: eight a thread
 WARPS = 4
 UNIT = 16  # FusedAdam's buffers are multiples of it
-# Programs for each processor, at most. All run at once (72 registers a thread, the most it takes, let 7 in), so none
-# starts on its many tiles when the others are done; and their reads under way, 96 KB, keep the memory busy.
+# Programs for each processor, at most. All run at once (72 registers a thread, the most that a launch of FusedAdam's
+# takes, let 7 in), so none starts on its many tiles when the others are done; and their reads under way, 96 KB, keep
+# the memory busy.
 RESIDENT = 6
 POINTERS = (
     *("master", "exp_avg", "exp_avg_sq", "step", "arrived", "shadow"),
-    *("grad", "lr", "numbers", "grad_scale", "found_inf"),
+    *("grad", "lr", "numbers", "grad_scale", "found_inf", "large", "average", "share"),
 )
+MUTATED = ("master", "exp_avg", "exp_avg_sq", "step", "arrived", "shadow", "average")
 
 
 @functools.cache
@@ -31,9 +34,15 @@ def _processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
-@torch.library.custom_op(
-    "fastgan::adam_step", mutates_args=("master", "exp_avg", "exp_avg_sq", "step", "arrived", "shadow")
-)
+def _first_tile(n: int, last: Tensor) -> int:
+    """The tile with which the last elements, of n, begin."""
+    tile, inside = divmod(n - last.numel(), BLOCK)
+    if inside:
+        raise ValueError(f"the last {last.numel()} of {n} elements begin inside a tile of {BLOCK}")
+    return tile
+
+
+@torch.library.custom_op("fastgan::adam_step", mutates_args=MUTATED)
 def adam_step(
     master: Tensor,
     exp_avg: Tensor,
@@ -46,6 +55,9 @@ def adam_step(
     numbers: Tensor,
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
+    large: Tensor | None,
+    average: Tensor | None,
+    share: Tensor | None,
 ) -> None:
     """kernels.adam.reference's step of Adam, in one launch.
 
@@ -54,10 +66,12 @@ def adam_step(
         step: float32, one element.
         arrived: int32, one element, 0; 0 again afterwards.
         numbers: float64 [5]: beta1, beta2, eps, log beta1, log beta2.
+        large, average: contiguous, as long as they are, of the last elements; they begin with a tile.
     """
     n = master.numel()
+    tiles = triton.cdiv(n, BLOCK)
     unit = UNIT if n % UNIT == 0 else 1
-    adam_kernel[min(triton.cdiv(n, BLOCK), RESIDENT * _processors(master.device)),](
+    adam_kernel[min(tiles, RESIDENT * _processors(master.device)),](
         master,
         exp_avg,
         exp_avg_sq,
@@ -69,11 +83,17 @@ def adam_step(
         numbers,
         lr if grad_scale is None else grad_scale,
         lr if found_inf is None else found_inf,
+        grad if large is None else large,
+        master if average is None else average,
+        lr if share is None else share,
         n // unit,
+        tiles if large is None else _first_tile(n, large),
+        tiles if average is None else _first_tile(n, average),
         UNIT=unit,
         SHADOW=shadow is not None,
         SCALED=grad_scale is not None,
         FLAGGED=found_inf is not None,
+        AVERAGED=average is not None,
         BLOCK=BLOCK,
         num_warps=WARPS,
     )
@@ -92,6 +112,9 @@ def _(
     numbers: Tensor,
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
+    large: Tensor | None,
+    average: Tensor | None,
+    share: Tensor | None,
 ) -> None:
     return None
 
@@ -101,13 +124,15 @@ def configurations(capability: int) -> Iterator[tuple[str, Any, dict[str, str], 
 
     The same for each `capability`. Pointers are multiples of 16 bytes where FusedAdam launches it.
     """
-    for low, scaled, flagged, unit in itertools.product(
-        (None, "bf16", "fp16"), (False, True), (False, True), (UNIT, 1)
+    for low, averaged, scaled, flagged, unit in itertools.product(
+        (None, "bf16", "fp16"), (False, True), (False, True), (False, True), (UNIT, 1)
     ):
-        signature = {f"p_{name}": "*fp32" for name in POINTERS} | {"units": "i32"}
+        signature = {f"p_{name}": "*fp32" for name in POINTERS}
+        signature |= dict.fromkeys(("units", "first_large", "first_averaged"), "i32")
         signature |= {"p_arrived": "*i32", "p_numbers": "*fp64"}
         if low is not None:
-            signature |= {"p_shadow": f"*{low}", "p_grad": f"*{low}"}
-        constexprs = {"UNIT": unit, "SHADOW": low is not None, "SCALED": scaled, "FLAGGED": flagged, "BLOCK": BLOCK}
-        name = "-".join(["adam", low or "fp32", *["scaled"] * scaled, *["flagged"] * flagged, *["odd"] * (unit == 1)])
-        yield name, adam_kernel, signature, constexprs, {"num_warps": WARPS}
+            signature |= dict.fromkeys(("p_shadow", "p_grad", "p_large"), f"*{low}")
+        flags = {"SHADOW": low is not None, "SCALED": scaled, "FLAGGED": flagged, "AVERAGED": averaged}
+        words = {"averaged": averaged, "scaled": scaled, "flagged": flagged, "odd": unit == 1}
+        name = "-".join(["adam", low or "fp32", *(word for word, holds in words.items() if holds)])
+        yield name, adam_kernel, signature, {"UNIT": unit, **flags, "BLOCK": BLOCK}, {"num_warps": WARPS}

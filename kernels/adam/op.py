@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -30,9 +30,11 @@ OTHER_MATH = ("weight_decay", "amsgrad", "maximize")  # what must be off in a st
 class FusedAdam(torch.optim.Optimizer):
     """torch.optim.Adam (arXiv 1412.6980; no weight decay, no amsgrad), one launch over one flat buffer a group.
 
-    Parameters become views of a flat float32 buffer, with their values, shapes and memory formats; their gradients
-    are views of another, into which backward adds. So move and cast modules before, never after. (torch.save of one
-    parameter writes its group's whole buffer; safetensors does not.)
+    Parameters become views of a flat float32 buffer, with their values, shapes and memory formats, and their averages
+    views of another. So move and cast modules before, never after. (torch.save of one parameter writes its group's
+    whole buffer; safetensors does not.) Gradients are what backward leaves in `.grad`: `step` reads a group's largest
+    where it lies, if it has 2^18 elements or more (a multiple of 16, and if others have averages, one itself), and
+    copies the rest into a flat buffer by one launch.
 
     Args:
         params: float32 parameters on one device, or group dictionaries, in which every argument below may stand.
@@ -43,11 +45,12 @@ class FusedAdam(torch.optim.Optimizer):
         eps: 0 or more.
         shadow_dtype: torch.bfloat16 or torch.float16: the forward pass reads `shadow_parameters()`, whose gradients
             the update takes and which it rewrites in the same launch. None: the parameters themselves.
+        averages: parameter -> float32 tensor of its shape and device, for those whose average over time `step` moves
+            in the same launch by `average += average_share * (parameter - average)`. No part of `state_dict`.
 
     Otherwise than torch.optim.Adam:
         - All parameters of a group are updated and counted together: one without a gradient has a zero gradient (its
           moments decay and move it), where torch would skip it.
-        - `zero_grad` never sets gradients to None.
         - `betas` and `eps` are fixed in a captured graph until `step` is called again outside.
 
     The step count is float32, as torch's, and stays at 2^24 (where bias corrections have long been 1).
@@ -68,26 +71,34 @@ class FusedAdam(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         shadow_dtype: torch.dtype | None = None,
+        averages: Mapping[nn.Parameter, Tensor] | None = None,
     ) -> None:
         self._flats: list[Flat] = []
         params = list(params)
         if not params:
             raise ValueError("params: empty")
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "shadow_dtype": shadow_dtype})
+        averages = averages or {}
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "shadow_dtype": shadow_dtype, "averages": averages}
+        super().__init__(params, defaults)
+        if any(parameter not in self.state for parameter in averages):
+            raise ValueError("averages: of a parameter that is in no group")
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group and take its parameters into a flat buffer of their own."""
-        super().add_param_group(param_group)
+        super().add_param_group(dict(param_group))
         group = self.param_groups[-1]
+        held = group.pop("averages") or {}  # groups are printed and saved, averages are not
+        averages = {parameter: held[parameter] for parameter in group["params"] if parameter in held}
         try:
             self._check(group)
+            _check_averages(averages, group["params"])
         except ValueError:
             self.param_groups.pop()
             raise
         parameters = group["params"]
         group["betas"] = tuple(float(beta) for beta in group["betas"])
         group["lr"] = torch.full((), float(group["lr"]), device=parameters[0].device)
-        flat = Flat(parameters, group["lr"], group["shadow_dtype"])
+        flat = Flat(parameters, group["lr"], group["shadow_dtype"], averages)
         flat.hold(group["betas"], group["eps"])
         self._flats.append(flat)
         moments = zip(parameters, flat.views(flat.exp_avg), flat.views(flat.exp_avg_sq), strict=True)
@@ -115,8 +126,16 @@ class FusedAdam(torch.optim.Optimizer):
 
     @property
     def flat_grad(self) -> list[Tensor]:
-        """Each group's gradients in one buffer, of float32 or its shadow_dtype."""
-        return [flat.grad for flat in self._flats]
+        """Each group's gradients in one buffer, of float32 or its shadow_dtype, which the next `step` takes.
+
+        To ask gathers them: until `zero_grad`, each `.grad` is a view of the buffer, also a missing one, which is zero.
+        """
+        return [flat.gather() for flat in self._flats]
+
+    @property
+    def averages(self) -> list[Tensor]:
+        """The averages that `step` moves."""
+        return [average for flat in self._flats for average in flat.averages]
 
     def shadow_parameters(self) -> dict[nn.Parameter, nn.Parameter]:
         """Parameter -> its low-precision copy, for the forward pass; only of groups with a shadow_dtype."""
@@ -143,9 +162,9 @@ class FusedAdam(torch.optim.Optimizer):
             group["lr"] = flat.lr
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Zero all gradients, one write a group, whatever `set_to_none`: backward must find the buffer to add to it."""
+        """Set all gradients to None, so that backward hands its own over; or to zero, so that it adds to these."""
         for flat in self._flats:
-            flat.zero_grad()
+            flat.zero_grad(set_to_none)
 
     @torch.no_grad()
     def step(
@@ -154,13 +173,15 @@ class FusedAdam(torch.optim.Optimizer):
         *,
         grad_scale: Tensor | None = None,
         found_inf: Tensor | None = None,
+        average_share: Tensor | None = None,
     ) -> Any:
-        """Update all parameters; nothing waits for the device.
+        """Update all parameters and averages; nothing waits for the device. Gradients stay as they are.
 
         Args:
             closure: computes the loss again and returns it.
             grad_scale: one-element tensor that divides the gradients.
-            found_inf: one-element tensor; above 0, the step changes nothing, counts included.
+            found_inf: one-element tensor; above 0, the step changes nothing, counts and averages included.
+            average_share: one-element tensor, how much of the way to the new weights averages go; where there are any.
         """
         loss = None
         if closure is not None:
@@ -174,16 +195,19 @@ class FusedAdam(torch.optim.Optimizer):
             grad_scale = self.grad_scale if grad_scale is None else grad_scale
             found_inf = self.found_inf if found_inf is None else found_inf
         device = self._flats[0].master.device
-        for name, value in (("grad_scale", grad_scale), ("found_inf", found_inf)):
+        numbers = {"grad_scale": grad_scale, "found_inf": found_inf, "average_share": average_share}
+        for name, value in numbers.items():
             if value is not None and not (isinstance(value, Tensor) and value.numel() == 1 and value.device == device):
                 raise ValueError(f"{name}: must be a tensor of one element on {device}")
+        if average_share is None and any(flat.averages for flat in self._flats):
+            raise ValueError("average_share: is missing, and there are averages")
         for flat in self._flats:
-            flat.gather()
+            flat.check()
         for group, flat in zip(self.param_groups, self._flats, strict=True):
             if group["lr"] is not flat.lr:
                 flat.lr.fill_(group["lr"])
                 group["lr"] = flat.lr
-            flat.update(group["betas"], group["eps"], grad_scale, found_inf)
+            flat.update(group["betas"], group["eps"], grad_scale, found_inf, average_share)
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -228,6 +252,17 @@ def _check_numbers(lr: float, betas: tuple[float, ...], eps: float) -> None:
         raise ValueError(f"betas {betas}: must be two numbers in [0, 1)")
     if not (math.isfinite(eps) and eps >= 0):
         raise ValueError(f"eps {eps}: must be 0 or more")
+
+
+def _check_averages(averages: dict[nn.Parameter, Tensor], parameters: list[nn.Parameter]) -> None:
+    if len({*averages.values(), *parameters}) < len(averages) + len(parameters):
+        raise ValueError("averages: one stands twice, or is a parameter")
+    for parameter, average in averages.items():
+        if average.dtype != torch.float32 or average.layout != torch.strided:
+            raise ValueError(f"averages: must be dense float32, got {average.dtype}, {average.layout}")
+        if average.shape != parameter.shape or average.device != parameter.device:
+            what = f"{list(average.shape)} on {average.device}"
+            raise ValueError(f"averages: {what} of a parameter {list(parameter.shape)} on {parameter.device}")
 
 
 def _decimal(lr: float) -> float:

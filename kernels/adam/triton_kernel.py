@@ -1,5 +1,8 @@
 """One step of Adam over a flat buffer in one launch: 28 bytes an element, whether the gradient is of float32 or the
-gradient and a copy of the weights are of 16 bits.
+gradient and a copy of the weights are of 16 bits; and 8 more where an average of the weights follows them.
+
+The last tiles may take their gradients from another buffer, and the last tiles may have an average, whose buffer begins
+with the first of them: which they are is a scalar of each tile, so that every tile reads and writes straight on.
 
 All programs read the step count, and it must grow by 1 after the last has read it. So each program counts its arrival
 in `p_arrived` once it has read the count; the program that arrives last writes count + 1 and sets the arrivals back
@@ -16,7 +19,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_large", "first_averaged"])  # one kernel, wherever they begin
 def adam_kernel(
     p_master,  # float32 [n]
     p_exp_avg,  # float32 [n]
@@ -29,11 +32,17 @@ def adam_kernel(
     p_numbers,  # float64 [5]: beta1, beta2, eps, log beta1, log beta2
     p_grad_scale,  # one; unread without SCALED
     p_found_inf,  # one; unread without FLAGGED
+    p_large,  # gradients from tile first_large on, of grad's dtype
+    p_average,  # float32, from tile first_averaged on; unused without AVERAGED
+    p_share,  # one; unread without AVERAGED
     units,  # n / UNIT
+    first_large,  # as many as there are tiles: none of them
+    first_averaged,
     UNIT: tl.constexpr,  # 16 lets the compiler see that no vector of elements crosses the end; else 1
     SHADOW: tl.constexpr,
     SCALED: tl.constexpr,
     FLAGGED: tl.constexpr,
+    AVERAGED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Grid: (programs that share out the tiles of BLOCK elements,)."""
@@ -57,6 +66,9 @@ def adam_kernel(
         inverse = 1.0
         if SCALED:
             inverse = tl.div_rn(1.0, tl.load(p_grad_scale).to(tl.float32))  # exact for powers of two
+        share = 0.0
+        if AVERAGED:
+            share = tl.load(p_share).to(tl.float32)
 
         n = tl.cast(units, tl.int64) * UNIT
         for i_tile in range(tl.program_id(0), tl.cdiv(n, BLOCK).to(tl.int32), tl.num_programs(0)):
@@ -65,10 +77,17 @@ def adam_kernel(
             i_lane = tl.max_contiguous(tl.arange(0, BLOCK), 4)
             i = tl.cast(i_tile, tl.int64) * BLOCK + i_lane
             m = i < n
-            b_g = tl.load(p_grad + i, mask=m, other=0.0).to(tl.float32)
+            large = i_tile >= first_large
+            p_g = tl.where(large, p_large, p_grad)
+            i_g = i - tl.cast(tl.where(large, first_large, 0), tl.int64) * BLOCK
+            b_g = tl.load(p_g + i_g, mask=m, other=0.0).to(tl.float32)
             b_p = tl.load(p_master + i, mask=m, other=0.0)
             b_m = tl.load(p_exp_avg + i, mask=m, other=0.0)
             b_v = tl.load(p_exp_avg_sq + i, mask=m, other=0.0)
+            if AVERAGED:
+                m_a = m & (i_tile >= first_averaged)
+                i_a = i - tl.cast(first_averaged, tl.int64) * BLOCK
+                b_a = tl.load(p_average + i_a, mask=m_a, other=0.0)
             if SCALED:
                 b_g = b_g * inverse
             b_m = old1 * b_m + new1 * b_g
@@ -80,6 +99,8 @@ def adam_kernel(
             tl.store(p_exp_avg_sq + i, b_v, mask=m)
             if SHADOW:
                 tl.store(p_shadow + i, b_p.to(p_shadow.dtype.element_ty), mask=m)
+            if AVERAGED:
+                tl.store(p_average + i_a, b_a + share * (b_p - b_a), mask=m_a)
 
         tl.debug_barrier()  # every thread of this program has read the count before the program arrives
         if tl.atomic_add(p_arrived, 1) == tl.num_programs(0) - 1:

@@ -44,7 +44,7 @@ def pair(count: int = len(SHAPES), **options: Any) -> tuple[FusedAdam, torch.opt
 
 
 def set_gradients(step: int, *sides: list[nn.Parameter], scale: float = 1.0) -> None:
-    """The same random gradients for all sides, in the parameters' own buffers where they have one."""
+    """The same random gradients for all sides, written into those that are there."""
     generator = torch.Generator().manual_seed(1000 + step)
     for same in zip(*sides, strict=True):
         gradient = scale * torch.randn(same[0].shape, generator=generator)
@@ -193,41 +193,8 @@ def test_parameters_stay_their_modules() -> None:
     assert [parameter.data_ptr() for parameter in net.parameters()] == places
     x = torch.randn(1, 2, 5, 7).narrow(3, 0, 7)
     net(x).square().sum().backward()
-    assert weight.grad is not None and weight.grad.untyped_storage().data_ptr() == adam.flat_grad[0].data_ptr()
     adam.step()
     assert not torch.equal(weight, before["0.weight"] + 1)
-
-
-def test_gradients_add_up_and_are_zeroed() -> None:
-    adam = FusedAdam(ours := parameters(), lr=1e-2)
-    held = [p.grad for p in ours]
-    for _ in range(2):
-        sum(p.square().sum() for p in ours).backward()  # type: ignore[union-attr]
-    for p, grad in zip(ours, held, strict=True):
-        assert p.grad is grad
-        torch.testing.assert_close(p.grad, 4 * p.detach())
-    for set_to_none in (True, False):
-        adam.flat_grad[0].fill_(1.0)
-        adam.zero_grad(set_to_none=set_to_none)
-        assert not adam.flat_grad[0].any() and all(p.grad is g for p, g in zip(ours, held, strict=True))
-
-
-def test_replaced_gradients_are_copied_in() -> None:
-    """Also after Module.zero_grad, which sets them to None; one that stays None counts as zero."""
-    adam, other, ours, theirs = pair(lr=1e-2)
-    held = [p.grad for p in ours]
-    for step in range(3):
-        for p in (*ours, *theirs):
-            p.grad = None
-        set_gradients(step, ours[1:], theirs[1:])
-        theirs[0].grad = torch.zeros(())
-        adam.step()
-        other.step()
-        assert all(p.grad is g for p, g in zip(ours, held, strict=True))
-    ours[1].grad = torch.ones(1)
-    adam.zero_grad()
-    assert ours[1].grad is held[1] and not held[1].any()
-    assert_equal(ours, theirs, 0.02)
 
 
 @pytest.mark.parametrize("shadow_dtype", [None, *LOW])

@@ -26,6 +26,7 @@ from kernels.adam import launch
 
 PAD = 64
 BETAS, EPS = (0.5, 0.999), 1e-8
+LAST = ("large", "average", "share")  # of the last elements alone
 
 
 def numbers(betas: tuple[float, float] = BETAS, eps: float = EPS) -> Tensor:
@@ -60,7 +61,8 @@ def run(tensors: dict[str, Any], flags: dict[str, Tensor | None]) -> Tensor:
     arrived = torch.zeros((), dtype=torch.int32)
     order = [tensors[name] for name in ("master", "exp_avg", "exp_avg_sq", "step")]
     rest = [tensors[name] for name in ("shadow", "grad", "lr")]
-    launch.adam_step(*order, arrived, *rest, numbers(), flags.get("grad_scale"), flags.get("found_inf"))
+    more = [flags.get("grad_scale"), flags.get("found_inf"), *(tensors.get(name) for name in LAST)]
+    launch.adam_step(*order, arrived, *rest, numbers(), *more)
     return arrived
 
 
@@ -91,13 +93,48 @@ def test_one_step_equals_the_specification(n: int, low: torch.dtype | None, take
         assert buffer[:PAD].isnan().all() and buffer[-PAD:].isnan().all(), name
 
 
+# From a tile's start on, of all or of some; either part longer, or there alone.
+@pytest.mark.parametrize("n", [5000, 70000])
+@pytest.mark.parametrize("large, averaged", [(0, 0), (1, 2), (3, 1), (None, 0), (0, None), (4, 4)])
+@pytest.mark.parametrize("low", [None, torch.float16])
+def test_other_buffers_of_the_last_elements(
+    n: int, large: int | None, averaged: int | None, low: torch.dtype | None
+) -> None:
+    """Gradients that lie elsewhere, and averages, each from a tile's number on; nothing beside either is touched."""
+    tensors = problem(n, low, 3)
+    buffers = {}
+    if large is not None:
+        assert tensors["grad"] is not None
+        last = tensors["grad"][large * launch.BLOCK :]
+        buffers["large"], tensors["large"] = guarded(last)
+        last.fill_(torch.nan)
+    if averaged is not None:
+        buffers["average"], tensors["average"] = guarded(torch.randn(n - averaged * launch.BLOCK))
+        tensors["share"] = torch.tensor([0.25])
+    wide: dict[str, Any] = {name: None if x is None else x.double() for name, x in tensors.items()}
+    reference.adam_step(**wide, betas=BETAS, eps=EPS)
+    assert run(tensors, {}) == 0
+    for name in ("master", "exp_avg", "exp_avg_sq", "average"):
+        if (found := tensors.get(name)) is not None:
+            torch.testing.assert_close(found.double(), wide[name], **close(torch.float32, 0.02))
+    for name, buffer in buffers.items():
+        assert buffer[:PAD].isnan().all() and buffer[-PAD:].isnan().all(), name
+
+
+def test_other_buffers_begin_with_a_tile() -> None:
+    for name in ("large", "average"):
+        tensors = problem(5000, None, 0) | {name: torch.zeros(4999), "share": torch.tensor(0.5)}
+        with pytest.raises(ValueError, match="inside a tile"):
+            run(tensors, {})
+
+
 @pytest.mark.parametrize("flag", [0.0, 1.0, 2.0])
 @pytest.mark.parametrize("n", [5, 5000])
 def test_the_flag_skips_everything(n: int, flag: float) -> None:
-    tensors = problem(n, torch.float16, 4)
+    tensors = problem(n, torch.float16, 4) | {"average": torch.zeros(n), "share": torch.tensor(0.5)}
     before = {name: x.clone() for name, x in tensors.items() if x is not None}
     assert run(tensors, {"found_inf": torch.tensor(flag)}) == 0
-    for name in ("master", "exp_avg", "exp_avg_sq", "step", "shadow"):
+    for name in ("master", "exp_avg", "exp_avg_sq", "step", "shadow", "average"):
         assert torch.equal(tensors[name], before[name]) == (flag > 0), name  # type: ignore[arg-type]
 
 
@@ -107,13 +144,14 @@ def test_programs_share_out_the_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     for programs in (1, 2, 7, 69, 1000):
         monkeypatch.setattr(launch, "_processors", lambda device, programs=programs: programs)
         monkeypatch.setattr(launch, "RESIDENT", 1)
-        tensors = problem(70_000, torch.float16, 2)
+        tensors = problem(70_000, torch.float16, 2) | {"average": torch.zeros(70_000 - 3 * launch.BLOCK)}
+        tensors |= {"share": torch.tensor(0.5), "large": torch.ones(70_000 - 5 * launch.BLOCK).half()}
         for taken in (3, 4):
             assert run(tensors, {}) == 0
             assert tensors["step"] == taken
         results.append(tensors)
     for other in results[1:]:
-        for name in ("master", "exp_avg", "exp_avg_sq", "shadow"):
+        for name in ("master", "exp_avg", "exp_avg_sq", "shadow", "average"):
             assert torch.equal(other[name], results[0][name]), name  # type: ignore[arg-type]
 
 
@@ -124,19 +162,21 @@ def test_bias_corrections_keep_their_digits(taken: int, beta: float) -> None:
     master, m, v = torch.zeros(1), torch.ones(1), torch.zeros(1)
     step, grad, arrived = torch.tensor(float(taken)), torch.zeros(1), torch.zeros((), dtype=torch.int32)
     lr = torch.tensor(1.0)
-    launch.adam_step(master, m, v, step, arrived, None, grad, lr, numbers((beta, 0.5), 1.0), None, None)
+    launch.adam_step(master, m, v, step, arrived, None, grad, lr, numbers((beta, 0.5), 1.0), *5 * [None])
     expected = -beta / -math.expm1((taken + 1) * math.log(beta))
     assert master.item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("low", [None, torch.bfloat16])
 @pytest.mark.parametrize("flagged", [False, True])
-def test_the_op_is_well_formed(low: torch.dtype | None, flagged: bool) -> None:
-    tensors = problem(100, low, 0)
+@pytest.mark.parametrize("more", [False, True])
+def test_the_op_is_well_formed(low: torch.dtype | None, flagged: bool, more: bool) -> None:
+    tensors = problem(1100, low, 0)
     order = [tensors[name] for name in ("master", "exp_avg", "exp_avg_sq", "step")]
     rest = [tensors[name] for name in ("shadow", "grad", "lr")]
     flags = [torch.tensor(2.0), torch.tensor(0.0)] if flagged else [None, None]
-    arguments = (*order, torch.zeros((), dtype=torch.int32), *rest, numbers(), *flags)
+    last = [torch.randn(76).to(low), torch.randn(76), torch.tensor(0.5)] if more else 3 * [None]
+    arguments = (*order, torch.zeros((), dtype=torch.int32), *rest, numbers(), *flags, *last)
     torch.library.opcheck(launch.adam_step, arguments)
 
 
@@ -148,7 +188,7 @@ from kernels.adam.launch import configurations
 
 for capability in (80, 90):
     for name, kernel, signature, constexprs, options in configurations(capability):
-        if name not in ("adam-fp32", "adam-bf16-scaled-flagged"):
+        if name not in ("adam-fp32", "adam-fp32-averaged", "adam-bf16-averaged-scaled-flagged"):
             continue
         whole = {**signature, **{key: "constexpr" for key in constexprs}}
         names = kernel.arg_names
@@ -167,4 +207,5 @@ def test_it_compiles_to_vector_accesses() -> None:
     wide = "ld.global.v4.b32 st.global.v4.b32"
     both = "ld.global.v2.b32 ld.global.v4.b32 st.global.v2.b32 st.global.v4.b32"
     lines = sorted(done.stdout.splitlines())
-    assert lines == sorted(2 * [f"adam-fp32 {wide}", f"adam-bf16-scaled-flagged {both}"])
+    names = [f"adam-fp32 {wide}", f"adam-fp32-averaged {wide}", f"adam-bf16-averaged-scaled-flagged {both}"]
+    assert lines == sorted(2 * names)

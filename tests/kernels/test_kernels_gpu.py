@@ -115,10 +115,13 @@ def test_nt_xent(count: int, width: int, precision: Any, temperature: float) -> 
 
 
 def adam_pair(shadow: torch.dtype | None) -> tuple[Any, Any]:
-    weights = [torch.nn.Parameter(randn(*shape)) for shape in ((1000, 70), (3,), (513,))]
+    """Ours, with averages of the last three weights, and torch's; one gradient is read where it lies."""
+    weights = [torch.nn.Parameter(randn(*shape)) for shape in ((1000, 70), (3,), (513,), (512, 512))]
     theirs = [torch.nn.Parameter(weight.detach().clone()) for weight in weights]
     options: dict[str, Any] = {"lr": 1e-3, "betas": (0.5, 0.999)}
-    return kernels.FusedAdam(weights, shadow_dtype=shadow, **options), torch.optim.Adam(theirs, fused=True, **options)
+    averages = {weight: weight.detach().clone() for weight in weights[1:]}
+    ours = kernels.FusedAdam(weights, shadow_dtype=shadow, averages=averages, **options)
+    return ours, torch.optim.Adam(theirs, fused=True, **options)
 
 
 @pytest.mark.parametrize("shadow", [None, torch.bfloat16])
@@ -127,13 +130,16 @@ def test_adam(shadow: torch.dtype | None) -> None:
     ours, theirs = adam_pair(shadow)
     masters = ours.param_groups[0]["params"]
     leaves = masters if shadow is None else list(ours.shadow_parameters().values())
+    share, averages = torch.tensor(0.1, device="cuda"), [weight.detach().double() for weight in masters[1:]]
     for number in range(1000):
         for leaf, other in zip(leaves, theirs.param_groups[0]["params"], strict=True):
             grad = randn(*leaf.shape, seed=number).to(leaf.dtype)
-            leaf.grad.copy_(grad)
-            other.grad = grad.float()
-        ours.step()
+            leaf.grad, other.grad = grad, grad.float()
+        ours.step(average_share=share)
         theirs.step()
+        averages = [a + 0.1 * (w.detach() - a) for a, w in zip(averages, masters[1:], strict=True)]
+    for found, expected in zip(ours.averages, averages, strict=True):
+        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-4)
     for leaf, master, other in zip(leaves, masters, theirs.param_groups[0]["params"], strict=True):
         torch.testing.assert_close(master, other, atol=1e-5, rtol=1e-4)
         assert torch.equal(leaf, master.to(leaf.dtype))
@@ -155,8 +161,8 @@ def test_the_same_again_to_the_bit() -> None:
     for number in range(REPEATS):
         for optimizer in ours:
             for leaf in optimizer.shadow_parameters().values():
-                leaf.grad.copy_(randn(*leaf.shape, seed=number))
-            optimizer.step()
+                leaf.grad = randn(*leaf.shape, seed=number).to(leaf.dtype)
+            optimizer.step(average_share=torch.tensor(0.1, device="cuda"))
         both = zip(*(optimizer.param_groups[0]["params"] for optimizer in ours), strict=True)
         assert all(torch.equal(one, other) for one, other in both)
 

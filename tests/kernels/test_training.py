@@ -38,7 +38,8 @@ def run(backend: str, config: TrainConfig = CONFIG) -> tuple[Step, Tensor, Tenso
         losses = torch.stack([advance(step, images[index]) for index in order.split(config.batch_size)[:STEPS]])
         noise = kernels.normal((10, config.network.noise), seed=torch.tensor(1), offset=torch.tensor(0))
     with torch.no_grad():
-        drawn = step.networks.generator.eval()(noise, torch.eye(10))
+        pair = step.networks.generator, step.sampling_generator  # the average, where there is one
+        drawn = torch.cat([generator.eval()(noise, torch.eye(10)) for generator in pair])
     return step, losses, drawn
 
 
@@ -76,7 +77,7 @@ def test_mixed_precision_reads_the_copies_that_adam_writes(recipe: TrainConfig) 
 @pytest.mark.parametrize("backends", [("triton", "triton"), ("reference", "triton"), ("triton", "reference")], ids=str)
 def test_a_checkpoint_passes_between_backends(backends: tuple[str, str], amp: bool) -> None:
     """Optimiser states are kept by the parameters' names: three steps, a checkpoint, and three more elsewhere."""
-    config = dataclasses.replace(CONFIG, amp=amp)
+    config = dataclasses.replace(CONFIG, amp=amp, average_decay=0.9)
     images, before, after = digits.full(16).images, *backends
     batches = [images[16 * i : 16 * i + 16] for i in range(6)]
 
@@ -97,5 +98,32 @@ def test_a_checkpoint_passes_between_backends(backends: tuple[str, str], amp: bo
     expected, found = train(whole, before, batches[3:]), train(resumed, after, batches[3:])
     if before == after and not amp:  # the interpreter cuts digits off a copy that loading rounds
         assert torch.equal(found, expected)
+        assert all(torch.equal(value, resumed.model_state()[name]) for name, value in whole.model_state().items())
     else:
         torch.testing.assert_close(found, expected, rtol=0.05 if amp else 1e-3, atol=0.01 if amp else 1e-4)
+
+
+@pytest.mark.parametrize("amp_dtype", [None, "bfloat16", "float16"])
+def test_the_average_is_adams_to_move(amp_dtype: str | None) -> None:
+    """Every weight of it moves in a good step, and nothing at all in a bad one; a restart goes on in place."""
+    config = dataclasses.replace(DEFAULT, amp=amp_dtype is not None, amp_dtype=amp_dtype or "bfloat16")
+    images, prior = digits.full(16).images[:16], ClassPrior("learned", 10)
+    with use_backend("triton"):
+        networks = Networks(Shape(16, 1, 10, config.network, config.finer_codes)).initialise(0)
+        step = Step(networks, prior, config, torch.device("cpu"))
+        assert step.average is not None and isinstance(step.g_optimizer, kernels.FusedAdam)
+        weights = list(step.average.parameters())
+        assert {id(weight) for weight in weights} == {id(average) for average in step.g_optimizer.averages}
+        before = [weight.detach().clone() for weight in weights]
+        first = advance(step, images)
+        moved = [weight.detach().clone() for weight in weights]
+        assert not any(torch.equal(a, b) for a, b in zip(before, moved, strict=True))
+
+        step.guard.bad.fill_(1.0)
+        state = {name: value.clone() for name, value in step.model_state().items() if "num_batches" not in name}
+        advance(step, images)
+        assert all(torch.equal(value, step.model_state()[name]) for name, value in state.items())
+
+        step.restart(config, ClassPrior("learned", 10))
+        assert torch.equal(advance(step, images), first)
+        assert all(torch.equal(a.detach(), b) for a, b in zip(weights, moved, strict=True))
