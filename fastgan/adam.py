@@ -50,6 +50,8 @@ def make_adam(
         settings["averages"] = dict(zip(networks.generator.parameters(), average.parameters(), strict=True))
     if precision != torch.bfloat16:  # float16's gradients are a GradScaler's to see
         return kernels.FusedAdam(groups, **settings)
+    for parameter in parameters:
+        _lay_channels_last(parameter)
     rounded = rounded_parameters(networks)
     split: list[dict[str, Any]] = []
     for group in groups:
@@ -57,6 +59,19 @@ def make_adam(
         split.append(group | {"params": low, "shadow_dtype": precision})
         split.append(group | {"params": [p for p in group["params"] if p not in rounded], "shadow_dtype": None})
     return kernels.FusedAdam([group for group in split if group["params"]], **settings)
+
+
+@torch.no_grad()
+def _lay_channels_last(parameter: nn.Parameter) -> None:
+    """Lay a convolution's weight out as cuDNN's 16-bit convolutions want it, and so its copy and all that it makes.
+
+    Else cuDNN brings images, weights and results of each convolution into this layout and back. The strides say so
+    also where one channel leaves both layouts the same to torch, and its compiler would take the other one.
+    """
+    if parameter.dim() == 4:
+        _, channels, height, width = parameter.shape
+        strides = (channels * height * width, 1, width * channels, channels)
+        parameter.data = torch.empty_strided(parameter.shape, strides, device=parameter.device).copy_(parameter)
 
 
 def averages_of(optimizer: Adam) -> list[Tensor]:

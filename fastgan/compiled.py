@@ -11,8 +11,9 @@ import torch
 
 _warned = False
 # Inductor's choice of a layout gives a convolution's gradient other strides than it then asserts, where an image of one
-# channel takes both layouts for one; the model's own layouts stay.
-OPTIONS = {"layout_optimization": False}
+# channel takes both layouts for one: the model's own layouts stay. Small kernels of which none needs another's result
+# are one launch; with sums among them it would be 27 fewer of 207, but those Inductor itself calls experimental.
+OPTIONS = {"layout_optimization": False, "combo_kernels": True, "combo_kernels_pointwise_only": True}
 
 
 def _is_news(record: logging.LogRecord) -> bool:

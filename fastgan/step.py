@@ -54,6 +54,7 @@ class Step:
     ) -> None:
         self.networks, self.prior, self.config, self.device, self.gang = networks, prior, config, device, gang
         self.images_seen = torch.zeros((), dtype=torch.int64, device=device)
+        self._one = torch.ones((), device=device)  # the gradient of a loss; backward would make one anew
         self.noise_seed = torch.tensor(stream_seed(config.seed, "noise"), device=device)
         learned = {"prior": prior.logits} if isinstance(prior.logits, nn.Parameter) else {}
         if gang.count > 1 and config.sync_batchnorm:
@@ -128,7 +129,7 @@ class Step:
         if scaled:  # after a bad loss every gradient is made infinite, and the scaler leaves the update out
             self.guard.look(self._of_all(loss), [])
             loss = loss / (1.0 - self.guard.bad)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward(self._one.to(loss.dtype))
         if self.low is not None:
             self.low.take_gradients(masters)
         # What is not finite on one rank is so in the mean, on all of them: they freeze together.

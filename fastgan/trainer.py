@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fastgan import augment, data, inference
 from fastgan.captured import Iterations
+from fastgan.compiled import Compiled
 from fastgan.config import TrainConfig, stream_seed
 from fastgan.data import ImageSet
 from fastgan.distributed import ALONE, Gang
@@ -102,6 +103,10 @@ class Trainer:
         self.config, self.device, self.gang = config, device, gang
         self.step = build_step(config, images, device, gang)
         self.feed = build_feed(config, images, device, gang=gang)
+        self._take: Callable[..., tuple[Tensor, Tensor | None, Tensor | None]] = self.feed.take
+        if self.step.compiled:
+            self._take = Compiled(self.feed.take)
+            self.step.compiled.append(self._take)
         self.batch = config.batch_size * gang.count
         self.loss_sum = torch.zeros(len(LOSSES), dtype=torch.float64, device=device)
         self.iterations = Iterations(
@@ -162,7 +167,7 @@ class Trainer:
     def _iterate(self) -> None:
         """One iteration, on tensors that stay where they are: it may be captured."""
         clock, ranks = self.step.images_seen, self.gang.count
-        self.loss_sum += self.step(*self.feed.take(clock if ranks == 1 else clock // ranks))
+        self.loss_sum += self.step(*self._take(clock if ranks == 1 else clock // ranks))
 
     def _state(self) -> dict[str, Tensor]:
         return {**self.step.live_state(), "loss_sum": self.loss_sum}

@@ -131,7 +131,7 @@ def test_an_error_of_the_step_itself_ends_a_warm_up(monkeypatch: pytest.MonkeyPa
     """Also where parts are compiled, and the eager step fails as well."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *args: function(*args))
     trainer = Trainer(CONFIG, data.load(CONFIG), torch.device("cpu"))
-    monkeypatch.setattr(trainer.step, "_follow", lambda: 1 / 0)
+    monkeypatch.setattr(trainer.step, "_finish", lambda *_: 1 / 0)
     trainer.ensure(0, CONFIG.batch_size)
     with pytest.raises(ZeroDivisionError):
         trainer.iterations.warm_up()

@@ -63,7 +63,8 @@ ALLOWED = {
     "grouping": {"config", "data"},
     "table": set(),
     "trainer": BASE
-    | {"augment", "captured", "data", "distributed", "feed", "grouping", "inference", "model", "prior", "step"},
+    | {"augment", "captured", "compiled", "data", "distributed", "feed", "grouping", "inference", "model", "prior"}
+    | {"step"},
     "board": set(),
     "loop": {"stages", "threads"}
     | BASE

@@ -68,6 +68,9 @@ def test_mixed_precision_reads_the_copies_that_adam_writes(recipe: TrainConfig) 
     copies = dict(step.low.networks.named_parameters())
     low = [name for name, copy in copies.items() if copy.dtype == torch.bfloat16]
     assert len(low) == 2 * (10 + bool(config.finer_codes))  # weight and bias of every product
+    for weight in (copy for copy in copies.values() if copy.dim() == 4):
+        _, channels, height, width = weight.shape
+        assert weight.stride() == (channels * height * width, 1, width * channels, channels)  # as cuDNN wants it
     for name, master in step.networks.named_parameters():
         if name in low:
             assert (copies[name].float() - master).abs().max() <= master.abs().max() * 2.0**-7, name
