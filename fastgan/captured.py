@@ -108,7 +108,7 @@ class Iterations:
         reader.wait_stream(side)
         # A run on a stream of its own is captured there: cuBLAS keeps a workspace for each stream, and graphs of two
         # runs that were captured on one stream would write to the same one at once.
-        own = None if reader == torch.cuda.default_stream(self.device) else reader
+        own = reader if reader.cuda_stream else None  # the default stream is 0, and cannot be captured
         graphs = {}
         try:
             for size in {self.unroll, 1}:

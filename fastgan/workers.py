@@ -15,8 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from typing import Any
 import torch
 
 from fastgan import run_folder, threads
-from fastgan.at_once import Crew, Take
+from fastgan.at_once import Crew
 from fastgan.config import TrainConfig
 from fastgan.distributed import Ranks
 from fastgan.errors import FastganError, RunError
@@ -99,7 +98,7 @@ class Worker:
         self._process.terminate()
 
     def close(self) -> None:
-        """Wait until it has ended, for want of another run."""
+        """End it, for want of another run, and wait for that."""
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None
             self._process.stdin.close()
@@ -122,22 +121,18 @@ def in_processes(sweep: Sweep, keys: Sequence[RunKey], count: int, kernels: str,
     told = {name: results.sweep[name] for name in ("dataset", "recipe", "epochs")}
     command = tuple(sys.orig_argv)
     part = Part(results.folder, told, sweep.runs, sweep.pictures, kernels, own_threads, os.getpid(), command)
-    workers = [Worker(part) for _ in range(count)]
-    sweep.keep_judge()  # while they load their libraries; else each would train it
+    workers: list[Worker] = []
 
     def stop() -> None:
         for worker in workers:
             worker.stop()
 
-    return Crew(keys, [_closing(worker) for worker in workers], stop).train()
-
-
-@contextmanager
-def _closing(worker: Worker) -> Iterator[Take]:
-    try:
-        yield worker.take
-    finally:
-        worker.close()
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            workers.append(Worker(part))
+            stack.callback(workers[-1].close)
+        sweep.keep_judge()  # while they load their libraries; else each would train it
+        return Crew(keys, [contextlib.nullcontext(worker.take) for worker in workers], stop).train()
 
 
 def work() -> None:
