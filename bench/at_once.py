@@ -1,9 +1,9 @@
 """One run with all threads, or two with one thread each? `python -m bench.at_once [--rounds 12] [--steps 30] [--save]`.
 
 Steps of `fastgan.reproduce`'s runs on a CPU: of one process with two threads, and of two processes with one thread each
-at the same time, in turns. A round begins when others leave the machine alone, for --patience seconds at most; one in
-which they keep more than QUIET processors busy is counted and left out. --command times whole commands on digits too,
-from their start to their end.
+at the same time, in turns. A round begins when others leave the machine alone; one in which they keep more than QUIET
+processors busy all the same is left out, and after --patience seconds there are no more. --command times whole commands
+on digits too, from their start to their end.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from fastgan.threads import Use
 from fastgan.trainer import Trainer
 
 QUIET = 0.2  # processors that others may keep busy in a round that counts
-LOOK = 3.0  # seconds, before a round
+LOOK = 1.0  # seconds, before a round
 WARM_UP = 5  # steps
 KINDS = ("digits", "digits --amp", "mnist", "mnist --amp")
-COMMAND = "--dataset digits --epochs 5 --methods elastic --splits 1 --device cpu --seeds"
+COMMAND = "--dataset digits --epochs 5 --methods elastic --splits 1 --seeds 0-3 --device cpu"
 
 
 def configured(kind: str) -> TrainConfig:
@@ -111,10 +111,13 @@ def measure(kind: str, rounds: int, steps: int, patience: float) -> dict[str, An
         together(children, WARM_UP)
     counted: list[dict[str, float]] = []
     busy = 0
-    for turn in range(rounds):
-        names = list(ways)[:: 1 if turn % 2 else -1]
+    while len(counted) < rounds and patience > 0:
+        names = list(ways)[:: 1 if (len(counted) + busy) % 2 else -1]
         patience = wait_for_quiet(patience)
+        begin = time.perf_counter()
         found = {name: together(ways[name], steps) for name in names}
+        patience -= time.perf_counter() - begin
+        print(kind, found, file=sys.stderr, flush=True)
         if max(others for _, others in found.values()) > QUIET:
             busy += 1
             continue
@@ -132,18 +135,18 @@ def measure(kind: str, rounds: int, steps: int, patience: float) -> dict[str, An
     return summary
 
 
-def commands(rounds: int, patience: float, seeds: str = "0-3") -> dict[str, Any]:
+def commands(rounds: int, patience: float) -> dict[str, Any]:
     """Seconds of whole commands, in turns, whatever else the machine does."""
     found: dict[str, list[float]] = {"--runs-at-once 1 --threads 2": [], "--runs-at-once 2 --threads 1": []}
     for turn in range(rounds):
         patience = wait_for_quiet(patience)
         for flags in list(found)[:: 1 if turn % 2 else -1]:
             with tempfile.TemporaryDirectory() as folder:
-                command = f"-m fastgan.reproduce {COMMAND} {seeds} {flags} --results {folder}".split()
+                command = f"-m fastgan.reproduce {COMMAND} {flags} --results {folder}".split()
                 begin = time.perf_counter()
                 subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
                 found[flags].append(round(time.perf_counter() - begin, 1))
-    return {"seeds": seeds, **{flags: {"median": statistics.median(s), "all": s} for flags, s in found.items()}}
+    return {flags: {"median": statistics.median(s), "all": s} for flags, s in found.items()}
 
 
 def main() -> None:
@@ -151,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS)
     parser.add_argument("--command", type=int, default=0, help="rounds of whole commands")
     parser.add_argument("--patience", type=float, default=300.0)
     parser.add_argument("--save", action="store_true")
@@ -160,17 +163,17 @@ def main() -> None:
     if chosen.child:
         child(chosen.child[0], int(chosen.child[1]))
         return
-    found: dict[str, Any] = {}
+    about, found = {"command": " ".join(sys.orig_argv[1:]), **machine()}, {}
     for kind in chosen.kinds:
-        found[kind] = measure(kind, chosen.rounds, chosen.steps, chosen.patience)
-        print(kind, json.dumps(found[kind]), flush=True)
+        found[f"{kind}: images/s"] = {**measure(kind, chosen.rounds, chosen.steps, chosen.patience), "about": about}
     if chosen.command:
-        found[f"python -m fastgan.reproduce {COMMAND}"] = commands(chosen.command, chosen.patience)
-    about = machine()
-    text = json.dumps({"command": " ".join(sys.orig_argv[1:]), "images/s": found, "about": about}, indent=2)
-    print(text)
-    if chosen.save:
-        (ROOT / "bench" / "results" / f"at-once-{slug(about)}.json").write_text(text + "\n", encoding="utf-8")
+        seconds = commands(chosen.command, chosen.patience)
+        found[f"python -m fastgan.reproduce {COMMAND}: seconds"] = {**seconds, "about": about}
+    print(json.dumps(found, indent=2))
+    if chosen.save:  # beside what other calls have measured
+        path = ROOT / "bench" / "results" / f"at-once-{slug(about)}.json"
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        path.write_text(json.dumps({**kept, **found}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,9 @@ def on_cpu(asked: int, left: int, own_threads: int, ranks: Ranks) -> tuple[int, 
     """How many runs in processes of their own, and with how many threads each.
 
     Args:
-        asked: --runs-at-once; 0 for as many as are sensible.
+        asked: --runs-at-once; 0 for one: though two runs with a thread each make 1.15 times the steps of one with two
+            threads on MNIST, of three or five the last would lose more than that, and a run's bits depend on its
+            threads, so that rows would not be those of a sweep that was begun before (docs/paper.md).
         left: runs that are to be made.
         own_threads: --threads, of each run; 0 to share the processors out.
 
@@ -146,12 +148,18 @@ class Crew:
 
     def _error(self) -> BaseException:
         """What is raised in the end: an error that is no user's as it is, with the name of its run."""
-        for key, error in self._failed:
-            if not isinstance(error, FastganError):
-                error.add_note(f"in run {key.name if key else 'none'}; the others under way were finished")
+        said = "; ".join(f"{key.name}: {_said(error)}" if key else _said(error) for key, error in self._failed)
+        for _, error in self._failed:
+            if not isinstance(error, FastganError | torch.OutOfMemoryError):
+                error.add_note(f"{said}; what else was under way is finished")
                 return error
-        said = "; ".join(f"{key.name}: {error}" if key else str(error) for key, error in self._failed)
         return RunError(said, max(getattr(error, "exit_code", 1) for _, error in self._failed))
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, torch.OutOfMemoryError):
+        return "the GPU's memory is full: lower --runs-at-once; the same command goes on"
+    return str(error) or type(error).__name__
 
 
 def in_threads(sweep: Sweep, keys: Sequence[RunKey], count: int) -> int | None:

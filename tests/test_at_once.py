@@ -17,7 +17,7 @@ import torch
 from fastgan import at_once, command_line, reproduce, stages, threads
 from fastgan.at_once import Crew, on_cpu, on_gpu
 from fastgan.distributed import Ranks
-from fastgan.errors import ConfigError
+from fastgan.errors import ConfigError, RunError
 from fastgan.results import RunKey
 from fastgan.turns import SharedTurns
 
@@ -57,7 +57,15 @@ def test_an_error_of_ours_keeps_its_traceback_and_names_the_run() -> None:
 
     with pytest.raises(ZeroDivisionError) as raised:
         crew([breaks]).train()
-    assert raised.value.__notes__ == ["in run uniform-split01-seed0; the others under way were finished"]
+    assert raised.value.__notes__ == ["uniform-split01-seed0: ZeroDivisionError; what else was under way is finished"]
+
+
+def test_a_gpu_whose_memory_is_full_is_told_in_a_line() -> None:
+    def breaks(key: RunKey) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
+
+    with pytest.raises(RunError, match="^uniform-split01-seed0: the GPU's memory is full: lower --runs-at-once"):
+        crew([breaks]).train()
 
 
 # --- turns ---

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan import evaluation, sweep, threads, workers
+from fastgan import evaluation, stopping, sweep, threads, workers
 from fastgan.at_once import in_threads
 from fastgan.config import NetworkConfig, TrainConfig
 from fastgan.distributed import Ranks
@@ -120,8 +120,11 @@ def test_a_signal_stops_all_threads_and_they_go_on(tmp_path: Path, monkeypatch: 
         def run_and_stop(count: int) -> None:
             step(count)
             calls.append(count)
-            if len(calls) == 3 and under_way.wait(60) == 0:
-                os.kill(os.getpid(), signal.SIGTERM)
+            if len(calls) == 3:
+                if under_way.wait(60) == 0:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                while not stopping._collected:  # the main thread may look a moment later
+                    time.sleep(0.01)
 
         self.iterations.run = run_and_stop
         try:
