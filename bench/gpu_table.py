@@ -1,4 +1,4 @@
-"""All 50 splits of one variant on a GPU, and their table: `python -m bench.gpu_table [METHOD]`. Needs no tyro.
+"""All 50 splits of one variant on a GPU, and their table: `python -m bench.gpu_table [METHOD [RUNS_AT_ONCE]]`. No tyro.
 
 Rows gather in a folder beside the tree's results (a second call trains what is left), and are kept as one file.
 """
@@ -9,6 +9,7 @@ import json
 import sys
 import time
 import traceback
+from typing import Any
 
 from bench.measure import machine, said, slug
 from bench.rows import DEVICE, ROOT, load_images
@@ -18,15 +19,15 @@ from fastgan.results import read_rows
 SPLITS = "1-50"
 
 
-def main(method: str) -> int:
+def main(method: str, runs_at_once: int = 1) -> int:
     """Train what is left of the 50 runs of 20 epochs, by the paper's recipe in bfloat16, and keep rows and table."""
     config, _, _ = load_images()
     about = machine()
-    folder = ROOT / "runs" / f"paper-{method}-{slug(about)}"
+    name = method if runs_at_once == 1 else f"{method}-{runs_at_once}-at-once"
+    folder = ROOT / "runs" / f"paper-{name}-{slug(about)}"
     begin = time.perf_counter()
-    asked = ReproduceConfig(
-        splits=SPLITS, methods=method, recipe="paper", results=folder, data_dir=config.data_dir, amp=True, compile=True
-    )
+    how: dict[str, Any] = {"data_dir": config.data_dir, "amp": True, "compile": True, "runs_at_once": runs_at_once}
+    asked = ReproduceConfig(splits=SPLITS, methods=method, recipe="paper", results=folder, **how)
     failed = []
     try:
         code = reproduce(asked)
@@ -38,7 +39,7 @@ def main(method: str) -> int:
     if not rows:
         print("\n".join([*failed, "no row yet"]))
         return code or 1
-    stem = ROOT / "bench" / "results" / f"table-{method}-{slug(about)}"
+    stem = ROOT / "bench" / "results" / f"table-{name}-{slug(about)}"
     table = f"{write_table(folder)}\n\nthis call: {seconds:.1f} s of wall time, compilation and evaluations included"
     print("\n".join([table, *failed]))
     lines = [table, *failed, f"{len(rows)} of 50 runs", *(f"{key}: {value}" for key, value in about.items())]
@@ -48,4 +49,7 @@ def main(method: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit("needs a CUDA GPU" if DEVICE.type != "cuda" else main(sys.argv[1] if len(sys.argv) > 1 else "elastic"))
+    if DEVICE.type != "cuda":
+        sys.exit("needs a CUDA GPU")
+    given = sys.argv[1:]
+    sys.exit(main(given[0] if given else "elastic", int(given[1]) if len(given) > 1 else 1))

@@ -106,13 +106,17 @@ class Iterations:
         with torch.cuda.stream(side):
             self.warm_up()
         reader.wait_stream(side)
+        # A run on a stream of its own is captured there: cuBLAS keeps a workspace for each stream, and graphs of two
+        # runs that were captured on one stream would write to the same one at once.
+        own = reader if reader.cuda_stream else None  # the default stream is 0, and cannot be captured
         graphs = {}
         try:
             for size in {self.unroll, 1}:
                 graphs[size] = torch.cuda.CUDAGraph()
                 # thread_local: DALI's threads may allocate meanwhile. A capture that fails stays on its own stream,
                 # which the outer context leaves again.
-                with torch.cuda.stream(reader), torch.cuda.graph(graphs[size], capture_error_mode="thread_local"):
+                graph = torch.cuda.graph(graphs[size], stream=own, capture_error_mode="thread_local")
+                with torch.cuda.stream(reader), graph:
                     self._several(size)
         except RuntimeError as error:
             # Ending a broken capture raises as well, in place of what broke it.

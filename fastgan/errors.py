@@ -46,3 +46,11 @@ class RankError(FastganError):
     """Another rank of the job has ended, or has not answered in time."""
 
     at_once = True
+
+
+class RunError(FastganError):
+    """One of several runs made at once has failed."""
+
+    def __init__(self, said: str, exit_code: int = 1) -> None:
+        super().__init__(said)
+        self.exit_code = exit_code

@@ -6,7 +6,6 @@ Legend: N images, K codes, C real classes, Z noise.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from fastgan.inference import BATCH, assign, autocast, read_transforms, together
 from fastgan.judge import real_parts
 from fastgan.judge_network import Judge
 from fastgan.model import Generator, Networks
+from fastgan.stages import say
 
 PER_CODE = 1000  # generated images of each code for NMI and ENT
 DIVERSITY = 10_000  # generated and real images, at most, that the Frechet distance compares
@@ -213,9 +213,9 @@ def obtain_judge(config: TrainConfig, images: ImageSet, device: torch.device) ->
     shares = data.load_judge_set(config, images)
     refused = judge.too_few(shares) if config.own_images else None
     if refused is not None:
-        print(f"warning: {refused}", file=sys.stderr)
+        say(f"warning: {refused}")
         return None
     found = judge.obtain(shares, device, config.cache_dir)
     if not found.believed:
-        print(f"warning: {advice.withheld(found.accuracy, found.required)}", file=sys.stderr)
+        say(f"warning: {advice.withheld(found.accuracy, found.required)}")
     return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -27,7 +26,7 @@ from fastgan.data import ImageSet, JudgeSet, cache
 from fastgan.inference import together
 from fastgan.judge_network import Judge, JudgeNetwork
 from fastgan.precision import fastest
-from fastgan.stages import stage
+from fastgan.stages import say, stage
 
 BATCH = 128
 FORMAT = "4"  # a change of network, training or file makes older files stale
@@ -116,7 +115,7 @@ def obtain(data: JudgeSet, device: torch.device, cache_dir: Path | None = None) 
         return judge
     cache.check(cache_dir)
     known = data.name if data.name in REQUIRED else "your labelled images"
-    print(f"training the judge for {known} once (it is kept for later runs) ...", file=sys.stderr)
+    say(f"training the judge for {known} once (it is kept for later runs) ...")
     judge = train(data, device)
     _say(judge, data)
     try:
@@ -124,10 +123,9 @@ def obtain(data: JudgeSet, device: torch.device, cache_dir: Path | None = None) 
         _write(judge, path)
     except (OSError, SafetensorError) as error:
         said = getattr(error, "strerror", None) or " ".join(str(error).split())
-        print(
+        say(
             f"warning: {path.parent}: the judge cannot be kept there and serves this run alone ({said}); name a folder "
-            "that can be written by --cache-dir",
-            file=sys.stderr,
+            "that can be written by --cache-dir"
         )
     return judge
 
@@ -139,10 +137,9 @@ def _say(judge: Judge, data: JudgeSet) -> None:
     classes, tested = data.test.label_count, len(data.test.labels[rows].unique())
     have, are = ("has", "is") if classes - tested == 1 else ("have", "are")
     untested = f"; {classes - tested} of {classes} classes {have} a single image and {are} not tested"
-    print(
+    say(
         f"the judge's accuracy on {len(rows):,} held-out images is {judge.accuracy:.1%}"
-        + (untested if tested < classes else ""),
-        file=sys.stderr,
+        + (untested if tested < classes else "")
     )
 
 

@@ -26,6 +26,7 @@ from fastgan.step import LOSSES
 from fastgan.stopping import stop_signals
 from fastgan.threads import Starvation
 from fastgan.trainer import Trainer
+from fastgan.turns import NO_OTHERS, Turns
 
 GRID_COLUMNS = 10
 AGREED_EVERY = 8  # turns of the loop after which the ranks tell each other of signals
@@ -51,6 +52,7 @@ class Loop:
         pictures: draw grids and curves at each evaluation, and write report.html at the last.
         context: add the rows of k-means to the last evaluation.
         checkpoints: save any.
+        turns: with the other runs of this process.
     """
 
     def __init__(
@@ -63,19 +65,19 @@ class Loop:
         pictures: bool = True,
         context: bool = True,
         checkpoints: bool = True,
+        turns: Turns = NO_OTHERS,
     ) -> None:
         self.config, self.run, self.trainer, self.device = config, run, trainer, trainer.device
         self.images = dataclasses.replace(images, images=trainer.feed.images)  # one copy serves both
         self.step, self.feed, self.iterations = trainer.step, trainer.feed, trainer.iterations
-        self.pictures, self.context, self.checkpoints = pictures, context, checkpoints
+        self.pictures, self.context, self.checkpoints, self.turns = pictures, context, checkpoints, turns
         self.gang, self.batch, self.silent = trainer.gang, trainer.batch, not trainer.gang.leads
         self.log = metrics.MetricsLog(run.metrics)
         self.board = Board(run.tensorboard if self.gang.leads else None)
         self.progress, self.budget = Progress(trainer.loss_sum, self.gang), SaveBudget(config.save_share)
-        self.images_seen = 0
         self.epoch_images = trainer.epoch_images
         self.total = config.epochs * self.epoch_images
-        self._saved_at = self._turns = 0
+        self.images_seen = self._saved_at = self._looked = 0
         self._trained_before = 0.0  # seconds, by the processes that this one goes on from
         self._evaluator: Evaluator | None = None
         self._last: Evaluation | None = None
@@ -111,9 +113,11 @@ class Loop:
         """Train to the last epoch, or until a signal."""
         if self.images_seen < self.total:
             # Nothing is lost if a signal ends the process here, where a judge may be trained for minutes.
-            with stage("compiling the first steps" if self.step.compiled else "the first steps", silent=self.silent):
-                self.trainer.prepare(self.images_seen)
-            with stage("preparing the evaluation", silent=self.silent):
+            if not self.trainer.prepared:
+                first = "compiling the first steps" if self.step.compiled else "the first steps"
+                with stage(first, silent=self.silent), self.turns.alone():
+                    self.trainer.prepare(self.images_seen)
+            with stage("preparing the evaluation", silent=self.silent), self.turns.one():
                 self.gang.told(self._ready_to_evaluate)
         board = self.board.opened(self.images_seen, self.log.rows())
         training = stage("training", self.total, done=self.images_seen, silent=self.silent, place=self._place)
@@ -171,20 +175,21 @@ class Loop:
     @contextmanager
     def _paused(self, what: str) -> Iterator[None]:
         """Inside, something else is done than training: its seconds are none of the rate's."""
-        with self.watch.paused() as seconds, self.shown.paused(), stage(what, silent=self.silent):
+        with self.watch.paused() as seconds, self.shown.paused(), stage(what, silent=self.silent), self.turns.one():
             self.progress.seconds = self._trained_before + seconds
             yield
 
     def _wait(self) -> None:
         """For the steps that a GPU has queued."""
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+            torch.cuda.current_stream(self.device).synchronize()
 
     def _stopped(self, received: list[int]) -> bool:
         """Whether a signal has come, to any rank: all of them stop after the same step."""
-        self._turns += 1
+        self._looked += 1
+        self.turns.between()
         if self.gang.count > 1:
-            if self._turns % AGREED_EVERY:
+            if self._looked % AGREED_EVERY:
                 return False
             number = self.gang.largest(max(received, default=0))
             received[:0] = [number] if number else []  # one that came in the meantime stays, for the next time

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fastgan import results, run_folder, table, threads
+from fastgan import at_once, results, run_folder, table, threads, workers
 from fastgan.command_line import parse, run_command
 from fastgan.config import TrainConfig, validate
 from fastgan.distributed import Ranks
@@ -63,11 +63,16 @@ class ReproduceConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; under torchrun each rank takes a GPU of its own."""
     threads: int = 0
-    """Threads of a CPU. 0: one for each processor that this process may use and that others leave free."""
+    """Threads of a CPU, of each run. 0: one for each processor that this process may use and that others leave free."""
+    runs_at_once: int = 0
+    """How many runs to make at the same time: on a GPU in threads, on a CPU in processes that share its processors out.
+    0: on a GPU up to four, as its memory allows; on a CPU one."""
 
 
 def runs_of(asked: ReproduceConfig) -> dict[RunKey, TrainConfig]:
     """Every run that is asked for, validated, those of one method side by side; raises ConfigError naming a flag."""
+    if asked.runs_at_once < 0:
+        raise ConfigError(f"--runs-at-once {asked.runs_at_once}: must be 1 or more, or 0 to leave it to the machine")
     methods = parse_methods(asked.methods)
     splits, seeds = parse_numbers("splits", asked.splits, 1, 50), parse_numbers("seeds", asked.seeds, 0, None)
     same = ("data_dir", "cache_dir", "device", "epochs", "amp", "compile", "augment", "kernels", "capture", "threads")
@@ -124,20 +129,33 @@ def reproduce(asked: ReproduceConfig) -> int:
     if asked.dry_run:
         print("\n".join(key.name for key in left))
         return 0
-    keep_freed_memory()
-    device = ranks.device(run_folder.choose_device(asked.device))
-    run_folder.choose_kernels(asked.kernels)  # tries one, on this rank's GPU
-    note = threads.choose(asked.threads, processes=ranks.local_count)
-    if note and device.type == "cpu":
-        print(f"note: {note}", file=sys.stderr)
-    first = {key.method: key for key in reversed(runs)}  # the first of each method draws pictures
-    stopped = Sweep(found, runs, device, ranks, frozenset(first.values())).train()
+    stopped = _train(asked, runs, found, ranks)
     if stopped is not None:
         print("stopped and saved; the same command continues", file=sys.stderr)
         return 128 + stopped
     if ranks.rank == 0:
         print(f"the table: python -m fastgan.reproduce --table --results {asked.results}", file=sys.stderr)
     return 0
+
+
+def _train(asked: ReproduceConfig, runs: dict[RunKey, TrainConfig], found: Results, ranks: Ranks) -> int | None:
+    """Train what is left; returns the signal that stopped it, or None."""
+    keep_freed_memory()
+    device = ranks.device(run_folder.choose_device(asked.device))
+    run_folder.choose_kernels(asked.kernels)  # tries one, on this rank's GPU
+    first = {key.method: key for key in reversed(runs)}  # the first of each method draws pictures
+    sweep = Sweep(found, runs, device, ranks, frozenset(first.values()))
+    left = [key for key in sweep.keys if not found.has(key)]
+    if device.type == "cuda":
+        threads.choose(asked.threads, processes=ranks.local_count)
+        own = -(-len(left) // ranks.count)
+        count = at_once.on_gpu(asked.runs_at_once, own, device, captured=asked.capture)
+        return at_once.in_threads(sweep, left, count) if count > 1 else sweep.train()
+    count, each = at_once.on_cpu(asked.runs_at_once, len(left), asked.threads, ranks)
+    note = threads.choose(each, processes=ranks.local_count)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
+    return workers.in_processes(sweep, left, count, asked.kernels, each) if count > 1 else sweep.train()
 
 
 def main(argv: Sequence[str]) -> int:

@@ -111,10 +111,14 @@ class Stage:
 
 
 class Speaker:
-    """Writes what the innermost of the stages under way has to say, when it is due."""
+    """Writes what the innermost of the stages under way has to say, when it is due.
+
+    With a `label`, of what is one of several at once, its lines begin with that, and no stage is a bar.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.label = ""
         self._stages: list[Stage] = []
         self._lock = threading.RLock()
         self._said_at = clock()
@@ -130,7 +134,7 @@ class Speaker:
             if not self._stages:  # nobody waited for a line before
                 self._said_at = self._clock()
             self._stages.append(stage)
-        if _in_terminal() and not stage.silent:
+        if _in_terminal() and not stage.silent and not self.label:
             stage.bar = _bar(stage)
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="stages", daemon=True)
@@ -150,8 +154,8 @@ class Speaker:
             self._said_at = self._clock()
             if any(stage.bar is not None for stage in self._stages):
                 self._stages[-1].bar.write(line, file=sys.stderr)
-            else:
-                print(line, file=sys.stderr, flush=True)
+            else:  # in one piece: other threads and processes write lines too
+                print(f"{self.label}: {line}\n" if self.label else f"{line}\n", end="", file=sys.stderr, flush=True)
 
     def due(self) -> Stage | None:
         """The stage that has something to say now."""
@@ -188,17 +192,36 @@ SPEAKER = Speaker()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=SPEAKER.forget)
 LOADING = Stage("loading libraries")
+_of_thread = threading.local()  # its speaker, where it has one of its own
+
+
+def _speaker() -> Speaker:
+    speaker: Speaker = getattr(_of_thread, "speaker", SPEAKER)
+    return speaker
+
+
+@contextmanager
+def named(label: str) -> Iterator[None]:
+    """Within, what this thread does is one of several things at once, and its lines begin with `label`."""
+    if not hasattr(_of_thread, "speaker"):
+        _of_thread.speaker = Speaker()
+    speaker: Speaker = _of_thread.speaker
+    speaker.label = label
+    try:
+        yield
+    finally:
+        speaker.label = ""
 
 
 @contextmanager
 def stage(name: str, total: int | None = None, **more: Any) -> Iterator[Stage]:
     """Within, a command does what `Stage` says, which takes the same arguments."""
-    one = Stage(name, total, **more)
-    SPEAKER.begin(one)
+    one, speaker = Stage(name, total, **more), _speaker()
+    speaker.begin(one)
     try:
         yield one
     finally:
-        SPEAKER.end(one)
+        speaker.end(one)
 
 
 def load() -> None:
@@ -214,7 +237,7 @@ def loaded() -> None:
 
 def say(line: str) -> None:
     """Write a line to stderr, above any bar."""
-    SPEAKER.say(line)
+    _speaker().say(line)
 
 
 def _in_terminal() -> bool:

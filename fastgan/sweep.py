@@ -7,26 +7,29 @@ alone, and that from its last checkpoint on.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import shutil
-import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
-from fastgan import data, run_folder
+from fastgan import data, run_folder, stages
 from fastgan.command_line import FREE_ON_RESUME, differences
 from fastgan.config import TrainConfig
 from fastgan.data import ImageSet
 from fastgan.distributed import Ranks
 from fastgan.errors import CheckpointCorruptError, ConfigError
+from fastgan.evaluation import obtain_judge
 from fastgan.loop import Loop
 from fastgan.results import Results, RunKey
 from fastgan.run_folder import RunFolder
 from fastgan.step import LOSSES
 from fastgan.trainer import Trainer
+from fastgan.turns import NO_OTHERS, SharedTurns, Turns
 from fastgan.wording import counted
 
 # What may differ between a run of the sweep and what its folder holds; what `recipe` stands for is compared itself.
@@ -40,6 +43,7 @@ class Sweep:
         results: where rows are kept.
         runs: every run of the sweep, the same for all ranks; runs of one method side by side share a trainer.
         pictures: the runs that draw their grids and curves.
+        named: lines begin with the run's name, as others are made at the same time.
     """
 
     def __init__(
@@ -49,26 +53,50 @@ class Sweep:
         device: torch.device,
         ranks: Ranks,
         pictures: frozenset[RunKey] = frozenset(),
+        named: bool = False,
     ) -> None:
         self.results, self.runs, self.device, self.ranks = results, runs, device, ranks
-        self.pictures = pictures
+        self.pictures, self.named = pictures, named
+        self.turns: Turns = NO_OTHERS
         self._trainer: Trainer | None = None
         self._everything: ImageSet | None = None
 
-    def train(self) -> int | None:
-        """Train what is left; returns the signal that stopped it, or None."""
+    def beside(self, turns: SharedTurns) -> Sweep:
+        """Another one, on the same images, for a thread that trains some of the runs while others train the rest."""
+        self._images(next(iter(self.runs.values())))
+        other = copy.copy(self)
+        other.turns, other.named, other._trainer = turns, True, None
+        return other
+
+    def keep_judge(self) -> None:
+        """Have the judge of these images, before others look for it."""
+        config = next(iter(self.runs.values()))
+        obtain_judge(config, self._images(config), self.device)
+
+    @property
+    def keys(self) -> list[RunKey]:
+        """All runs, from where this rank begins."""
         keys = list(self.runs)
         first = self.ranks.rank * len(keys) // self.ranks.count
-        for key in keys[first:] + keys[:first]:
-            if self.results.has(key):
-                continue
-            with self.results.claim(key) as mine:
-                if not mine or self.results.has(key):  # finished meanwhile
-                    continue
-                stopped = self._one(key, self.runs[key])
-                if stopped is not None:
-                    return stopped
+        return keys[first:] + keys[:first]
+
+    def train(self) -> int | None:
+        """Train what is left; returns the signal that stopped it, or None."""
+        for key in self.keys:
+            stopped = self.take(key)
+            if stopped is not None:
+                return stopped
         return None
+
+    def take(self, key: RunKey) -> int | None:
+        """Train this run, unless it is finished or others are at it; returns the signal that stopped it, or None."""
+        if self.results.has(key):
+            return None
+        with self.results.claim(key) as mine:
+            if not mine or self.results.has(key):  # finished meanwhile
+                return None
+            with stages.named(key.name) if self.named else nullcontext():
+                return self._one(key, self.runs[key])
 
     def _one(self, key: RunKey, config: TrainConfig) -> int | None:
         """Train one run to its end and keep its row, or to a signal, which is returned."""
@@ -78,8 +106,8 @@ class Sweep:
         trainer = self._trainer_for(config, images)
         run = self._folder(config, trainer)
         # A run that takes seconds is begun anew rather than saved twenty times.
-        saves = self.device.type != "cuda"
-        loop = Loop(config, run, images, trainer, pictures=key in self.pictures, context=False, checkpoints=saves)
+        how = {"pictures": key in self.pictures, "context": False, "checkpoints": self.device.type != "cuda"}
+        loop = Loop(config, run, images, trainer, **how, turns=self.turns)
         try:
             loop.resume()
         except CheckpointCorruptError:  # none was saved, or none is whole
@@ -99,7 +127,7 @@ class Sweep:
         figures = ", ".join(f"{name} {last[name]:.3f}" for name in ("nmi", "ent") if last.get(name) is not None)
         done = sum(self.results.has(each) for each in self.runs)
         runs = f"{done} of {counted(len(self.runs), 'run')} {'is' if done == 1 else 'are'} finished"
-        print(f"{key.name}: {figures}; {seconds:.0f} s; {runs}", file=sys.stderr)
+        stages.say(f"{'' if self.named else f'{key.name}: '}{figures}; {seconds:.0f} s; {runs}")
 
     def _images(self, config: TrainConfig) -> ImageSet:
         """The images of a run; the files are read once."""
@@ -110,10 +138,12 @@ class Sweep:
     def _trainer_for(self, config: TrainConfig, images: ImageSet) -> Trainer:
         """The trainer of the run before, with what it has compiled and captured, if it fits."""
         if self._trainer is not None and self._trainer.fits(config):
-            self._trainer.restart(config, images)
+            with self.turns.one():  # new weights take the process's random generator, and then their own numbers
+                self._trainer.restart(config, images)
         else:
-            self._trainer = None  # its memory is free before the next is made
-            self._trainer = Trainer(config, images, self.device)
+            with self.turns.alone():
+                self._trainer = None  # its memory is free before the next is made
+                self._trainer = Trainer(config, images, self.device)
         return self._trainer
 
     def _folder(self, config: TrainConfig, trainer: Trainer) -> RunFolder:
@@ -127,7 +157,7 @@ class Sweep:
             raise ConfigError(f"{run.settings}: a run of other settings ({', '.join(changed)}); move its folder away")
         said = run_folder.moved(run_folder.read_settings(run.path), self.device, trainer.step.precision.name)
         if said:
-            print(f"note: {config.run_dir}: {said}", file=sys.stderr)
+            stages.say(f"note: {config.run_dir}: {said}")
         run.checkpoints.mkdir(exist_ok=True)
         return run
 

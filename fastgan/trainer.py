@@ -112,7 +112,7 @@ class Trainer:
         self.iterations = Iterations(
             self._iterate, self._state, device=device, capture=config.capture, recover=self.step.leave_compiler
         )
-        self._prepared = False
+        self.prepared = False
 
     @property
     def transforms(self) -> str | None:
@@ -140,12 +140,12 @@ class Trainer:
         Raises:
             ConfigError: when the step cannot be captured.
         """
-        if self._prepared:
+        if self.prepared:
             return
         self.ensure(images_seen, images_seen + self.batch)
         if not self.iterations.prepare() and self.step.compiled:
             self.iterations.warm_up()
-        self._prepared = True
+        self.prepared = True
 
     def regroup(self) -> float:
         """Group the real images anew, on rank 0 for all, and hand the groups to the feed.

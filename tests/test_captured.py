@@ -72,13 +72,15 @@ class PlayedGraphs:
                     played.training.iterate()
 
         class Stream:
+            cuda_stream = 0  # the default one
+
             def __init__(self, *_: Any) -> None: ...
 
             def wait_stream(self, _: Any) -> None: ...
 
         @contextlib.contextmanager
-        def graph(into: Graph, capture_error_mode: str) -> Iterator[None]:
-            assert capture_error_mode == "thread_local"
+        def graph(into: Graph, stream: None, capture_error_mode: str) -> Iterator[None]:
+            assert stream is None and capture_error_mode == "thread_local"
             before, clock = played.training.copy_of_state(), int(played.training.step.images_seen)
             yield
             if played.fails:

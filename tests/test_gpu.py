@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,3 +51,52 @@ def test_the_stream_is_the_same_on_every_device() -> None:
             expected = uniform, normal
     assert torch.equal(uniform, expected[0])
     torch.testing.assert_close(normal, expected[1], **close(torch.float32))
+
+
+# Three runs one after the other, and in threads: with algorithms that sum in one order, which must be chosen before the
+# first product. Prints the figures of each that are not the same.
+AT_ONCE = """
+import dataclasses, sys
+from pathlib import Path
+import torch
+from fastgan import run_folder
+from fastgan.at_once import in_threads
+from fastgan.distributed import Ranks
+from fastgan.presets import preset
+from fastgan.results import Results, RunKey, read_rows
+from fastgan.sweep import Sweep
+
+device = torch.device("cuda")
+run_folder.choose_algorithms(True, device)
+config = dataclasses.replace(preset("digits"), epochs=6, eval_every=3, amp=True, augment="torchvision")
+runs = {RunKey("elastic", split, 0): dataclasses.replace(config, split=split) for split in (1, 2, 3)}
+
+def rows(name, train):
+    folder = Path(sys.argv[1]) / name
+    assert train(Sweep(Results(folder, dataset="digits", recipe="default", epochs=6), runs, device, Ranks())) is None
+    found = {}
+    for row in read_rows(folder):
+        for epoch, figures in row["evaluations"].items():
+            for figure, value in figures.items():
+                if "second" not in figure:
+                    found[row["run"]["split"], epoch, figure] = value
+        found[row["run"]["split"], "losses"] = row["losses"]
+    return found
+
+one, several = rows("one", lambda sweep: sweep.train()), rows("several", lambda sweep: in_threads(sweep, sweep.keys, 3))
+assert one.keys() == several.keys() and len(one) > 30
+print("differs:", {key: (value, several[key]) for key, value in one.items() if value != several[key]} or "nothing")
+"""
+
+
+def test_runs_at_once_are_those_of_one_after_the_other(tmp_path: Path) -> None:
+    """Bit for bit: nothing that one run's captured steps use is written by another's."""
+    done = subprocess.run(
+        [sys.executable, "-c", AT_ONCE, str(tmp_path)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0 and "differs: nothing" in done.stdout, done.stdout[-2000:] + done.stderr[-3000:]

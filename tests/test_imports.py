@@ -59,14 +59,16 @@ ALLOWED = {
     "judge_network": set(),
     "judge": {"augment", "config", "data", "inference", "judge_network", "precision", "stages"},
     "inference": {"precision", "stages"} | {"augment", "config", "data", "model"},
-    "evaluation": {"advice", "config", "data", "inference", "judge", "judge_network", "metrics", "model"} | KERNELS,
+    "evaluation": {"stages"}
+    | {"advice", "config", "data", "inference", "judge", "judge_network", "metrics", "model"}
+    | KERNELS,
     "grouping": {"config", "data"},
     "table": set(),
     "trainer": BASE
     | {"augment", "captured", "compiled", "data", "distributed", "feed", "grouping", "inference", "model", "prior"}
     | {"step"},
     "board": set(),
-    "loop": {"stages", "threads"}
+    "loop": {"stages", "threads", "turns"}
     | BASE
     | {"board", "checkpoint", "data", "evaluation", "guard", "metrics", "page", "report", "run_folder", "step"}
     | {"progress", "stopping", "trainer"},
@@ -77,9 +79,12 @@ ALLOWED = {
     "watch": set(),
     "results": {"errors"},
     "sweep": BASE
-    | {"command_line", "data", "distributed", "loop", "results", "run_folder", "step", "trainer"}
-    | {"wording"},
-    "reproduce": {"threads"}
+    | {"command_line", "data", "distributed", "evaluation", "loop", "results", "run_folder", "stages", "step"}
+    | {"trainer", "turns", "wording"},
+    "turns": set(),
+    "at_once": BASE | {"distributed", "results", "stopping", "sweep", "threads", "turns", "wording"},
+    "workers": BASE | {"at_once", "distributed", "memory", "results", "run_folder", "sweep", "threads"},
+    "reproduce": {"at_once", "threads", "workers"}
     | BASE
     | {"command_line", "distributed", "memory", "methods", "presets", "results", "run_folder", "sweep", "table"}
     | {"wording"},

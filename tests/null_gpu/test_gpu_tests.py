@@ -20,5 +20,10 @@ def test_replays_do_not_wait() -> None:
 
 
 @pytest.mark.slow
+def test_runs_at_once() -> None:
+    passes("tests/test_gpu.py::test_runs_at_once_are_those_of_one_after_the_other")
+
+
+@pytest.mark.slow
 def test_a_compiled_step_in_float32_is_no_warning() -> None:
     passes(f"{FLAT}[compiled float32]")

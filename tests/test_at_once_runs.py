@@ -1,0 +1,224 @@
+"""Several runs of a sweep at once: the same rows as one after the other, and what a signal or a failure leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fastgan import evaluation, stopping, sweep, threads, workers
+from fastgan.at_once import in_threads
+from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.distributed import Ranks
+from fastgan.errors import DivergenceError, RunError
+from fastgan.methods import with_method
+from fastgan.presets import preset
+from fastgan.results import Results, RunKey, read_rows
+from fastgan.stopping import stop_signals
+from fastgan.sweep import Sweep
+from fastgan.workers import in_processes
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[1]
+TINY = dataclasses.replace(
+    preset("digits"),
+    epochs=2,
+    eval_every=5,
+    save_every=1,
+    average_decay=0.0,
+    network=NetworkConfig(width=4, hidden=16, embedding=8),
+)
+needs_two = pytest.mark.skipif(threads.available() < 2, reason="a second process wants a second processor")
+
+
+@pytest.fixture
+def _short_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "PER_CODE", 30)
+    monkeypatch.setattr(evaluation, "DIVERSITY", 300)
+
+
+def a_sweep(folder: Path, methods: tuple[str, ...] = ("uniform", "elastic"), splits: int = 2, **changes: Any) -> Sweep:
+    base = dataclasses.replace(TINY, **changes)
+    runs: dict[RunKey, TrainConfig] = {
+        RunKey(method, split, 0): dataclasses.replace(with_method(base, method), split=split)
+        for method in methods
+        for split in range(1, splits + 1)
+    }
+    results = Results(folder, dataset="digits", recipe="default", epochs=base.epochs)
+    return Sweep(results, runs, CPU, Ranks(), pictures=frozenset(list(runs)[:1]))
+
+
+def bits(folder: Path) -> dict[str, Any]:
+    """Of every row all but the times and the environment."""
+    found = {}
+    for row in read_rows(folder):
+        evaluations = {
+            epoch: {name: value for name, value in figures.items() if "second" not in name}
+            for epoch, figures in row["evaluations"].items()
+        }
+        run = row["run"]
+        kept = {**row, "evaluations": evaluations}
+        found[f"{run['method']}-{run['split']}-{run['seed']}"] = {
+            name: value for name, value in kept.items() if name not in ("environment", "train_seconds")
+        }
+    return found
+
+
+# --- the same rows ---
+
+
+@pytest.mark.usefixtures("_short_evaluations")
+def test_threads_make_the_rows_of_runs_one_after_the_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The way of a GPU, on a CPU: two methods with two splits each, in two threads that share a process."""
+    assert a_sweep(tmp_path / "one").train() is None
+    capfd.readouterr()
+    several = a_sweep(tmp_path / "two")
+    assert in_threads(several, several.keys, 2) is None
+    assert bits(tmp_path / "two") == bits(tmp_path / "one")
+    said = capfd.readouterr().err.splitlines()
+    names = [key.name for key in several.keys]
+    assert said and all(line.partition(":")[0] in names for line in said), "every line says of which run it is"
+    assert all(sum(f"{name}: nmi" in line for line in said) == 1 for name in names)
+
+
+@needs_two
+def test_processes_make_the_rows_of_runs_one_after_the_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert a_sweep(tmp_path / "one", ("uniform",)).train() is None
+    capfd.readouterr()
+    several = a_sweep(tmp_path / "two", ("uniform",))
+    assert in_processes(several, several.keys, 2, "auto", 1) is None
+    assert bits(tmp_path / "two") == bits(tmp_path / "one")
+    said = capfd.readouterr().err.splitlines()
+    assert said and all(line.startswith("uniform-split0") for line in said)
+    settings = json.loads((tmp_path / "two" / "runs" / several.keys[0].name / "run.json").read_text())
+    assert settings["environment"]["threads"] == 1
+
+
+# --- signals ---
+
+
+@pytest.mark.usefixtures("_short_evaluations")
+def test_a_signal_stops_all_threads_and_they_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM once both runs are under way: both save, and later calls end with the figures of a whole sweep."""
+    whole = a_sweep(tmp_path / "whole", ("elastic",))
+    assert whole.train() is None
+    under_way, train = threading.Barrier(2), sweep.Loop.train
+
+    def stopped(self: Any) -> Any:
+        step, calls = self.iterations.run, []
+
+        def run_and_stop(count: int) -> None:
+            step(count)
+            calls.append(count)
+            if len(calls) == 3:
+                if under_way.wait(60) == 0:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                while not stopping._collected:  # the main thread may look a moment later
+                    time.sleep(0.01)
+
+        self.iterations.run = run_and_stop
+        try:
+            return train(self)
+        finally:
+            self.iterations.run = step
+
+    cut = a_sweep(tmp_path / "cut", ("elastic",))
+    with monkeypatch.context() as patched:
+        patched.setattr(sweep.Loop, "train", stopped)
+        assert in_threads(cut, cut.keys, 2) == signal.SIGTERM
+    assert read_rows(tmp_path / "cut") == []
+    assert len(list((tmp_path / "cut" / "runs").glob("*/checkpoints/*"))) == 2
+    assert in_threads(cut, cut.keys, 2) is None
+    assert bits(tmp_path / "cut") == bits(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@needs_two
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_command_stops_its_workers(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fastgan.reproduce", "--dataset", "digits", "--epochs", "2", "--device", "cpu"]
+    command += ["--methods", "uniform", "--splits", "1-3", "--runs-at-once", "2", "--results"]
+
+    def started(folder: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([*command, str(tmp_path / folder)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+    cut, deadline = started("cut"), time.monotonic() + 120
+    while len(list((tmp_path / "cut" / "runs").glob("*/metrics.jsonl"))) < 2:
+        assert time.monotonic() < deadline and cut.poll() is None
+        time.sleep(0.05)
+    cut.send_signal(number)
+    said = cut.communicate(timeout=60)[1]
+    assert cut.returncode == 128 + number and "stopped and saved; the same command continues" in said
+    assert "Traceback" not in said and read_rows(tmp_path / "cut") == []
+    assert list((tmp_path / "cut" / "runs").glob("*/checkpoints/*")), "what was under way is saved"
+    for folder in ("cut", "whole"):
+        again = started(folder)
+        assert "3 of 3 runs are finished" in again.communicate(timeout=240)[1] and again.returncode == 0
+    assert bits(tmp_path / "cut") == bits(tmp_path / "whole")
+
+
+def test_a_worker_ends_after_its_parent() -> None:
+    """A parent that is killed sends no signal: the worker finds another in its place, and sends itself SIGTERM."""
+    with stop_signals() as received:
+        workers._leave_after(parent=os.getppid() + 1)
+        time.sleep(0.01)
+    assert received == [signal.SIGTERM]
+
+
+# --- failures ---
+
+
+@pytest.mark.usefixtures("_short_evaluations")
+def test_a_run_that_diverges_leaves_the_others_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three runs in two threads the first fails: the second is finished, the third not begun, the first named."""
+    take, failed = Sweep.take, threading.Event()
+
+    def fails(self: Sweep, key: RunKey) -> int | None:
+        if key.split == 1:
+            failed.set()
+            raise DivergenceError("step 3: d_loss is nan")
+        assert failed.wait(60)
+        return take(self, key)
+
+    several = a_sweep(tmp_path, ("uniform",), splits=3)
+    with monkeypatch.context() as patched:
+        patched.setattr(Sweep, "take", fails)
+        with pytest.raises(RunError, match="^uniform-split01-seed0: step 3: d_loss is nan$") as raised:
+            in_threads(several, several.keys, 2)
+    assert raised.value.exit_code == 1
+    assert len(bits(tmp_path)) <= 1, "the third was not begun"
+    assert in_threads(several, several.keys, 2) is None and len(bits(tmp_path)) == 3
+
+
+@pytest.mark.slow
+@needs_two
+def test_a_worker_that_fails_leaves_the_others_whole(tmp_path: Path) -> None:
+    """One run's folder holds a run of other settings."""
+    first = a_sweep(tmp_path, ("uniform",), splits=1)
+    first.train()
+    (key,) = first.keys
+    (tmp_path / "rows" / f"{key.name}.json").unlink()
+    several = a_sweep(tmp_path, ("uniform",), splits=2, temperature=0.5)
+    with pytest.raises(RunError, match=r"^uniform-split01-seed0: .*a run of other settings \(temperature\)") as raised:
+        in_processes(several, several.keys, 2, "auto", 1)
+    assert raised.value.exit_code == 2
+    assert list(bits(tmp_path)) == ["uniform-2-0"], "the other was finished"
+
+
+def test_a_killed_process_is_told() -> None:
+    part = workers.Part(Path("nowhere"), {}, {}, frozenset(), "auto", 1, os.getpid(), ())
+    worker = workers.Worker(part)
+    worker._process.kill()
+    with pytest.raises(RunError, match="its process was killed, perhaps for want of memory"):
+        worker.take(RunKey("uniform", 1, 0))
+    worker.close()
