@@ -56,6 +56,8 @@ def traffic(step: Any) -> dict[str, int]:
             written = {x.name for x in op._schema.arguments if x.alias_info is not None and x.alias_info.is_write}
             once = ONLY_WRITTEN.get(name, ())
             total = sum(size(value) * (1 + (key in written and key not in once)) for key, value in given.items())
+            if name == "adam_step":  # of the flat gradients, all but the large one, which lies elsewhere
+                total -= size(given.get("large"))
             if not written and name not in ("empty", "empty_like", "empty_strided", "new_empty"):
                 total += size(result)
             found[self.kind(name, total)] += total
