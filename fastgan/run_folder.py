@@ -55,6 +55,11 @@ class RunFolder:
     def samples(self) -> Path:
         return self.path / "samples"
 
+    def make_folders(self) -> None:
+        """The folders in it that a run writes to, of which a copy may have left out those that were empty."""
+        self.samples.mkdir(parents=True, exist_ok=True)
+        self.checkpoints.mkdir(exist_ok=True)
+
     def write_prior(self, values: dict[str, Any]) -> None:
         """prior.json, replaced in one go."""
         _replace(self.path / "prior.json", values)
@@ -74,8 +79,7 @@ def create(config: TrainConfig, device: torch.device, how: Mapping[str, Any] = M
     if run.settings.exists():
         raise ConfigError(f"--run-dir {path}: already holds a run; add --resume to continue it, or name another folder")
     try:
-        run.samples.mkdir(parents=True, exist_ok=True)
-        run.checkpoints.mkdir(exist_ok=True)
+        run.make_folders()
         _replace(run.settings, {"settings": to_json(config), "environment": {**environment(device), **how}})
     except OSError as error:
         raise ConfigError(
@@ -126,6 +130,7 @@ def note_resume(
     how: Mapping[str, Any],
 ) -> None:
     """Keep in run.json, replaced in one go, with which settings and on what the run goes on."""
+    run.make_folders()
     values = read_settings(run.path)
     values["settings"] = to_json(dataclasses.replace(config, resume=False, resume_on_other_ranks=False))
     again = {"images_seen": images_seen, **environment(device), **how}

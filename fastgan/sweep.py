@@ -158,7 +158,7 @@ class Sweep:
         said = run_folder.moved(run_folder.read_settings(run.path), self.device, trainer.step.precision.name)
         if said:
             stages.say(f"note: {config.run_dir}: {said}")
-        run.checkpoints.mkdir(exist_ok=True)
+        run.make_folders()
         return run
 
 
