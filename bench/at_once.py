@@ -25,11 +25,11 @@ import torch
 from bench.measure import machine, slug
 from bench.rows import ROOT
 from fastgan import data
-from fastgan.config import TrainConfig
-from fastgan.memory import keep_freed_memory
-from fastgan.presets import preset
-from fastgan.threads import Use
-from fastgan.trainer import Trainer
+from fastgan.config.presets import preset
+from fastgan.config.schema import TrainConfig
+from fastgan.runtime.memory import keep_freed_memory
+from fastgan.runtime.threads import Use
+from fastgan.training.engine import Trainer
 
 QUIET = 0.2  # processors that others may keep busy in a round that counts
 LOOK = 1.0  # seconds, before a round

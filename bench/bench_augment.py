@@ -26,7 +26,7 @@ from bench.rows import DEVICE, ROOT
 from bench.timing import Timing, compare
 from fastgan.augment import TensorTransform, Transform
 from fastgan.augment.dali import DaliTransform, DaliUnavailableError
-from fastgan.config import TransformConfig
+from fastgan.config.schema import TransformConfig
 from fastgan.data import digits
 
 COUNTS = (64, 1024, 8192)

@@ -21,12 +21,13 @@ from bench.gpu_loop import Way
 from bench.measure import machine, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from bench.timing import seconds
-from fastgan import checkpoint, data
-from fastgan.config import TrainConfig
+from fastgan import data
+from fastgan.config.presets import preset
+from fastgan.config.schedule import fitted
+from fastgan.config.schema import TrainConfig
 from fastgan.data import ImageSet
-from fastgan.memory import keep_freed_memory
-from fastgan.presets import preset
-from fastgan.schedule import fitted
+from fastgan.runs import checkpoint
+from fastgan.runtime.memory import keep_freed_memory
 
 SAVES = 8
 PHOTOGRAPHS = 10_000

@@ -23,10 +23,10 @@ from bench.gpu_loop import Way
 from bench.measure import machine, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from bench.timing import seconds
-from fastgan import step as step_module
-from fastgan.adam import Adam
-from fastgan.guard import Guard
-from fastgan.memory import keep_freed_memory
+from fastgan.runtime.memory import keep_freed_memory
+from fastgan.step import step as step_module
+from fastgan.step.nonfinite import Guard
+from fastgan.step.optimizers import Adam
 
 ON_GPU = DEVICE.type == "cuda"
 PAIRS, STEPS = (400, 64) if ON_GPU else (500, 1)

@@ -21,7 +21,7 @@ import pytest
 from bench.conftest import Results
 from bench.measure import Samples, figures, machine, measure, ratio, slug
 from bench.rows import DEVICE, NAMES, WORKERS, load_images
-from fastgan import precision
+from fastgan.runtime import precision
 
 ROUNDS, STEPS = (5, 100) if DEVICE.type == "cuda" else (5, 8)
 WARMUP = 5

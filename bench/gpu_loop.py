@@ -22,11 +22,11 @@ import torch
 
 from bench.measure import machine, said, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, ROOT, load_images, make_row
-from fastgan.config import TrainConfig, validate
+from fastgan.config.schema import TrainConfig, validate
 from fastgan.data import ImageSet
 from fastgan.errors import ConfigError
-from fastgan.run_folder import choose_algorithms
-from fastgan.trainer import Trainer
+from fastgan.runs.run_folder import choose_algorithms
+from fastgan.training.engine import Trainer
 
 ROUNDS = 5
 SECONDS = 1.0  # a row and round

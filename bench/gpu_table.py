@@ -14,7 +14,7 @@ from typing import Any
 from bench.measure import machine, said, slug
 from bench.rows import DEVICE, ROOT, load_images
 from fastgan.reproduce import ReproduceConfig, reproduce, write_table
-from fastgan.results import read_rows
+from fastgan.sweep.results import read_rows
 
 SPLITS = "1-50"
 

@@ -12,9 +12,11 @@ from typing import Any
 
 from bench.measure import said
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
-from fastgan import loop, metrics, run_folder
-from fastgan.config import validate
-from fastgan.trainer import Trainer
+from fastgan.config.schema import validate
+from fastgan.evaluation import metrics
+from fastgan.runs import run_folder
+from fastgan.training import loop
+from fastgan.training.engine import Trainer
 
 KINDS: dict[str, dict[str, Any]] = {
     "eager": {"capture": False, "augment": "torchvision"},

@@ -17,7 +17,7 @@ import torch
 
 from bench.conftest import AVX2_ALONE
 from bench.rows import DEVICE, ROOT
-from fastgan import run_folder
+from fastgan.runs import run_folder
 
 
 @dataclass

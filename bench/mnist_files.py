@@ -18,9 +18,10 @@ import torch
 from PIL import Image
 
 from bench.rows import ROOT
-from fastgan import data, metrics
+from fastgan import data
+from fastgan.config.presets import preset
 from fastgan.data.image_set import shuffled
-from fastgan.presets import preset
+from fastgan.evaluation import metrics
 
 
 def write(folder: Path, labels: Path, count: int, data_dir: Path) -> list[int]:

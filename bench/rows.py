@@ -13,11 +13,11 @@ from torch import Tensor
 
 from bench.naive import NaiveTrainer, loader
 from fastgan import data
-from fastgan.config import TrainConfig, TransformConfig, validate
+from fastgan.config.presets import preset
+from fastgan.config.schema import TrainConfig, TransformConfig, validate
 from fastgan.data import ImageSet
-from fastgan.memory import keep_freed_memory
-from fastgan.presets import preset
-from fastgan.trainer import build_feed, build_step
+from fastgan.runtime.memory import keep_freed_memory
+from fastgan.training.engine import build_feed, build_step
 
 ROOT = Path(__file__).parents[1]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.rows import ROOT
-from fastgan.metrics import MetricsLog
-from fastgan.run_folder import read_settings
+from fastgan.evaluation.metrics import MetricsLog
+from fastgan.runs.run_folder import read_settings
 
 
 def mnist_flags(split: int, epochs: int, seed: int) -> list[str]:

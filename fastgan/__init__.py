@@ -6,7 +6,7 @@ import os
 import sys
 from types import TracebackType
 
-from fastgan import stages, threads  # noqa: F401 - threads looks from here on how busy the machine is
+from fastgan.runtime import stages, threads  # noqa: F401 - threads looks from here on how busy the machine is
 
 __version__ = "0.1.0"
 

@@ -16,11 +16,13 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from fastgan import advice, data, inference, trained
-from fastgan.command_line import parse, positional, run_command
+from fastgan import data
+from fastgan.config.command_line import parse, positional, run_command
 from fastgan.errors import ConfigError
-from fastgan.sorting import check_place, sort_into
-from fastgan.wording import counted
+from fastgan.evaluation import diagnosis
+from fastgan.inference import labelling, trained_run
+from fastgan.inference.assignments import check_place, sort_into
+from fastgan.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +86,8 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m fastgan.cluster",
         description="The class of each image and how sure Q is of it, as a csv file; or the files sorted by class.",
     )
-    device = trained.choose_processor(asked.device, asked.threads)
-    run = trained.load(asked.run, device)
+    device = trained_run.choose_processor(asked.device, asked.threads)
+    run = trained_run.load(asked.run, device)
     out = asked.out if asked.out is not None else run.run.path / "assignments.csv"
     if asked.sort_into is not None:
         if asked.images is None:
@@ -98,11 +100,11 @@ def main(argv: Sequence[str]) -> int:
     else:
         images = data.load(config)
         paths = [data.data_folder(config) / path for path in images.paths or ()]
-    codes, confidences = inference.best_two(run.networks, images.images, run.config, device)
+    codes, confidences = labelling.best_two(run.networks, images.images, run.config, device)
     names = [str(path) for path in paths] or [str(index) for index in range(len(codes))]
     write_table(out, names, "path" if paths else "index", codes, confidences)
-    sizes_K = advice.cluster_sizes(codes[:, 0], run.config.classes)
-    used, sure = run.config.classes - len(advice.unused_codes(sizes_K)), float(confidences[:, 0].mean())
+    sizes_K = diagnosis.cluster_sizes(codes[:, 0], run.config.classes)
+    used, sure = run.config.classes - len(diagnosis.unused_codes(sizes_K)), float(confidences[:, 0].mean())
     print(f"wrote the {'class' if len(names) == 1 else 'classes'} of {counted(len(names), 'image')} to {out}")
     in_use = f"{used} of {run.config.classes} classes {'is' if used == 1 else 'are'} in use"
     print(f"{in_use}, and Q's mean confidence is {sure:.2f}")
@@ -110,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
         how = sort_into(asked.sort_into, paths, codes[:, 0].tolist())
         ways = [counted(count, kind, "copies" if kind == "copy" else None) for kind, count in how.items()]
         print(f"sorted {'it' if len(paths) == 1 else 'them'} into {asked.sort_into}: {', '.join(ways)}")
-    if run.images_seen < advice.FEW_SHOWN:
+    if run.images_seen < diagnosis.FEW_SHOWN:
         print(f"note: {asked.run} is hardly trained ({run.images_seen:,} images shown)", file=sys.stderr)
     return 0
 

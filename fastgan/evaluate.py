@@ -9,10 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastgan import advice, agreement, data, metrics, schedule, trained
-from fastgan.command_line import parse, positional, run_command
-from fastgan.evaluation import Evaluator, confused_codes, context_rows, obtain_judge
-from fastgan.stages import stage
+from fastgan import data
+from fastgan.config import schedule
+from fastgan.config.command_line import parse, positional, run_command
+from fastgan.evaluation import agreement, diagnosis, metrics
+from fastgan.evaluation.evaluator import Evaluator, confused_codes, context_rows, obtain_judge
+from fastgan.inference import trained_run
+from fastgan.runtime.stages import stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +46,8 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m fastgan.evaluate",
         description="NMI, ENT, prior error, clustering and diversity of a run.",
     )
-    device = trained.choose_processor(asked.device, asked.threads)
-    run = trained.load(asked.run, device)
+    device = trained_run.choose_processor(asked.device, asked.threads)
+    run = trained_run.load(asked.run, device)
     config = run.config_at(asked.data_dir, asked.cache_dir)
     images = data.load(config)
     other = None if asked.beside is None else agreement.load_beside(asked.beside, run, config, images)
@@ -55,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     with stage("evaluating"):
         found = evaluator(run.networks, run.generator, prior_K)
     planned = schedule.planned(config, len(images.images), run.ranks())
-    hardly = advice.hardly_trained(prior_K, found.sizes_K, run.images_seen, planned)
+    hardly = diagnosis.hardly_trained(prior_K, found.sizes_K, run.images_seen, planned)
     with stage("looking for codes that Q confuses"):
         merge = [] if hardly else confused_codes(run.networks, images.images, found.codes_N, config, device)
     row = {"images_seen": run.images_seen, **found.row}
@@ -72,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     print(metrics.table(row))
     pairs = ", ".join(f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in merge) or "none"
     pairs = pairs if hardly is None else "not told of a run that is hardly trained"
-    print(f"  {f'codes that Q confuses (above {advice.CONFUSED:.3g}): merge?':<58} {pairs}")
+    print(f"  {f'codes that Q confuses (above {diagnosis.CONFUSED:.3g}): merge?':<58} {pairs}")
     if other is not None:
         print(f"\nbeside {asked.beside}: {reading}")
     if asked.json is not None:

@@ -20,15 +20,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from fastgan import trained
 from fastgan.augment import to_unit_range
-from fastgan.command_line import parse, positional, run_command
+from fastgan.config.command_line import parse, positional, run_command
 from fastgan.errors import ConfigError
-from fastgan.export_readme import readme
-from fastgan.linear import Linear
-from fastgan.model import CodeHead, Flatten, FrontEnd, Generator
-from fastgan.stages import stage
-from fastgan.trained import TrainedRun
+from fastgan.inference import trained_run
+from fastgan.inference.export_readme import readme
+from fastgan.inference.trained_run import TrainedRun
+from fastgan.models.layers import Linear
+from fastgan.models.networks import CodeHead, Flatten, FrontEnd, Generator
+from fastgan.runtime.stages import stage
 
 FILES = ("model.safetensors", "generator.pt2", "labeller.pt2", "README.md")
 M = TypeVar("M", bound=nn.Module)
@@ -172,7 +172,7 @@ def main(argv: Sequence[str]) -> int:
         description="Generator and labeller of a run as files that need torch alone.",
     )
     # On the CPU: a program holds the device that it was traced on.
-    run = trained.load(asked.run, torch.device("cpu"))
+    run = trained_run.load(asked.run, torch.device("cpu"))
     out = asked.out if asked.out is not None else run.run.path / "export"
     export(run, out, asked.overwrite)
     print(f"wrote {', '.join(FILES)} to {out}")

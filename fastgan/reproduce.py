@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fastgan import at_once, results, run_folder, table, threads, workers
-from fastgan.command_line import parse, run_command
-from fastgan.config import TrainConfig, validate
-from fastgan.distributed import Ranks
+from fastgan.config.command_line import parse, run_command
+from fastgan.config.presets import preset
+from fastgan.config.schema import TrainConfig, validate
 from fastgan.errors import ConfigError
-from fastgan.memory import keep_freed_memory
-from fastgan.methods import parse_methods, parse_numbers, with_method
-from fastgan.presets import preset
-from fastgan.results import Results, RunKey
-from fastgan.sweep import Sweep
-from fastgan.wording import counted
+from fastgan.runs import run_folder
+from fastgan.runtime import threads
+from fastgan.runtime.distributed import Ranks
+from fastgan.runtime.memory import keep_freed_memory
+from fastgan.sweep import at_once, results, table, workers
+from fastgan.sweep.methods import parse_methods, parse_numbers, with_method
+from fastgan.sweep.results import Results, RunKey
+from fastgan.sweep.runner import Sweep
+from fastgan.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from fastgan import interpolation, report, trained
-from fastgan.command_line import parse, positional, run_command
+from fastgan.config.command_line import parse, positional, run_command
 from fastgan.errors import ConfigError
-from fastgan.evaluation import Sampler
-from fastgan.stages import stage
-from fastgan.wording import counted
+from fastgan.evaluation.evaluator import Sampler
+from fastgan.inference import sampling, trained_run
+from fastgan.reporting import plots
+from fastgan.runtime.stages import stage
+from fastgan.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m fastgan.sample",
         description="Images of one code, or of all in rows, or the way from one code or noise to another.",
     )
-    run = trained.load(asked.run, trained.choose_processor(asked.device, asked.threads))
+    run = trained_run.load(asked.run, trained_run.choose_processor(asked.device, asked.threads))
     classes = run.config.classes
     _check(asked, classes)
     chosen = torch.tensor(list(range(classes) if asked.code is None else [asked.code]))
@@ -80,14 +81,14 @@ def main(argv: Sequence[str]) -> int:
     out = asked.out if asked.out is not None else run.run.samples / _default_name(asked)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        report.save_grid(images, out, columns)
+        plots.save_grid(images, out, columns)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--out {out}: cannot be written ({error}); name a .png file in a folder that can") from error
     print(f"wrote {counted(len(images), 'image')} to {out}")
     if asked.singles is not None:
         try:
             asked.singles.mkdir(parents=True, exist_ok=True)
-            report.save_singles(images, singles)
+            plots.save_singles(images, singles)
         except OSError as error:
             raise ConfigError(
                 f"--singles {asked.singles}: cannot be written ({error.strerror or error}); name a folder that can"
@@ -133,14 +134,14 @@ def _between_codes(sampler: Sampler, codes_N: Tensor, asked: SampleConfig) -> Te
     assert asked.to is not None
     classes = sampler.config.classes
     start, end = (one_hot(codes, classes).float() for codes in (codes_N, torch.full_like(codes_N, asked.to)))
-    path_NSK = interpolation.linear(start, end, asked.steps)
+    path_NSK = sampling.linear(start, end, asked.steps)
     return sampler.draw(sampler.noise(len(codes_N)).repeat_interleave(asked.steps, 0), path_NSK.flatten(0, 1))
 
 
 def _between_noises(sampler: Sampler, codes_N: Tensor, count: int, steps: int) -> Tensor:
     """Images [N * S, C, H, W]; the `count` rows of each code go the same ways, so that codes compare."""
     start, end = sampler.noise(count), sampler.noise(count, offset=1)
-    path_NSZ = interpolation.spherical(start, end, steps).repeat(len(codes_N) // count, 1, 1)
+    path_NSZ = sampling.spherical(start, end, steps).repeat(len(codes_N) // count, 1, 1)
     codes = one_hot(codes_N.repeat_interleave(steps), sampler.config.classes).float()
     return sampler.draw(path_NSZ.flatten(0, 1), codes)
 

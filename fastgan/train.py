@@ -14,17 +14,22 @@ from pathlib import Path
 
 import torch
 
-from fastgan import advice, data, loop, metrics, page, run_folder, threads
-from fastgan.command_line import run_command, train_config
-from fastgan.config import TrainConfig
-from fastgan.config_json import to_json
+from fastgan import data
+from fastgan.config.command_line import run_command, train_config
+from fastgan.config.schedule import fitted
+from fastgan.config.schema import TrainConfig
+from fastgan.config.serialization import to_json
 from fastgan.data import ImageSet, cache
-from fastgan.distributed import Gang, Ranks, together
 from fastgan.errors import ConfigError, DataError
-from fastgan.memory import keep_freed_memory
-from fastgan.schedule import fitted
-from fastgan.trainer import Trainer
-from fastgan.wording import counted
+from fastgan.evaluation import diagnosis, metrics
+from fastgan.reporting import html_report
+from fastgan.runs import run_folder
+from fastgan.runtime import threads
+from fastgan.runtime.distributed import Gang, Ranks, together
+from fastgan.runtime.memory import keep_freed_memory
+from fastgan.text import counted
+from fastgan.training import loop
+from fastgan.training.engine import Trainer
 
 
 def _python() -> str:
@@ -64,7 +69,9 @@ def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Trainer, 
         print(f"note: {trainer.step.precision.note}", file=sys.stderr)
 
 
-def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome, hardly: advice.Finding | None) -> None:
+def _say(
+    run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome, hardly: diagnosis.Finding | None
+) -> None:
     if outcome.signal_number is not None:
         print(f"stopped and saved; continue with: {_again(run.path)}")
         print(f"{_python()} -m fastgan.page {shlex.quote(str(run.path))} writes a report of it as it is")
@@ -75,8 +82,8 @@ def _say(run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome, 
     print()
     if hardly is not None:
         print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
-    if (run.path / page.NAME).exists():
-        print(f"open {run.path / page.NAME} in a browser: classes, frequencies, and what to do next")
+    if (run.path / html_report.NAME).exists():
+        print(f"open {run.path / html_report.NAME} in a browser: classes, frequencies, and what to do next")
     print(f"look at {run.samples} (a row a code), {run.path / 'losses.png'} and {run.path / 'prior.png'}")
     if config.dataset == "digits":
         print(
@@ -197,7 +204,7 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gan
         hardly = None
         if outcome.evaluation is not None:
             prior_K = trainer.step.prior.probabilities().detach().cpu()
-            hardly = advice.hardly_trained(prior_K, outcome.evaluation.sizes_K, training.images_seen, training.total)
+            hardly = diagnosis.hardly_trained(prior_K, outcome.evaluation.sizes_K, training.images_seen, training.total)
         _say(run, config, outcome, hardly)
     return 128 + outcome.signal_number if outcome.signal_number is not None else 0
 

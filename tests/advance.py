@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fastgan.augment import make_transform
-from fastgan.presets import preset
-from fastgan.step import Step
+from fastgan.config.presets import preset
+from fastgan.step.step import Step
 
 # What the default recipe has beyond the paper's, for a config of any size; few finer codes are as good as many.
 DEFAULT_RECIPE: dict[str, Any] = {

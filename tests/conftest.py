@@ -39,7 +39,9 @@ def mnist_dir() -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four epochs on digits, averaged generator and all, for what reads finished runs."""
-    from fastgan import command_line, loop, train
+    from fastgan import train
+    from fastgan.config import command_line
+    from fastgan.training import loop
 
     run = tmp_path_factory.mktemp("tiny") / "run"
     flags = ["--network.width", "8", "--network.hidden", "64", "--network.embedding", "16", "--device", "cpu"]
@@ -65,7 +67,7 @@ def _judge_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def no_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are evaluated without a judge, whose training would take longer than they do."""
-    from fastgan import loop
+    from fastgan.training import loop
 
     monkeypatch.setattr(loop, "obtain_judge", lambda *_: None)
 

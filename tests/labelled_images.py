@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan import evaluation, judge
-from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data import ImageSet, JudgeSet
+from fastgan.evaluation import evaluator, judge
 
 
 def flat(count: int, classes: int = 2, size: int = 8, *, known: bool = True) -> ImageSet:
@@ -43,4 +43,4 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans of 40 steps, and evaluations of 20 images a code."""
     monkeypatch.setattr(judge, "FEWEST_STEPS", 40)
     monkeypatch.setattr(judge, "MOST_STEPS", 40)
-    monkeypatch.setattr(evaluation, "PER_CODE", 20)
+    monkeypatch.setattr(evaluator, "PER_CODE", 20)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan import advice
-from fastgan.advice import Facts, MergeCandidate
+from fastgan.evaluation import diagnosis
+from fastgan.evaluation.diagnosis import Facts, MergeCandidate
 
 # Nothing is wrong with these.
 GOOD = Facts(
@@ -27,7 +27,7 @@ GOOD = Facts(
 def test_confusion_is_the_mean_probability_made_symmetric() -> None:
     """By hand: code 0 has two images, code 1 one, code 2 none."""
     probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.8, 0.1, 0.1], [0.4, 0.5, 0.1]])
-    found = advice.confusion(probabilities, torch.tensor([0, 0, 1]))
+    found = diagnosis.confusion(probabilities, torch.tensor([0, 0, 1]))
     expected = torch.tensor([[0.0, 0.3, 0.1], [0.3, 0.0, 0.1], [0.1, 0.1, 0.0]])
     torch.testing.assert_close(found, expected)
 
@@ -37,7 +37,7 @@ def test_candidates_are_pairs_above_the_threshold_the_most_confused_first() -> N
     for row, (own, other, share) in enumerate([(0, 3, 0.3), (3, 0, 0.3), (1, 2, 0.45), (2, 1, 0.45), (4, 5, 0.09)]):
         probabilities[row, own], probabilities[row, other] = 1 - share, share
     probabilities[5, 5] = 1.0
-    found = advice.merge_candidates(probabilities, probabilities.argmax(1))
+    found = diagnosis.merge_candidates(probabilities, probabilities.argmax(1))
     assert [(pair.first, pair.second) for pair in found] == [(1, 2), (0, 3)]
     assert found[0].confusion == pytest.approx(0.45)
 
@@ -45,36 +45,36 @@ def test_candidates_are_pairs_above_the_threshold_the_most_confused_first() -> N
 @pytest.mark.parametrize("count", [3, 4, 10, 40])
 def test_a_q_that_knows_nothing_names_no_pair(count: int) -> None:
     even = torch.full((3 * count, count), 1 / count)
-    assert advice.merge_candidates(even, torch.arange(3 * count) % count) == []
+    assert diagnosis.merge_candidates(even, torch.arange(3 * count) % count) == []
 
 
 def test_a_pair_must_stand_out_from_what_else_is_confused() -> None:
     """Four codes; 0 and 1 share what one class has, and the others are as unsure of everything as they are."""
     unsure = torch.full((4, 4), 0.2).fill_diagonal_(0.4)
-    assert advice.merge_candidates(unsure, torch.arange(4)) == []
+    assert diagnosis.merge_candidates(unsure, torch.arange(4)) == []
     apart = torch.tensor([[0.7, 0.24, 0.03, 0.03], [0.24, 0.7, 0.03, 0.03], [0.1, 0.0, 0.9, 0.0], [0.0, 0.0, 0.0, 1.0]])
-    assert advice.merge_candidates(apart, torch.arange(4)) == [MergeCandidate(0, 1, pytest.approx(0.24))]
+    assert diagnosis.merge_candidates(apart, torch.arange(4)) == [MergeCandidate(0, 1, pytest.approx(0.24))]
 
 
 def test_two_codes_that_are_one_are_told_even_of_two() -> None:
     halves = torch.tensor([[0.51, 0.49], [0.49, 0.51]])
-    assert advice.merge_candidates(halves, halves.argmax(1)) == [MergeCandidate(0, 1, pytest.approx(0.49))]
-    assert advice.merge_candidates(torch.eye(2), torch.arange(2)) == []
+    assert diagnosis.merge_candidates(halves, halves.argmax(1)) == [MergeCandidate(0, 1, pytest.approx(0.49))]
+    assert diagnosis.merge_candidates(torch.eye(2), torch.arange(2)) == []
 
 
 def test_far_too_many_codes_are_not_compared() -> None:
-    count = advice.MOST_CODES + 1
-    assert advice.merge_candidates(torch.full((2, count), 1 / count), torch.tensor([0, 1])) == []
+    count = diagnosis.MOST_CODES + 1
+    assert diagnosis.merge_candidates(torch.full((2, count), 1 / count), torch.tensor([0, 1])) == []
 
 
 def test_a_code_is_unused_below_a_tenth_of_an_even_share() -> None:
     sizes = torch.tensor([0.0, 0.024, 0.026, 0.95], dtype=torch.float64)
-    assert advice.unused_codes(sizes) == [0, 1]
-    assert advice.unused_codes(torch.full((7,), 1 / 7)) == []
+    assert diagnosis.unused_codes(sizes) == [0, 1]
+    assert diagnosis.unused_codes(torch.full((7,), 1 / 7)) == []
 
 
 def test_nothing_is_found_where_nothing_is_wrong() -> None:
-    assert advice.findings(GOOD) == []
+    assert diagnosis.findings(GOOD) == []
 
 
 UNEVEN = torch.tensor([0.05, 0.15, 0.3, 0.5])
@@ -90,7 +90,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("wrong", "title", "remedy"), CASES, ids=[title for _, title, _ in CASES])
 def test_each_warning_comes_alone_and_says_what_to_do(wrong: dict[str, Any], title: str, remedy: str) -> None:
-    (found,) = advice.findings(replace(GOOD, **wrong))
+    (found,) = diagnosis.findings(replace(GOOD, **wrong))
     assert title in found.title
     assert remedy in found.remedy
     assert found.text.endswith(".")
@@ -110,13 +110,13 @@ def test_each_warning_comes_alone_and_says_what_to_do(wrong: dict[str, Any], tit
     ],
 )
 def test_no_warning_at_the_threshold_or_without_figures(fine: dict[str, Any]) -> None:
-    assert advice.findings(replace(GOOD, **fine)) == []
+    assert diagnosis.findings(replace(GOOD, **fine)) == []
 
 
 def test_a_fifth_of_what_is_shown_by_default_is_enough_to_be_spoken_of() -> None:
-    assert advice.FEW_SHOWN == 64_000
+    assert diagnosis.FEW_SHOWN == 64_000
     for seen, few in ((63_999, True), (64_000, False)):
-        found = advice.findings(replace(GOOD, images_seen=seen, images_planned=seen))
+        found = diagnosis.findings(replace(GOOD, images_seen=seen, images_planned=seen))
         assert [finding.title for finding in found] == ["Hardly trained"] * few
 
 
@@ -136,7 +136,7 @@ def test_a_fifth_of_what_is_shown_by_default_is_enough_to_be_spoken_of() -> None
 def test_a_run_has_collapsed_when_all_images_are_in_one_or_two_codes(
     prior: list[float], sizes: list[float], said: str
 ) -> None:
-    found = advice.collapsed(torch.tensor(prior), torch.tensor(sizes, dtype=torch.float64))
+    found = diagnosis.collapsed(torch.tensor(prior), torch.tensor(sizes, dtype=torch.float64))
     assert said in found and bool(said) == bool(found)
 
 
@@ -151,7 +151,7 @@ WRONG: dict[str, Any] = {
 
 
 def titles(**facts: Any) -> list[str]:
-    return [found.title for found in advice.findings(replace(GOOD, **(WRONG | facts)))]
+    return [found.title for found in diagnosis.findings(replace(GOOD, **(WRONG | facts)))]
 
 
 def test_of_a_run_that_is_hardly_trained_what_follows_from_it_is_held_back() -> None:
@@ -166,7 +166,7 @@ def test_of_a_run_that_is_hardly_trained_what_follows_from_it_is_held_back() -> 
 
 
 def test_a_run_that_was_cut_short_is_to_be_continued_and_a_short_one_to_be_made_longer() -> None:
-    cut, short = (advice.findings(replace(GOOD, images_seen=2_000, images_planned=n))[0] for n in (320_000, 2_000))
+    cut, short = (diagnosis.findings(replace(GOOD, images_seen=2_000, images_planned=n))[0] for n in (320_000, 2_000))
     assert "2,000 of 320,000 planned" in cut.text and "--resume" in cut.remedy
     assert "2,000 images; below 64,000" in short.text and "more --epochs" in short.remedy
 
@@ -174,13 +174,13 @@ def test_a_run_that_was_cut_short_is_to_be_continued_and_a_short_one_to_be_made_
 def test_codes_that_hang_together_are_counted_once() -> None:
     """0-1, 1-2 and 0-2 are one group of three: two codes too many."""
     pairs = [MergeCandidate(0, 1, 0.4), MergeCandidate(1, 2, 0.4), MergeCandidate(0, 2, 0.4)]
-    (found,) = advice.findings(replace(GOOD, merge=pairs))
+    (found,) = diagnosis.findings(replace(GOOD, merge=pairs))
     assert "--classes 2" in found.remedy
 
 
 def test_words_and_the_last_mean() -> None:
-    assert advice.words([4]) == "4"
-    assert advice.words([1, 2, 3]) == "1, 2 and 3"
-    assert advice.words(range(20), most=2) == "0, 1 and 18 more"
-    assert advice.last_mean([{"d_loss": 1.0}, {"d_loss": 0.5}, {"nmi": 0.3}, {"d_loss": None}], "d_loss") == 0.5
-    assert advice.last_mean([], "d_loss") is None
+    assert diagnosis.words([4]) == "4"
+    assert diagnosis.words([1, 2, 3]) == "1, 2 and 3"
+    assert diagnosis.words(range(20), most=2) == "0, 1 and 18 more"
+    assert diagnosis.last_mean([{"d_loss": 1.0}, {"d_loss": 0.5}, {"nmi": 0.3}, {"d_loss": None}], "d_loss") == 0.5
+    assert diagnosis.last_mean([], "d_loss") is None

@@ -12,8 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from fastgan import advice, agreement, command_line, data, evaluate, inference, metrics, run_folder, train, trained
-from fastgan.config_json import to_json
+from fastgan import data, evaluate, train
+from fastgan.config import command_line
+from fastgan.config.serialization import to_json
+from fastgan.evaluation import agreement, diagnosis, metrics
+from fastgan.inference import labelling, trained_run
+from fastgan.runs import run_folder
 
 CPU = torch.device("cpu")
 SMALL = "--network.width 8 --network.hidden 32 --network.embedding 16 --device cpu --grouping.at"
@@ -52,7 +56,7 @@ def test_labelings_by_chance_do_not_agree() -> None:
 
 @pytest.mark.parametrize(("ari", "said"), [(0.9, "High agreement"), (0.6, "in part"), (0.1, "Low agreement")])
 def test_how_to_read_it(ari: float, said: str) -> None:
-    assert said in advice.agreement(ari)
+    assert said in diagnosis.agreement(ari)
 
 
 # --- two runs ---
@@ -64,7 +68,7 @@ def other_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("other") / "run"
     flags = f"{SMALL} 1 --epochs 4 --eval-every 9 --seed 1 --classes 12 --run-dir {run}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastgan.loop.obtain_judge", lambda *_: None)
+        patch.setattr("fastgan.training.loop.obtain_judge", lambda *_: None)
         assert command_line.run_command(train.main, flags.split()) == 0
     return run
 
@@ -95,9 +99,9 @@ def test_the_command_says_how_two_runs_agree(
     assert "adjusted Rand index" in said and "Q's mean confidence" in said
     assert f"beside {other_run}: Nothing follows from it yet: {tiny_run} is hardly trained." in said
     found = json.loads((tmp_path / "found.json").read_text())
-    first, second = trained.load(tiny_run, CPU), trained.load(other_run, CPU)
+    first, second = trained_run.load(tiny_run, CPU), trained_run.load(other_run, CPU)
     images = data.load(first.config).images  # the digits that the first run's seed draws
-    codes = [inference.assign(run.networks, images, run.config, CPU)[0] for run in (first, second)]
+    codes = [labelling.assign(run.networks, images, run.config, CPU)[0] for run in (first, second)]
     assert {key: found[key] for key in found if "agreement" in key} == metrics.agreement(*codes, 10, 12)
     assert found["beside"] == str(other_run)
 
@@ -119,7 +123,7 @@ def test_runs_that_say_less_than_they_could_are_warned_of_before_the_figures(
     assert "not told of a run that is hardly trained" in said.out
     assert f"warning: {tiny_run} is hardly trained (4,608 images" in said.err
     assert f"warning: {unfinished} is unfinished (4,608 of 345,600 images)" in said.err and "both runs" not in said.err
-    long = [dataclasses.replace(trained.load(run, CPU), images_seen=345_600) for run in (tiny_run, unfinished)]
+    long = [dataclasses.replace(trained_run.load(run, CPU), images_seen=345_600) for run in (tiny_run, unfinished)]
     assert agreement.doubts(*long, data.load(long[0].config)) == []
 
 
@@ -128,7 +132,7 @@ def test_the_agreement_with_a_run_that_has_collapsed_is_withheld(
     tiny_run: Path, other_run: Path, which: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two such runs the adjusted Rand index would be 1."""
-    runs = [trained.load(run, CPU) for run in (tiny_run, other_run)]
+    runs = [trained_run.load(run, CPU) for run in (tiny_run, other_run)]
     images = data.load(runs[0].config)
     codes = [torch.arange(len(images.images)) % 10 for _ in runs]
     monkeypatch.setattr(agreement, "assign", lambda *_: (codes[1], None))

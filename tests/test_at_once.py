@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan import at_once, command_line, reproduce, stages, threads
-from fastgan.at_once import Crew, on_cpu, on_gpu
-from fastgan.distributed import Ranks
+from fastgan import reproduce
+from fastgan.config import command_line
 from fastgan.errors import ConfigError, RunError
-from fastgan.results import RunKey
-from fastgan.turns import SharedTurns
+from fastgan.runtime import stages, threads
+from fastgan.runtime.distributed import Ranks
+from fastgan.runtime.turns import SharedTurns
+from fastgan.sweep import at_once
+from fastgan.sweep.at_once import Crew, on_cpu, on_gpu
+from fastgan.sweep.results import RunKey
 
 KEYS = [RunKey("uniform", split, 0) for split in range(1, 6)]
 

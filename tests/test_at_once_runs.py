@@ -16,17 +16,19 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan import evaluation, stopping, sweep, threads, workers
-from fastgan.at_once import in_threads
-from fastgan.config import NetworkConfig, TrainConfig
-from fastgan.distributed import Ranks
+from fastgan.config.presets import preset
+from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.errors import DivergenceError, RunError
-from fastgan.methods import with_method
-from fastgan.presets import preset
-from fastgan.results import Results, RunKey, read_rows
-from fastgan.stopping import stop_signals
-from fastgan.sweep import Sweep
-from fastgan.workers import in_processes
+from fastgan.evaluation import evaluator
+from fastgan.runtime import process, threads
+from fastgan.runtime.distributed import Ranks
+from fastgan.runtime.process import stop_signals
+from fastgan.sweep import runner, workers
+from fastgan.sweep.at_once import in_threads
+from fastgan.sweep.methods import with_method
+from fastgan.sweep.results import Results, RunKey, read_rows
+from fastgan.sweep.runner import Sweep
+from fastgan.sweep.workers import in_processes
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
@@ -43,8 +45,8 @@ needs_two = pytest.mark.skipif(threads.available() < 2, reason="a second process
 
 @pytest.fixture
 def _short_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "PER_CODE", 30)
-    monkeypatch.setattr(evaluation, "DIVERSITY", 300)
+    monkeypatch.setattr(evaluator, "PER_CODE", 30)
+    monkeypatch.setattr(evaluator, "DIVERSITY", 300)
 
 
 def a_sweep(folder: Path, methods: tuple[str, ...] = ("uniform", "elastic"), splits: int = 2, **changes: Any) -> Sweep:
@@ -112,7 +114,7 @@ def test_a_signal_stops_all_threads_and_they_go_on(tmp_path: Path, monkeypatch: 
     """SIGTERM once both runs are under way: both save, and later calls end with the figures of a whole sweep."""
     whole = a_sweep(tmp_path / "whole", ("elastic",))
     assert whole.train() is None
-    under_way, train = threading.Barrier(2), sweep.Loop.train
+    under_way, train = threading.Barrier(2), runner.Loop.train
 
     def stopped(self: Any) -> Any:
         step, calls = self.iterations.run, []
@@ -123,7 +125,7 @@ def test_a_signal_stops_all_threads_and_they_go_on(tmp_path: Path, monkeypatch: 
             if len(calls) == 3:
                 if under_way.wait(60) == 0:
                     os.kill(os.getpid(), signal.SIGTERM)
-                while not stopping._collected:  # the main thread may look a moment later
+                while not process._collected:  # the main thread may look a moment later
                     time.sleep(0.01)
 
         self.iterations.run = run_and_stop
@@ -134,7 +136,7 @@ def test_a_signal_stops_all_threads_and_they_go_on(tmp_path: Path, monkeypatch: 
 
     cut = a_sweep(tmp_path / "cut", ("elastic",))
     with monkeypatch.context() as patched:
-        patched.setattr(sweep.Loop, "train", stopped)
+        patched.setattr(runner.Loop, "train", stopped)
         assert in_threads(cut, cut.keys, 2) == signal.SIGTERM
     assert read_rows(tmp_path / "cut") == []
     assert len(list((tmp_path / "cut" / "runs").glob("*/checkpoints/*"))) == 2

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fastgan import command_line, loop, train
-from fastgan.board import Board
+from fastgan import train
+from fastgan.config import command_line
+from fastgan.runs.tensorboard import Board
+from fastgan.training import loop
 
 SMALL = "--network.width 4 --network.hidden 16 --network.embedding 8 --device cpu --eval-every 1 --log-every 640"
 SMALL += " --save-every 1 --grouping.at 1"

@@ -12,12 +12,13 @@ import pytest
 import torch
 from own_images import colours, load, put
 
-from fastgan import command_line, train
-from fastgan.config import TrainConfig
-from fastgan.config_json import from_json, to_json
+from fastgan import train
+from fastgan.config import command_line
+from fastgan.config.schema import TrainConfig
+from fastgan.config.serialization import from_json, to_json
 from fastgan.data import cache, folder
 from fastgan.errors import ConfigError, DataError
-from fastgan.trained import TrainedRun
+from fastgan.inference.trained_run import TrainedRun
 
 
 def arrays(here: Path) -> list[Path]:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from fastgan import data
-from fastgan.captured import UNROLL, Iterations
-from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.errors import ConfigError
-from fastgan.feed import Feed
-from fastgan.model import Networks, Shape
-from fastgan.prior import ClassPrior
-from fastgan.step import Step
-from fastgan.trainer import build_feed
+from fastgan.models.networks import Networks, Shape
+from fastgan.models.prior import ClassPrior
+from fastgan.step.step import Step
+from fastgan.training.cuda_graphs import UNROLL, Iterations
+from fastgan.training.engine import build_feed
+from fastgan.training.loader import Feed
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SMALL = TrainConfig(image_size=16, batch_size=16, average_decay=0.9, network=NetworkConfig(width=4, hidden=32))

@@ -15,17 +15,18 @@ import torch
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
-from fastgan import data, inference
+from fastgan import data
 from fastgan.augment import Transform, make_transform
 from fastgan.augment.dali import DaliTransform, DaliUnavailableError
 from fastgan.augment.tensor import TensorTransform
-from fastgan.captured import UNROLL
-from fastgan.config import GroupingConfig, TransformConfig
-from fastgan.feed import Feed
-from fastgan.grouping import find_groups
-from fastgan.presets import preset
-from fastgan.step import LOSSES
-from fastgan.trainer import Trainer, build_step
+from fastgan.config.presets import preset
+from fastgan.config.schema import GroupingConfig, TransformConfig
+from fastgan.inference import labelling
+from fastgan.step.step import LOSSES
+from fastgan.training.cuda_graphs import UNROLL
+from fastgan.training.engine import Trainer, build_step
+from fastgan.training.loader import Feed
+from fastgan.training.pseudo_labels import find_groups
 from kernels import use_backend
 
 pytestmark = [
@@ -114,7 +115,7 @@ def test_the_images_of_a_gpu_are_grouped() -> None:
     training.regroup()
     groups = training.feed.groups
     assert groups.min() >= 0 and len(groups.unique()) == 10
-    embed, logits = inference.read(training.step.networks, training.feed.images, training.config, CUDA)
+    embed, logits = labelling.read(training.step.networks, training.feed.images, training.config, CUDA)
     again = find_groups(embed.cpu(), logits.argmax(1), 10, training.config.grouping, training.config.seed)
     assert normalized_mutual_info_score(groups.numpy(), again.numpy()) > 0.9
 

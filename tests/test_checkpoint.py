@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastgan import checkpoint
 from fastgan.errors import CheckpointCorruptError, CheckpointWriteError
+from fastgan.runs import checkpoint
 
 
 def _parts(value: float) -> checkpoint.Parts:

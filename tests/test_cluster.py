@@ -11,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fastgan import cluster, command_line, data, inference, sorting, trained
+from fastgan import cluster, data
+from fastgan.config import command_line
+from fastgan.inference import assignments, labelling, trained_run
 
 CPU = torch.device("cpu")
 HEADER = ["class", "confidence", "second_class", "second_confidence"]
@@ -42,11 +44,11 @@ def folder(tmp_path: Path) -> Path:
 def test_the_runs_own_images_go_by_index_and_no_label_is_told(tiny_run: Path) -> None:
     assert run(tiny_run) == 0
     header, rows = table(tiny_run / "assignments.csv")
-    loaded = trained.load(tiny_run, CPU)
+    loaded = trained_run.load(tiny_run, CPU)
     images = data.load(loaded.config).images
     assert header == ["index", *HEADER]
     assert [row[0] for row in rows] == [str(i) for i in range(len(images))]
-    codes, confidences = inference.assign(loaded.networks, images, loaded.config, CPU)
+    codes, confidences = labelling.assign(loaded.networks, images, loaded.config, CPU)
     assert [int(row[1]) for row in rows] == codes.tolist()
     assert torch.allclose(torch.tensor([float(row[2]) for row in rows]), confidences, atol=1e-6)
     assert all(row[1] != row[3] and float(row[2]) >= float(row[4]) >= 0 for row in rows)
@@ -109,11 +111,11 @@ def test_where_there_are_no_links_files_are_copied(
 
     paths = sorted(folder.rglob("*.png"))[:5]
     (tmp_path / "link.png").symlink_to(paths[4])
-    monkeypatch.setitem(sorting.WAYS, "hard link", refused)
-    assert sorting.sort_into(tmp_path / "soft", paths, [0, 0, 1, 1, 0]) == {"symbolic link": 5}
+    monkeypatch.setitem(assignments.WAYS, "hard link", refused)
+    assert assignments.sort_into(tmp_path / "soft", paths, [0, 0, 1, 1, 0]) == {"symbolic link": 5}
     assert all(path.is_symlink() and path.read_bytes() for path in (tmp_path / "soft").rglob("*.png"))
-    monkeypatch.setitem(sorting.WAYS, "symbolic link", refused)
-    made = sorting.sort_into(tmp_path / "hard", [*paths[:4], tmp_path / "link.png"], [0, 0, 0, 0, 0])
+    monkeypatch.setitem(assignments.WAYS, "symbolic link", refused)
+    made = assignments.sort_into(tmp_path / "hard", [*paths[:4], tmp_path / "link.png"], [0, 0, 0, 0, 0])
     assert made == {"copy": 5}
     copies = sorted((tmp_path / "hard").rglob("*.png"))
     assert len(copies) == 5 and not any(path.is_symlink() or os.path.samefile(path, paths[0]) for path in copies)
@@ -124,7 +126,7 @@ def test_sorting_numbers_on_past_a_name_that_is_taken(tmp_path: Path) -> None:
     for i, path in enumerate(paths):
         path.parent.mkdir(exist_ok=True)
         path.write_text(str(i))
-    sorting.sort_into(tmp_path / "out", paths, [0, 0, 0])
+    assignments.sort_into(tmp_path / "out", paths, [0, 0, 0])
     found = {path.name: path.read_text() for path in (tmp_path / "out" / "class-00").iterdir()}
     assert found == {"a.png": "0", "a-2.png": "1", "a-3.png": "2"}
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from fastgan.command_line import FREE_ON_RESUME, run_command, train_config
-from fastgan.config import TrainConfig, TransformConfig
+from fastgan.config.command_line import FREE_ON_RESUME, run_command, train_config
+from fastgan.config.presets import preset
+from fastgan.config.schema import TrainConfig, TransformConfig
 from fastgan.errors import ConfigError, DataError, DivergenceError, FastganError
-from fastgan.presets import preset
 
 SAVED = dataclasses.replace(preset("mnist"), run_dir=Path("runs/7"), seed=3, transform=TransformConfig(shift=0.1))
 

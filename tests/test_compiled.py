@@ -13,20 +13,21 @@ import torch
 from advance import advance
 from tolerances import close
 
-from fastgan import compiled, data
-from fastgan.config import NetworkConfig, TrainConfig
+from fastgan import data
+from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data import digits
-from fastgan.model import Networks, Shape
-from fastgan.prior import ClassPrior
-from fastgan.step import Step
-from fastgan.trainer import Trainer
+from fastgan.models.networks import Networks, Shape
+from fastgan.models.prior import ClassPrior
+from fastgan.step import compile
+from fastgan.step.step import Step
+from fastgan.training.engine import Trainer
 
 CONFIG = TrainConfig(image_size=16, batch_size=16, network=NetworkConfig(width=4, hidden=32, embedding=8))
 
 
 @pytest.fixture(autouse=True)
 def _unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "_warned", False)
+    monkeypatch.setattr(compile, "_warned", False)
 
 
 def _no_compiler(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
@@ -40,7 +41,7 @@ def _no_compiler(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
 
 def test_without_a_compiler_it_warns_once_and_runs_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", _no_compiler)
-    first, second = compiled.Compiled(lambda x: x + 1), compiled.Compiled(lambda x: x * 2)
+    first, second = compile.Compiled(lambda x: x + 1), compile.Compiled(lambda x: x * 2)
     with pytest.warns(RuntimeWarning, match="goes on eagerly") as said:
         assert first(1) == 2
         assert second(3) == 6
@@ -56,12 +57,12 @@ def test_what_the_function_raises_goes_through(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(ZeroDivisionError), warnings.catch_warnings():
         warnings.simplefilter("error")
-        compiled.Compiled(fails)(1)
+        compile.Compiled(fails)(1)
 
 
 def test_of_the_compilers_log_one_message_is_silenced(caplog: pytest.LogCaptureFixture) -> None:
     """That it finds CUDA's toolkit without a GPU; another one of the same logger, or of another logger, is kept."""
-    compiled.Compiled(lambda x: x)
+    compile.Compiled(lambda x: x)
     log = logging.getLogger("torch.utils.cpp_extension")
     said = "No CUDA runtime is found, using CUDA_HOME='%s'"
     with caplog.at_level(logging.WARNING):

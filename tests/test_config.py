@@ -10,7 +10,8 @@ from typing import Any, get_args
 
 import pytest
 
-from fastgan.config import (
+from fastgan.config.presets import PRESETS, preset
+from fastgan.config.schema import (
     FLAGS_OF,
     OWN_IMAGES,
     Dataset,
@@ -22,9 +23,8 @@ from fastgan.config import (
     stream_seed,
     validate,
 )
-from fastgan.config_json import from_json, to_json
+from fastgan.config.serialization import from_json, to_json
 from fastgan.errors import ConfigError
-from fastgan.presets import PRESETS, preset
 
 NAN, INF = float("nan"), float("inf")
 

@@ -16,8 +16,8 @@ from fastgan import augment
 from fastgan.augment import make_transform
 from fastgan.augment.dali import DaliTransform
 from fastgan.augment.tensor import TensorTransform
-from fastgan.command_line import run_command
-from fastgan.config import TrainConfig, TransformConfig, validate
+from fastgan.config.command_line import run_command
+from fastgan.config.schema import TrainConfig, TransformConfig, validate
 from fastgan.data import digits
 from fastgan.errors import ConfigError
 from fastgan.train import main

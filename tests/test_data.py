@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from fastgan import data
-from fastgan.config import TrainConfig
+from fastgan.config.presets import preset
+from fastgan.config.schema import TrainConfig
 from fastgan.data import ImageSet, digits
 from fastgan.data.imbalance import class_counts, imbalanced
 from fastgan.errors import ConfigError, DataError
-from fastgan.presets import preset
 
 CSV = Path(data.__file__).parent / "mnist_imbalance_50.csv"
 FIRST_SPLIT = [6300, 1585, 1407, 6134, 5812, 4882, 2424, 4785, 6125, 3340]

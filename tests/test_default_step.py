@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 import kernels
 from fastgan.augment import to_unit_range
-from fastgan.config import GroupingConfig
-from fastgan.losses import mean_code, prior_loss
-from fastgan.normalise import NORMALISING
-from fastgan.step import LOSSES, Step
+from fastgan.config.schema import GroupingConfig
+from fastgan.models.sync_batchnorm import NORMALISING
+from fastgan.step.losses import mean_code, prior_loss
+from fastgan.step.step import LOSSES, Step
 from kernels import philox
 
 DEFAULT = dataclasses.replace(SMALL, **DEFAULT_RECIPE)

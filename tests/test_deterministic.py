@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from fastgan.command_line import FREE_ON_RESUME, train_config
-from fastgan.run_folder import choose_algorithms, saved_config
+from fastgan.config.command_line import FREE_ON_RESUME, train_config
+from fastgan.runs.run_folder import choose_algorithms, saved_config
 
 
 @pytest.fixture(autouse=True)

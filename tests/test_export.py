@@ -13,8 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fastgan import checkpoint, command_line, export, inference, trained
-from fastgan.evaluation import Sampler
+from fastgan import export
+from fastgan.config import command_line
+from fastgan.evaluation.evaluator import Sampler
+from fastgan.inference import labelling, trained_run
+from fastgan.runs import checkpoint
 
 CPU = torch.device("cpu")
 FILES = ["README.md", "generator.pt2", "labeller.pt2", "model.safetensors"]
@@ -67,7 +70,7 @@ def exported(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_programs_give_what_we_do_without_our_packages(tiny_run: Path, exported: Path, tmp_path: Path) -> None:
-    loaded = trained.load(tiny_run, CPU)
+    loaded = trained_run.load(tiny_run, CPU)
     random = torch.Generator().manual_seed(0)
     inputs = {
         size: (
@@ -82,7 +85,7 @@ def test_the_programs_give_what_we_do_without_our_packages(tiny_run: Path, expor
     found = torch.load(tmp_path / "outputs.pt")
     sampler = Sampler(loaded.generator, loaded.config, CPU, "test")
     for size, (noise, code, images) in inputs.items():
-        embeddings, logits = inference.read(loaded.networks, images, loaded.config, CPU)
+        embeddings, logits = labelling.read(loaded.networks, images, loaded.config, CPU)
         ours = sampler.draw(noise, code), logits.softmax(1), embeddings
         for theirs, expected in zip(found[size], ours, strict=True):
             assert theirs.dtype == torch.float32 and theirs.shape == expected.shape
@@ -98,7 +101,7 @@ def test_the_programs_give_what_we_do_without_our_packages(tiny_run: Path, expor
 # torch.export.load, on the weights that it has read.
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
 def test_the_generator_is_the_averaged_one_and_stays_in_eval_mode(tiny_run: Path, exported: Path) -> None:
-    loaded = trained.load(tiny_run, CPU)
+    loaded = trained_run.load(tiny_run, CPU)
     generator = torch.export.load(exported / "generator.pt2").module()
     noise, code = torch.ones(1, 62), torch.eye(10)[:1]
     with torch.no_grad():

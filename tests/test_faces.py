@@ -13,9 +13,9 @@ from own_images import youtube_faces_tree
 from PIL import Image
 
 from fastgan import data
+from fastgan.config.presets import preset
 from fastgan.data import ImageSet, cache, decode, faces
 from fastgan.errors import ConfigError, DataError
-from fastgan.presets import preset
 
 ALIGNED, WHOLE = faces.TREES
 

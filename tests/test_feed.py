@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fastgan import data
 from fastgan.augment import TensorTransform, Transform, make_transform, transform_seed
-from fastgan.config import TrainConfig, TransformConfig
-from fastgan.feed import DEVICE_SHARE, MOST_IMAGES, MOST_PIXELS, SLOTS, Feed, chunk_images, fits, placed
-from fastgan.trainer import build_feed
+from fastgan.config.schema import TrainConfig, TransformConfig
+from fastgan.training.engine import build_feed
+from fastgan.training.loader import DEVICE_SHARE, MOST_IMAGES, MOST_PIXELS, SLOTS, Feed, chunk_images, fits, placed
 
 CPU = torch.device("cpu")
 COUNT, BATCH = 53, 4  # 13 batches an epoch; one image is left over in each

@@ -14,11 +14,13 @@ import torch
 from own_images import colours, load, put
 from PIL import Image
 
-from fastgan import command_line, data, evaluation, train
+from fastgan import data, train
+from fastgan.config import command_line
+from fastgan.config.presets import preset
 from fastgan.data import ImageSet, cache, decode
 from fastgan.data.scan import SUFFIXES, scan
 from fastgan.errors import ConfigError, DataError
-from fastgan.presets import preset
+from fastgan.evaluation import evaluator
 
 # --- what is found ---
 
@@ -236,12 +238,12 @@ def test_kmeans_takes_some_of_many_images(monkeypatch: pytest.MonkeyPatch) -> No
     """A flat image's class is its colour, which k-means finds, from 200 of them as from all."""
     labels = torch.arange(1000) % 2
     images = ImageSet("flat", (labels * 200).to(torch.uint8).view(-1, 1, 1, 1).repeat(1, 1, 8, 8), labels, 2)
-    whole = evaluation.context_rows(images, 2)
-    monkeypatch.setattr(evaluation, "CONTEXT", 200 * 64)
+    whole = evaluator.context_rows(images, 2)
+    monkeypatch.setattr(evaluator, "CONTEXT", 200 * 64)
     seen: list[int] = []
-    real = evaluation.metrics.clustering
-    monkeypatch.setattr(evaluation.metrics, "clustering", lambda *a: (seen.append(len(a[0])), real(*a))[1])
-    assert evaluation.context_rows(images, 2) == pytest.approx(whole) and seen == [200, 200]
+    real = evaluator.metrics.clustering
+    monkeypatch.setattr(evaluator.metrics, "clustering", lambda *a: (seen.append(len(a[0])), real(*a))[1])
+    assert evaluator.context_rows(images, 2) == pytest.approx(whole) and seen == [200, 200]
     assert whole["kmeans_pixels_accuracy"] == whole["kmeans_pca_accuracy"] == 1.0
 
 

@@ -14,8 +14,8 @@ from tolerances import close
 
 import kernels
 from fastgan import data
-from fastgan.presets import preset
-from fastgan.trainer import build_step
+from fastgan.config.presets import preset
+from fastgan.training.engine import build_step
 
 pytestmark = [
     pytest.mark.gpu,
@@ -60,10 +60,10 @@ import dataclasses, sys
 from pathlib import Path
 import torch
 from fastgan import run_folder
-from fastgan.at_once import in_threads
-from fastgan.distributed import Ranks
-from fastgan.presets import preset
-from fastgan.results import Results, RunKey, read_rows
+from fastgan.sweep.at_once import in_threads
+from fastgan.runtime.distributed import Ranks
+from fastgan.config.presets import preset
+from fastgan.sweep.results import Results, RunKey, read_rows
 from fastgan.sweep import Sweep
 
 device = torch.device("cuda")

@@ -13,9 +13,9 @@ from scipy import sparse
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from fastgan.config import GroupingConfig
-from fastgan.grouping import _merge, _nearest, find_groups, normalised_cut
-from fastgan.metrics import clustering
+from fastgan.config.schema import GroupingConfig
+from fastgan.evaluation.metrics import clustering
+from fastgan.training.pseudo_labels import _merge, _nearest, find_groups, normalised_cut
 
 CONFIG = GroupingConfig(landmarks=1000)
 

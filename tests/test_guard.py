@@ -13,13 +13,14 @@ import torch
 from advance import advance
 from torch import Tensor, nn
 
-from fastgan import guard, losses, train
-from fastgan.config import NetworkConfig, TrainConfig
+from fastgan import train
+from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data import digits
 from fastgan.errors import DivergenceError
-from fastgan.model import Networks, Shape
-from fastgan.prior import ClassPrior
-from fastgan.step import Step
+from fastgan.models.networks import Networks, Shape
+from fastgan.models.prior import ClassPrior
+from fastgan.step import losses, nonfinite
+from fastgan.step.step import Step
 
 CONFIG = TrainConfig(image_size=16, batch_size=16, average_decay=0.9, network=NetworkConfig(width=4, hidden=16))
 BAD = 3  # the step that is poisoned
@@ -73,7 +74,7 @@ def test_a_bad_discriminator_loss_freezes_everything(
         advance(step, batch)
     assert not {name for name in changed(before, state(step)) if not name.startswith("scaler")}
     assert step.guard.first_bad() == (BAD - 1) * 16
-    assert not guard.not_finite(step.model_state())
+    assert not nonfinite.not_finite(step.model_state())
 
 
 @pytest.mark.parametrize("name", ["generator_loss", "information_loss", "contrastive_loss"])
@@ -127,7 +128,7 @@ def test_a_gradient_alone_is_noticed(place: str) -> None:
     assert step.guard.first_bad() == 16
     if place.startswith("front_end"):
         assert not changed(before, state(step))
-    assert not guard.not_finite(step.live_state())
+    assert not nonfinite.not_finite(step.live_state())
 
 
 def test_good_steps_are_what_they_were_without_a_guard(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,23 +168,23 @@ def test_float16_counts_what_it_leaves_out_and_gives_up(monkeypatch: pytest.Monk
     other.load_state(step.model_state(), saved)
     assert other.guard.skips() == (3, 0) and int(other.guard.good_images) == 64
 
-    step.guard.skipped.fill_(guard.MOST_SKIPPED - 1)
-    guard.check(step.guard, {}, batch_size=16, remedy="mend")
-    step.guard.skipped.fill_(guard.MOST_SKIPPED)
+    step.guard.skipped.fill_(nonfinite.MOST_SKIPPED - 1)
+    nonfinite.check(step.guard, {}, batch_size=16, remedy="mend")
+    step.guard.skipped.fill_(nonfinite.MOST_SKIPPED)
     with pytest.raises(DivergenceError, match="the last 20 steps overflowed in float16; leave --amp-dtype out"):
-        guard.check(step.guard, {}, batch_size=16, remedy="mend")
+        nonfinite.check(step.guard, {}, batch_size=16, remedy="mend")
 
 
 def test_what_a_check_says() -> None:
     watch = make_step().guard
-    guard.check(watch, {"d_loss": 1.0}, batch_size=16, remedy="mend")
+    nonfinite.check(watch, {"d_loss": 1.0}, batch_size=16, remedy="mend")
     watch.reset(48)
     watch.look(torch.tensor(math.nan), [])
     watch.end(16)
     with pytest.raises(DivergenceError, match=r"step 4 \(after image 48\): d_loss is nan; mend"):
-        guard.check(watch, {"d_loss": math.nan, "g_loss": 1.0}, batch_size=16, remedy="mend")
+        nonfinite.check(watch, {"d_loss": math.nan, "g_loss": 1.0}, batch_size=16, remedy="mend")
     with pytest.raises(DivergenceError, match="a gradient is not finite; mend"):
-        guard.check(watch, {"d_loss": 1.0}, batch_size=16, remedy="mend")
+        nonfinite.check(watch, {"d_loss": 1.0}, batch_size=16, remedy="mend")
 
 
 def arguments(run: Path) -> list[str]:

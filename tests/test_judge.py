@@ -15,11 +15,15 @@ import torch
 from labelled_images import config, few_steps, flat
 from PIL import Image
 
-from fastgan import advice, command_line, evaluate, evaluation, inference, judge, precision, train
+from fastgan import evaluate, train
+from fastgan.config import command_line
 from fastgan.data import ImageSet, JudgeSet, held_out
-from fastgan.judge_network import Judge, JudgeNetwork
-from fastgan.model import Networks, Shape
-from fastgan.stages import Stage
+from fastgan.evaluation import diagnosis, evaluator, judge
+from fastgan.evaluation.judge_network import Judge, JudgeNetwork
+from fastgan.inference import labelling
+from fastgan.models.networks import Networks, Shape
+from fastgan.runtime import precision
+from fastgan.runtime.stages import Stage
 
 CPU = torch.device("cpu")
 WITHHELD = ("nmi", "ent", "empty_columns", "prior_error", "cluster_size_error", "frechet_distance", "diversity")
@@ -30,7 +34,7 @@ def evaluated(images: ImageSet, found: Judge | None) -> dict[str, Any]:
     own = config()
     networks = Networks(Shape(8, 1, own.classes, own.network))
     networks.initialise(0)
-    return evaluation.Evaluator(images, found, own, CPU)(networks, networks.generator, torch.full((3,), 1 / 3)).row
+    return evaluator.Evaluator(images, found, own, CPU)(networks, networks.generator, torch.full((3,), 1 / 3)).row
 
 
 @pytest.fixture(name="few_steps")
@@ -183,7 +187,7 @@ def test_without_a_good_judge_nothing_is_said_of_generated_images(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = flat(200, known=False)
-    found = evaluation.obtain_judge(config(data_dir=here), images, CPU)
+    found = evaluator.obtain_judge(config(data_dir=here), images, CPU)
     assert found is not None and not found.believed
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"{100 * found.accuracy:.1f}%" in said and "95% is needed; label more images" in said
@@ -200,7 +204,7 @@ def test_with_a_good_judge_all_is_told() -> None:
 
 
 def test_just_below_is_below() -> None:
-    assert "94.9%" in advice.withheld(0.94999, 0.95)
+    assert "94.9%" in diagnosis.withheld(0.94999, 0.95)
     network = JudgeNetwork(1, 2, 8)
     assert Judge(network, 0.95, 0.95).believed and not Judge(network, 0.94999, 0.95).believed
 
@@ -212,7 +216,7 @@ def test_too_few_images_or_classes_train_no_judge(
     here: Path, capsys: pytest.CaptureFixture[str], count: int, classes: int, said: str
 ) -> None:
     images = dataclasses.replace(flat(count), labels=torch.arange(count) % classes, label_count=classes)
-    assert evaluation.obtain_judge(config(data_dir=here), images, CPU) is None
+    assert evaluator.obtain_judge(config(data_dir=here), images, CPU) is None
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and said in lines[0]
 
@@ -222,13 +226,13 @@ def test_images_are_drawn_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -
     networks = Networks(Shape(8, 1, own.classes, own.network))
     networks.initialise(0)
     codes = torch.arange(50) % 3
-    whole = evaluation.Sampler(networks.generator, own, CPU, "test")(codes, offset=2)
-    monkeypatch.setattr(inference, "BATCH_AREA", 64 * 7)
-    parts = list(evaluation.Sampler(networks.generator, own, CPU, "test").parts(codes, offset=2))
+    whole = evaluator.Sampler(networks.generator, own, CPU, "test")(codes, offset=2)
+    monkeypatch.setattr(labelling, "BATCH_AREA", 64 * 7)
+    parts = list(evaluator.Sampler(networks.generator, own, CPU, "test").parts(codes, offset=2))
     assert [len(part) for part in parts] == [7] * 7 + [1]
     assert torch.cat(parts).allclose(whole, atol=1e-6)
     monkeypatch.undo()
-    assert inference.together(256) == 11 and inference.together(28) == inference.together(8) == 1000
+    assert labelling.together(256) == 11 and labelling.together(28) == labelling.together(8) == 1000
 
 
 @pytest.mark.usefixtures("few_steps")

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from fastgan import loop, train
-from fastgan.command_line import run_command
-from fastgan.step import LOSSES
+from fastgan import train
+from fastgan.config.command_line import run_command
+from fastgan.step.step import LOSSES
+from fastgan.training import loop
 
 KEPT = Path(__file__).parent / "kept_run"
 

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgan import command_line, train, trainer
-from fastgan.captured import Iterations
-from fastgan.config import TrainConfig
-from fastgan.loop import Loop
+from fastgan import train
+from fastgan.config import command_line
+from fastgan.config.schema import TrainConfig
+from fastgan.training import engine
+from fastgan.training.cuda_graphs import Iterations
+from fastgan.training.loop import Loop
 
 
 def events(
@@ -76,7 +78,7 @@ def test_a_run_in_eights_writes_what_a_run_in_ones_does(tmp_path: Path, monkeypa
     flags += ["--grouping.at", "1"]
     runs = tmp_path / "ones", tmp_path / "eights"
     for run, kind in zip(runs, (Iterations, Several), strict=True):
-        monkeypatch.setattr(trainer, "Iterations", kind)
+        monkeypatch.setattr(engine, "Iterations", kind)
         assert command_line.run_command(train.main, [*flags, "--run-dir", str(run)]) == 0
     rows = [
         [

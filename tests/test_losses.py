@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
-from fastgan.losses import agreement_loss, grouping_loss, mean_code, prior_loss
+from fastgan.step.losses import agreement_loss, grouping_loss, mean_code, prior_loss
 
 SURE = 50.0  # a logit that makes a code certain
 

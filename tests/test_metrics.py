@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import normalized_mutual_info_score
 
-from fastgan import metrics
+from fastgan.evaluation import metrics
 
 
 def _random_counts(codes: int, classes: int) -> torch.Tensor:

@@ -13,14 +13,14 @@ from advance import advance
 from tolerances import close
 from torch import nn
 
-from fastgan import memory
-from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data import digits
-from fastgan.linear import Linear
-from fastgan.mixed import LowPrecision
-from fastgan.model import Networks, Shape, channels_last
-from fastgan.prior import ClassPrior
-from fastgan.step import Step
+from fastgan.models.layers import Linear
+from fastgan.models.networks import Networks, Shape, channels_last
+from fastgan.models.prior import ClassPrior
+from fastgan.runtime import memory
+from fastgan.step.mixed import LowPrecision
+from fastgan.step.step import Step
 from kernels import products
 
 CONFIG = TrainConfig(
@@ -139,7 +139,7 @@ def test_a_mixed_precision_run_continues_exactly() -> None:
 
 
 def test_keeping_memory_does_no_harm() -> None:
-    code = "from fastgan.memory import keep_freed_memory as k; k(); k(); import torch; print(torch.ones(1 << 22).sum())"
+    code = "from fastgan.runtime.memory import keep_freed_memory as k; k(); k(); import torch; print(torch.ones(1 << 22).sum())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0 and "4194304" in done.stdout.replace(".", ""), done.stderr
 

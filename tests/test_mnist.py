@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fastgan import data
+from fastgan.config.presets import preset
 from fastgan.data import mnist
 from fastgan.data.imbalance import class_counts
 from fastgan.data.mnist import read_idx
 from fastgan.errors import DataError
-from fastgan.presets import preset
 
 # --- idx files ---
 

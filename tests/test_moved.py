@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan import command_line, run_folder, train
+from fastgan import train
+from fastgan.config import command_line
+from fastgan.runs import run_folder
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ import torch
 from own_images import natural_patches, youtube_faces_tree
 from PIL import Image
 
-from fastgan import cluster, command_line, export, page, sample, train
+from fastgan import cluster, export, sample, train
+from fastgan.config import command_line
+from fastgan.reporting import html_report
 
 TINY = (
     "--device cpu --network.width 8 --network.hidden 32 --network.embedding 16 --finer-codes 4 --batch-size 16 "
@@ -55,7 +57,7 @@ def test_from_files_to_classes(name: str, here: Path, tmp_path: Path) -> None:
     build(here)
     out = tmp_path / "run"
     run(train.main, *flags.split(), *TINY.split(), "--data-dir", here, "--run-dir", out)
-    report = (out / page.NAME).read_text(encoding="utf-8")
+    report = (out / html_report.NAME).read_text(encoding="utf-8")
     assert all(each in report for each in classes) and "3 real classes, which training never saw" in report
 
     run(cluster.main, out)

@@ -17,10 +17,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fastgan import command_line, evaluation, page, train
-from fastgan.config import NetworkConfig, TrainConfig
+from fastgan import page, train
+from fastgan.config import command_line
+from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data import ImageSet
-from fastgan.model import Networks, Shape
+from fastgan.evaluation import evaluator
+from fastgan.models.networks import Networks, Shape
+from fastgan.reporting import html_report, plots
 
 SMALL = ["--network.width", "8", "--network.hidden", "64", "--network.embedding", "16", "--device", "cpu"]
 VOID = {"meta", "link", "img", "source", "br"}
@@ -35,7 +38,9 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def state(classes: int = 3, *, labelled: bool = True, size: int = 16, channels: int = 1, **other: Any) -> page.RunState:
+def state(
+    classes: int = 3, *, labelled: bool = True, size: int = 16, channels: int = 1, **other: Any
+) -> html_report.RunState:
     """Untrained networks and noise for images: enough for a page."""
     torch.manual_seed(0)
     network = NetworkConfig(width=4, hidden=8, embedding=4)
@@ -55,7 +60,7 @@ def state(classes: int = 3, *, labelled: bool = True, size: int = 16, channels: 
         "settings": {"settings": {"classes": classes}, "environment": {"versions": {"torch": torch.__version__}}},
         "device": torch.device("cpu"),
     }
-    return page.RunState(**(values | other))
+    return html_report.RunState(**(values | other))
 
 
 class Reader(HTMLParser):
@@ -118,24 +123,24 @@ def check(html: str) -> Reader:
 
 
 def test_the_loop_leaves_a_page(trained_run: Path) -> None:
-    path = trained_run / page.NAME
+    path = trained_run / html_report.NAME
     found = check(path.read_text(encoding="utf-8"))
     assert path.stat().st_size < 3_000_000
     pictures = [image for image in found.of("img") if "pixelated" in (image.get("class") or "")]
     alternatives = [image["alt"] or "" for image in pictures]
-    assert sum(text.startswith("Generated image") for text in alternatives) == 10 * page.SHOWN_PICTURES
-    assert sum(text.startswith("Real image") for text in alternatives) >= page.SHOWN_PICTURES
+    assert sum(text.startswith("Generated image") for text in alternatives) == 10 * html_report.SHOWN_PICTURES
+    assert sum(text.startswith("Real image") for text in alternatives) >= html_report.SHOWN_PICTURES
     for said in ("digits-split1", "1,182 images", "learned probability", "Codes and real classes", "NMI", "torch"):
         assert said in found.text
     assert "The run stopped early" not in found.text
 
 
 def test_the_command_writes_the_same_page_anew(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = trained_run / page.NAME
+    path = trained_run / html_report.NAME
     before = path.read_text(encoding="utf-8")
     path.unlink()
     assert command_line.run_command(page.main, [str(trained_run), "--device", "cpu"]) == 0
-    assert page.NAME in capsys.readouterr().out
+    assert html_report.NAME in capsys.readouterr().out
     assert path.read_text(encoding="utf-8") == before
     assert command_line.run_command(page.main, [str(trained_run / "nowhere")]) == 2
     assert "holds no run" in capsys.readouterr().err
@@ -144,24 +149,24 @@ def test_the_command_writes_the_same_page_anew(trained_run: Path, capsys: pytest
 def test_a_page_that_fails_is_one_line_and_the_run_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(folder: Path, state: page.RunState) -> Path:
+    def fails(folder: Path, state: html_report.RunState) -> Path:
         assert list((folder / "checkpoints").iterdir()), "the run is saved before its page is written"
         raise ValueError("a page\nthat fails")
 
-    monkeypatch.setattr(page, "write", fails)
+    monkeypatch.setattr(html_report, "write", fails)
     run = tmp_path / "run"
     flags = ["--epochs", "1", "--grouping.at", "--run-dir", str(run)]
     assert command_line.run_command(train.main, [*SMALL, *flags]) == 0
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if page.NAME in line]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if html_report.NAME in line]
     assert "a page that fails" in line and "python -m fastgan.page" in line
     assert len(list((run / "checkpoints").iterdir())) == 1
-    assert not (run / page.NAME).exists()
+    assert not (run / html_report.NAME).exists()
 
 
 @pytest.mark.parametrize("classes", [2, 30])
 @pytest.mark.parametrize("labelled", [True, False])
 def test_few_and_many_codes_with_and_without_labels(classes: int, labelled: bool) -> None:
-    found = check(page.render(page.collect(state(classes, labelled=labelled))))
+    found = check(html_report.render(html_report.collect(state(classes, labelled=labelled))))
     assert len(found.of("article")) == classes
     assert ("Codes and real classes" in found.text) == labelled
     assert ("mostly class" in found.text) == labelled
@@ -170,21 +175,21 @@ def test_few_and_many_codes_with_and_without_labels(classes: int, labelled: bool
 
 
 def test_codes_beyond_the_first_hundred_are_counted_not_shown() -> None:
-    found = check(page.render(page.collect(state(103, labelled=False))))
-    assert len(found.of("article")) == page.SHOWN_CODES
+    found = check(html_report.render(html_report.collect(state(103, labelled=False))))
+    assert len(found.of("article")) == html_report.SHOWN_CODES
     assert "3 more are left out" in found.text
 
 
 def test_large_coloured_images_stay_below_three_megabytes() -> None:
     """Noise is the worst that PNG can be given."""
-    html = page.render(page.collect(state(10, size=128, channels=3)))
+    html = html_report.render(html_report.collect(state(10, size=128, channels=3)))
     check(html)
     assert len(html) < 3_000_000
     assert 'class="pixelated"' not in html
 
 
 def test_real_images_are_those_that_q_is_surest_of() -> None:
-    made = page.collect(state(2))
+    made = html_report.collect(state(2))
     for code in made.codes:
         sure = [int(re.search(r"with (\d+)%", picture.text)[1]) for picture in code.real]  # type: ignore[index]
         assert sure == sorted(sure, reverse=True)
@@ -203,15 +208,15 @@ def test_real_images_are_those_that_q_is_surest_of() -> None:
 )
 def test_figures_that_are_withheld_are_so_in_words(labelled: bool, figures: dict[str, float], said: str) -> None:
     rows = [{"images_seen": 40, "confidence": 0.5, **figures}]
-    found = page.collect(state(labelled=labelled, rows=rows))
+    found = html_report.collect(state(labelled=labelled, rows=rows))
     assert said in found.withheld and bool(said) == bool(found.withheld)
-    assert said in check(page.render(found)).text
+    assert said in check(html_report.render(found)).text
 
 
 def test_a_fixed_prior_is_not_called_learned() -> None:
     given = state()
     given = dataclasses.replace(given, config=dataclasses.replace(given.config, prior="uniform"))
-    text = check(page.render(page.collect(given))).text
+    text = check(html_report.render(html_report.collect(given))).text
     assert "fixed probability" in text and "learned" not in text
 
 
@@ -224,21 +229,21 @@ def test_hostile_names_are_text() -> None:
         images=dataclasses.replace(given.images, name=hostile, class_names=names),
         settings={"settings": {hostile: hostile}, "environment": {"resumed": [{"command": hostile}]}},
     )
-    html = page.render(page.collect(given))
+    html = html_report.render(html_report.collect(given))
     found = check(html)
     assert hostile in found.text and hostile not in html
     assert all(set(attributes) <= {"class", "src", "alt"} for attributes in found.of("img"))
 
 
 def test_ones_own_folder_gives_the_page_its_name() -> None:
-    assert page.collect(state()).title.startswith("noise: ")
+    assert html_report.collect(state()).title.startswith("noise: ")
     given = state()
     for folder, named in (("/home/me/holiday photos", "holiday photos"), ("/", "noise")):
         config = dataclasses.replace(given.config, dataset="folder", data_dir=Path(folder))
-        assert page.collect(dataclasses.replace(given, config=config)).title.startswith(f"{named}: ")
+        assert html_report.collect(dataclasses.replace(given, config=config)).title.startswith(f"{named}: ")
 
 
-ROW = {"images_seen": 40, "confidence": 0.5, "nmi": 0.4} | dict.fromkeys(page.report.LOSS_NAMES, 1.0)
+ROW = {"images_seen": 40, "confidence": 0.5, "nmi": 0.4} | dict.fromkeys(plots.LOSS_NAMES, 1.0)
 TWIN = [[8.0, 7.9, 0.0, 0.0], [7.9, 8.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0], [0.0, 0.0, 0.0, 9.0]]
 UNUSED = [[9.0, 0.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0], [9.0, 0.0, 0.0, 0.0]]
 EACH = (9 * torch.eye(4)).tolist()
@@ -273,15 +278,15 @@ def test_a_warning_is_on_the_page_when_it_should_be(
     def asked(networks: Networks, images: torch.Tensor, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return images, torch.tensor(logits).repeat(40 // len(logits), 1)
 
-    monkeypatch.setattr(page, "Sampler", Drawn)
+    monkeypatch.setattr(html_report, "Sampler", Drawn)
 
     def transformed(*args: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.arange(40), asked(*args)[1].softmax(1)
 
-    monkeypatch.setattr(page, "read", asked)
-    monkeypatch.setattr(evaluation, "read_transforms", transformed)
+    monkeypatch.setattr(html_report, "read", asked)
+    monkeypatch.setattr(evaluator, "read_transforms", transformed)
     given = state(4, **({"rows": [ROW | {"d_loss": 1.3}]} | wrong))
-    found = check(page.render(page.collect(given)))
+    found = check(html_report.render(html_report.collect(given)))
     shown = re.findall(r"\n(.+)\n.+\nWhat to do:", found.text)
     assert shown == ([title] if title else [])
     assert ("Nothing that this page looks for" in found.text) == (title is None)
@@ -322,12 +327,12 @@ def test_a_browser_shows_every_picture_and_no_page_is_too_wide(
     trained_run: Path, tmp_path: Path, width: int, height: int
 ) -> None:
     shot, window = tmp_path / "shot.png", f"--window-size={width},{height}"
-    browse(trained_run / page.NAME, tmp_path / "profile", window, f"--screenshot={shot}")
+    browse(trained_run / html_report.NAME, tmp_path / "profile", window, f"--screenshot={shot}")
     with Image.open(shot) as picture:
         assert picture.size == (width, height)
         assert len(set(picture.convert("L").tobytes())) > 20
     # A copy that measures itself: the page's own policy lets no script run.
-    html = (trained_run / page.NAME).read_text(encoding="utf-8")
+    html = (trained_run / html_report.NAME).read_text(encoding="utf-8")
     html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', MEASURE, html)
     (tmp_path / "measured.html").write_text(html, encoding="utf-8")
     frame = tmp_path / "frame.html"
@@ -337,6 +342,6 @@ def test_a_browser_shows_every_picture_and_no_page_is_too_wide(
     assert measured is not None
     inner, count, empty, too_wide = map(int, measured.groups())
     assert inner == width
-    assert count == html.count("<img") > 10 * page.SHOWN_PICTURES
+    assert count == html.count("<img") > 10 * html_report.SHOWN_PICTURES
     assert empty == 0
     assert too_wide <= 0

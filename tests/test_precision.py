@@ -15,12 +15,15 @@ import pytest
 import torch
 from own_images import put
 
-from fastgan import command_line, inference, precision, train
-from fastgan.config import NetworkConfig, TrainConfig
-from fastgan.model import Networks, Shape
-from fastgan.precision import Precision
-from fastgan.prior import ClassPrior
-from fastgan.step import Step
+from fastgan import train
+from fastgan.config import command_line
+from fastgan.config.schema import NetworkConfig, TrainConfig
+from fastgan.inference import labelling
+from fastgan.models.networks import Networks, Shape
+from fastgan.models.prior import ClassPrior
+from fastgan.runtime import precision
+from fastgan.runtime.precision import Precision
+from fastgan.step.step import Step
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(image_size=16, batch_size=16, amp=True, network=NetworkConfig(width=4, hidden=16, embedding=8))
@@ -132,7 +135,7 @@ def test_reading_takes_the_one_decision(monkeypatch: pytest.MonkeyPatch) -> None
     networks.front_end.blocks[0].register_forward_hook(lambda module, given, out: seen.append(out.dtype))
     for dtypes in ((torch.bfloat16,), ()):
         fake(monkeypatch, *dtypes)
-        inference.read(networks, images, CONFIG, CPU)
+        labelling.read(networks, images, CONFIG, CPU)
     assert seen == [torch.bfloat16, torch.float32]
 
 
@@ -143,8 +146,8 @@ def test_nothing_else_names_a_low_precision() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr in ("bfloat16", "float16", "half"):
                 named[path.name] = named.get(path.name, 0) + 1
-    # adam.py and step.py ask which one was decided, for the copies and for the loss scale.
-    assert set(named) <= {"precision.py", "adam.py", "step.py"}, named
+    # optimizers.py and step.py ask which one was decided, for the copies and for the loss scale.
+    assert set(named) <= {"precision.py", "optimizers.py", "step.py"}, named
 
 
 def test_a_run_keeps_what_it_used_and_says_when_it_goes_on_in_another(

@@ -19,7 +19,7 @@ from PIL import Image
 
 from fastgan.data import cache
 from fastgan.errors import DataError
-from fastgan.stages import Stage
+from fastgan.runtime.stages import Stage
 
 ROOT = Path(__file__).parents[1]
 

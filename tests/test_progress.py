@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastgan.progress import Stopwatch
+from fastgan.training.progress import Stopwatch
 
 
 class Clock:

@@ -17,7 +17,7 @@ from faults.children import left_behind
 from ports import free_port
 from test_train import _weights as weights
 
-from fastgan.checkpoint import newest
+from fastgan.runs.checkpoint import newest
 
 pytestmark = pytest.mark.slow
 

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from fastgan import command_line, reproduce, results
-from fastgan.config import validate
+from fastgan import reproduce
+from fastgan.config import command_line
+from fastgan.config.presets import preset
+from fastgan.config.schema import validate
 from fastgan.errors import ConfigError
-from fastgan.methods import METHODS, parse_methods, parse_numbers, with_method
-from fastgan.presets import preset
 from fastgan.reproduce import ReproduceConfig, runs_of
-from fastgan.results import Results, RunKey, read_rows
+from fastgan.sweep import results
+from fastgan.sweep.methods import METHODS, parse_methods, parse_numbers, with_method
+from fastgan.sweep.results import Results, RunKey, read_rows
 
 KEY = RunKey("elastic", 1, 0)
 ROW: dict[str, Any] = {"evaluations": {"20": {"nmi": 0.8, "ent": 0.4, "train_seconds": 9.0}}}

@@ -10,8 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from fastgan import command_line, interpolation, report, sample, trained
-from fastgan.evaluation import Sampler
+from fastgan import sample
+from fastgan.config import command_line
+from fastgan.evaluation.evaluator import Sampler
+from fastgan.inference import sampling, trained_run
+from fastgan.reporting import plots
 
 CPU = torch.device("cpu")
 
@@ -24,13 +27,13 @@ def run(*flags: object) -> int:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, int]]:
     """What the command puts on its grid: images and columns of each call."""
     calls: list[tuple[torch.Tensor, int]] = []
-    real = report.save_grid
+    real = plots.save_grid
 
     def spy(images: torch.Tensor, path: Path, columns: int) -> None:
         calls.append((images, columns))
         real(images, path, columns)
 
-    monkeypatch.setattr(report, "save_grid", spy)
+    monkeypatch.setattr(plots, "save_grid", spy)
     return calls
 
 
@@ -73,7 +76,7 @@ def test_between_codes_the_noise_stays_and_the_ends_are_plain_samples(tiny_run: 
     assert columns == 5 and rows.shape == (10, 1, 16, 16)
     assert torch.allclose(rows[0::5], start, atol=1e-5) and torch.allclose(rows[4::5], end, atol=1e-5)
     assert (tiny_run / "samples" / "code-3-to-7.png").is_file()
-    loaded = trained.load(tiny_run, CPU)
+    loaded = trained_run.load(tiny_run, CPU)
     sampler = Sampler(loaded.generator, loaded.config, CPU, "sample-command")
     half = torch.zeros(1, 10)
     half[0, [3, 7]] = 0.5
@@ -95,7 +98,7 @@ def test_a_spherical_blend_keeps_the_ends_and_the_length() -> None:
     random = torch.Generator().manual_seed(0)
     start, end = torch.randn(4, 62, generator=random), torch.randn(4, 62, generator=random)
     start, end = (7 * x / x.norm(dim=1, keepdim=True) for x in (start, end))
-    path = interpolation.spherical(start, end, 9)
+    path = sampling.spherical(start, end, 9)
     assert path.shape == (4, 9, 62) and path.dtype == torch.float32
     assert torch.allclose(path[:, 0], start) and torch.allclose(path[:, -1], end)
     assert torch.allclose(path.norm(dim=2), torch.full((4, 9), 7.0))
@@ -106,12 +109,12 @@ def test_a_spherical_blend_keeps_the_ends_and_the_length() -> None:
 @pytest.mark.parametrize("factor", [1.0, 2.0, -1.0])
 def test_a_spherical_blend_of_parallel_noises_is_finite(factor: float) -> None:
     start = torch.tensor([[3.0, 4.0]])
-    path = interpolation.spherical(start, factor * start, 3)
+    path = sampling.spherical(start, factor * start, 3)
     assert torch.allclose(path[0], torch.stack((start, (1 + factor) / 2 * start, factor * start))[:, 0], atol=1e-6)
 
 
 def test_the_noise_of_an_image_does_not_depend_on_how_many_are_drawn(tiny_run: Path) -> None:
-    loaded = trained.load(tiny_run, CPU)
+    loaded = trained_run.load(tiny_run, CPU)
     sampler = Sampler(loaded.generator, loaded.config, CPU, "test")
     many = sampler.noise(1005)
     assert many.shape == (1005, 62) and torch.equal(many[:7], sampler.noise(7))

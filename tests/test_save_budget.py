@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from fastgan import checkpoint, command_line, loop, train
-from fastgan.presets import preset
-from fastgan.progress import SaveBudget
+from fastgan import train
+from fastgan.config import command_line
+from fastgan.config.presets import preset
+from fastgan.runs import checkpoint
+from fastgan.training import loop
+from fastgan.training.progress import SaveBudget
 
 
 class Clock:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from fastgan.config import GroupingConfig, TrainConfig, validate
+from fastgan.config.presets import preset
+from fastgan.config.schedule import FEWEST_EPOCHS, SHOWN, fitted
+from fastgan.config.schema import GroupingConfig, TrainConfig, validate
 from fastgan.errors import ConfigError
-from fastgan.presets import preset
-from fastgan.schedule import FEWEST_EPOCHS, SHOWN, fitted
 
 OPEN = replace(preset("folder"), data_dir="photos")
 

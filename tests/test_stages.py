@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from fastgan import stages
-from fastgan.stages import EVERY, FIRST, Speaker, Stage
+from fastgan.runtime import stages
+from fastgan.runtime.stages import EVERY, FIRST, Speaker, Stage
 
 
 class Clock:

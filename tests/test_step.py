@@ -17,12 +17,12 @@ from torch import Tensor, nn
 import kernels
 from fastgan import data
 from fastgan.augment import to_unit_range
-from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.config.presets import preset
+from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data import digits
-from fastgan.model import Networks, Shape
-from fastgan.presets import preset
-from fastgan.prior import ClassPrior
-from fastgan.step import LOSSES, Step
+from fastgan.models.networks import Networks, Shape
+from fastgan.models.prior import ClassPrior
+from fastgan.step.step import LOSSES, Step
 from kernels import philox
 
 GOLDEN = Path(__file__).parent / "golden"

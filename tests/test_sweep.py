@@ -15,16 +15,20 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan import checkpoint, command_line, evaluation, reproduce, sweep
-from fastgan.command_line import differences
-from fastgan.config import NetworkConfig, TrainConfig
-from fastgan.distributed import Ranks
+from fastgan import reproduce
+from fastgan.config import command_line
+from fastgan.config.command_line import differences
+from fastgan.config.presets import preset
+from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.errors import ConfigError
-from fastgan.methods import METHODS, with_method
-from fastgan.presets import preset
-from fastgan.results import Results, RunKey, read_rows
-from fastgan.sweep import FREE, Sweep
-from fastgan.trainer import Trainer
+from fastgan.evaluation import evaluator
+from fastgan.runs import checkpoint
+from fastgan.runtime.distributed import Ranks
+from fastgan.sweep import runner
+from fastgan.sweep.methods import METHODS, with_method
+from fastgan.sweep.results import Results, RunKey, read_rows
+from fastgan.sweep.runner import FREE, Sweep
+from fastgan.training.engine import Trainer
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
@@ -42,8 +46,8 @@ FLAGS = ("--dataset", "digits", "--epochs", "2", "--device", "cpu")
 @pytest.fixture(autouse=True)
 def _short_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures of a few images each, in this process; they need only be the same, or not."""
-    monkeypatch.setattr(evaluation, "PER_CODE", 30)
-    monkeypatch.setattr(evaluation, "DIVERSITY", 300)
+    monkeypatch.setattr(evaluator, "PER_CODE", 30)
+    monkeypatch.setattr(evaluator, "DIVERSITY", 300)
 
 
 def open_results(folder: Path, epochs: int = 2) -> Results:
@@ -288,7 +292,7 @@ def test_a_signal_stops_the_sweep_and_the_next_call_goes_on(tmp_path: Path, monk
     flags = [*FLAGS, "--methods", "elastic", "--splits", "1"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert command_line.run_command(reproduce.main, [*flags, "--results", str(whole)]) == 0
-    run, calls = sweep.Loop.train, []
+    run, calls = runner.Loop.train, []
 
     def stopped(self: Any) -> Any:
         step = self.iterations.run
@@ -303,7 +307,7 @@ def test_a_signal_stops_the_sweep_and_the_next_call_goes_on(tmp_path: Path, monk
         return run(self)
 
     with monkeypatch.context() as patched:
-        patched.setattr(sweep.Loop, "train", stopped)
+        patched.setattr(runner.Loop, "train", stopped)
         assert command_line.run_command(reproduce.main, [*flags, "--results", str(cut)]) == 128 + signal.SIGTERM
     assert read_rows(cut) == []
     assert command_line.run_command(reproduce.main, [*flags, "--results", str(cut)]) == 0

@@ -12,13 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fastgan import data
-from fastgan.config import NetworkConfig, TrainConfig
-from fastgan.feed import Feed
-from fastgan.model import Networks, Shape
-from fastgan.presets import preset
-from fastgan.prior import ClassPrior
-from fastgan.step import Step
-from fastgan.trainer import build_feed
+from fastgan.config.presets import preset
+from fastgan.config.schema import NetworkConfig, TrainConfig
+from fastgan.models.networks import Networks, Shape
+from fastgan.models.prior import ClassPrior
+from fastgan.step.step import Step
+from fastgan.training.engine import build_feed
+from fastgan.training.loader import Feed
 from kernels import use_backend
 
 SMALL = TrainConfig(image_size=28, batch_size=16, average_decay=0.9, network=NetworkConfig(width=8, hidden=64))

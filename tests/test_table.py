@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from fastgan import table
-from fastgan.table import Cell, Gain
+from fastgan.sweep import table
+from fastgan.sweep.table import Cell, Gain
 
 EPYC, GPU = "AMD EPYC (2 threads)", "NVIDIA H200"
 

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastgan import command_line, evaluate, run_folder, threads, train
+from fastgan import evaluate, train
+from fastgan.config import command_line
 from fastgan.errors import ConfigError
-from fastgan.threads import AGAIN, LOOKED, Starvation, Use
+from fastgan.runs import run_folder
+from fastgan.runtime import threads
+from fastgan.runtime.threads import AGAIN, LOOKED, Starvation, Use
 
 BUSY_WITH_OTHERS = threads.busy_with_others
 
@@ -164,7 +167,7 @@ def test_waiting_for_a_processor_is_measured() -> None:
     """Two busy processes on one processor: each waits about half of its time."""
     code = (
         "import os, sys, time; sys.path.insert(0, '.'); os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})\n"
-        "from fastgan.threads import waited\n"
+        "from fastgan.runtime.threads import waited\n"
         "before, end = waited(), time.monotonic() + 1.0\n"
         "while time.monotonic() < end: pass\n"
         "after = waited(); print(after[0] - before[0], after[1] - before[1])"

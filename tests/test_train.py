@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan import command_line, evaluate, sample, train, trainer
+from fastgan import evaluate, sample, train
+from fastgan.config import command_line
 from fastgan.errors import DivergenceError
-from fastgan.step import LOSSES
+from fastgan.step.step import LOSSES
+from fastgan.training import engine
 
 SIX_EPOCHS = ("--epochs", "6", "--eval-every", "3", "--save-every", "1", "--log-every", "640", "--average-decay", "0.9")
 SIX_EPOCHS += ("--grouping.at", "1", "2", "5")
@@ -222,13 +224,13 @@ def test_evaluate_and_sample_read_a_run(finished: Path, tmp_path: Path, capsys: 
 def test_a_loss_that_is_not_finite_ends_the_run_without_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = trainer.Step.__call__
+    real = engine.Step.__call__
 
-    def poisoned(self: trainer.Step, *views: torch.Tensor) -> torch.Tensor:
+    def poisoned(self: engine.Step, *views: torch.Tensor) -> torch.Tensor:
         losses = real(self, *views)
         return losses * torch.where(self.images_seen > 1500, torch.nan, 1.0)
 
-    monkeypatch.setattr(trainer.Step, "__call__", poisoned)
+    monkeypatch.setattr(engine.Step, "__call__", poisoned)
     run = tmp_path / "nan"
     assert _train("--epochs", "3", "--save-every", "1", "--log-every", "64000", "--run-dir", str(run)) == 1
     said = capsys.readouterr().err

@@ -11,9 +11,9 @@ from advance import DEFAULT_RECIPE
 from torch import Tensor
 
 from fastgan import data
-from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.errors import ConfigError
-from fastgan.trainer import Trainer
+from fastgan.training.engine import Trainer
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(

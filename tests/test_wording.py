@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastgan.wording import counted
+from fastgan.text import counted
 
 
 @pytest.mark.parametrize(("number", "said"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (1200, "1,200 files")])

@@ -17,15 +17,17 @@ import torch
 from advance import DEFAULT_RECIPE
 from torch import Tensor, nn
 
-from fastgan import data, losses, normalise
+from fastgan import data
 from fastgan.augment import make_transform
-from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data import digits
-from fastgan.distributed import ALONE, Gang, Ranks, together
-from fastgan.model import Networks, Shape
-from fastgan.normalise import NORMALISING, SyncBatchNorm
-from fastgan.prior import ClassPrior
-from fastgan.step import Step
+from fastgan.models import sync_batchnorm
+from fastgan.models.networks import Networks, Shape
+from fastgan.models.prior import ClassPrior
+from fastgan.models.sync_batchnorm import NORMALISING, SyncBatchNorm
+from fastgan.runtime.distributed import ALONE, Gang, Ranks, together
+from fastgan.step import losses
+from fastgan.step.step import Step
 
 Found = dict[str, Tensor]
 CPU = torch.device("cpu")
@@ -148,11 +150,11 @@ def normalisation(gang: Gang) -> Found:
 
 def many_ranks_normalisation(gang: Gang) -> Found:
     """As between so many ranks that their statistics are not gathered."""
-    before, normalise.MOST_GATHERED = normalise.MOST_GATHERED, 1
+    before, sync_batchnorm.MOST_GATHERED = sync_batchnorm.MOST_GATHERED, 1
     try:
         return normalisation(gang)
     finally:
-        normalise.MOST_GATHERED = before
+        sync_batchnorm.MOST_GATHERED = before
 
 
 def poisoned(gang: Gang, name: str) -> Found:
@@ -197,7 +199,7 @@ def noise(gang: Gang) -> Found:
 
 def order(gang: Gang) -> Found:
     """The images that this rank trains on in two epochs, batches of 10."""
-    from fastgan.trainer import build_feed
+    from fastgan.training.engine import build_feed
 
     config = dataclasses.replace(PAPER, batch_size=10, contrastive_weight=0.0)
     feed = build_feed(config, data.load(config), CPU, gang=gang)

@@ -11,7 +11,7 @@ from torch import Tensor
 from fastgan.augment.dali import INSTALL, DaliTransform, DaliUnavailableError
 from fastgan.augment.tensor import TensorTransform, warp
 from fastgan.augment.transform import draw, to_unit_range
-from fastgan.config import TrainConfig, stream_seed
+from fastgan.config.schema import TrainConfig, stream_seed
 from fastgan.errors import ConfigError
 
 __all__ = ["TensorTransform", "Transform", "draw", "make_transform", "to_unit_range", "transform_seed", "warp"]

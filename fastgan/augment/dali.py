@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fastgan.augment.transform import MID_GREY, draw, draw_colours
-from fastgan.config import TransformConfig
+from fastgan.config.schema import TransformConfig
 
 INSTALL = "pip install nvidia-dali-cuda130 (Linux)"
 COLOURS = ("brightness", "contrast", "saturation", "hue")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan.augment.transform import MID_GREY, colour_matrices, draw, draw_colours, to_unit_range
-from fastgan.config import TransformConfig
+from fastgan.config.schema import TransformConfig
 
 BLOCK = 64  # images at a time on a CPU: a block's tensors stay in the cache, where those of thousands would not
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import kernels
-from fastgan.config import TransformConfig
+from fastgan.config.schema import TransformConfig
 
 # Under one seed, each draw's own place in the stream.
 _GEOMETRY, _COLOUR, _FLIP, _SHAPE = 0, 1, 2, 3

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fastgan.config import TrainConfig
+from fastgan.config.schema import TrainConfig
 from fastgan.data import digits, faces, folder, held_out, mnist
 from fastgan.data.image_set import ImageSet, JudgeSet, shuffled
 from fastgan.errors import ConfigError
-from fastgan.wording import counted
+from fastgan.text import counted
 
 __all__ = [
     "ImageSet",

@@ -1,7 +1,7 @@
 """The user's cache, and in it a folder's decoded images: an array in a file, and an index of what is in it.
 
     CACHE/folders/<digest of the folder>/   decoded images, for they are decoded once
-    CACHE/judges/                           judges (fastgan/judge.py)
+    CACHE/judges/                           judges (fastgan/evaluation/judge.py)
 
 Nothing is written into the images' own folder, which may be read-only or be read by others. All of it may be removed at
 any time, and is then made anew.
@@ -34,7 +34,7 @@ from torch import Tensor
 from fastgan.data import decode
 from fastgan.data.scan import UNREADABLE, Scan, shown
 from fastgan.errors import ConfigError, DataError
-from fastgan.stages import stage
+from fastgan.runtime.stages import stage
 
 try:
     import fcntl

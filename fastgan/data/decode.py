@@ -43,9 +43,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader, Dataset
 
-from fastgan import threads
 from fastgan.data.scan import unreadable
 from fastgan.errors import DataError
+from fastgan.runtime import threads
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 MOST_PIXELS = 50_000_000  # of one image: some 200 MB while it is decoded

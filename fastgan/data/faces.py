@@ -22,7 +22,7 @@ from fastgan.data import folder
 from fastgan.data.image_set import ImageSet
 from fastgan.data.scan import Entry, Scan, check, listing, scan, shown
 from fastgan.errors import ConfigError, DataError
-from fastgan.wording import counted
+from fastgan.text import counted
 
 CROP = 110  # pixels of a frame: the face is about 108, in frames of 301 and of 319 alike
 TREES = ("aligned_images_DB", "frame_images_DB")  # the first is preferred

@@ -14,7 +14,7 @@ from fastgan.data import cache
 from fastgan.data.image_set import ImageSet
 from fastgan.data.scan import SUFFIXES, Entry, Scan, scan, shown
 from fastgan.errors import ConfigError, DataError
-from fastgan.wording import counted
+from fastgan.text import counted
 
 NAMED = 10  # bad files, at most, that a message names
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.config import stream_seed
+from fastgan.config.schema import stream_seed
 
 DIGESTED = 1024  # images that a digest reads at a time
 

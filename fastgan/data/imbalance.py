@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastgan.data.image_set import ImageSet, shuffled
 from fastgan.errors import DataError
-from fastgan.wording import counted
+from fastgan.text import counted
 
 LARGEST = 6300  # images of the most frequent class in most splits: what other data sets are scaled by
 

@@ -24,7 +24,10 @@ from unittest import mock
 
 import torch
 
-from fastgan import checkpoint, command_line, loop, train
+from fastgan import train
+from fastgan.config import command_line
+from fastgan.runs import checkpoint
+from fastgan.training import loop
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -141,7 +144,7 @@ def _train(argv: Sequence[str], hooks: Sequence[Hook]) -> int:
     loop.obtain_judge = lambda *_: None  # type: ignore[assignment] - it would take longer than the run
     loop.context_rows = lambda *_: {}  # type: ignore[assignment]
     loop.Loop._draw = lambda *_: None  # type: ignore[method-assign]
-    loop.page.write = lambda *_: None  # type: ignore[assignment]
+    loop.html_report.write = lambda *_: None  # type: ignore[assignment]
     for hook in hooks:
         hook()
     return command_line.run_command(train.main, argv)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from fastgan import checkpoint
 from fastgan.errors import CheckpointCorruptError
+from fastgan.runs import checkpoint
 from faults import Result, children
 
 DAMAGES = ("cut", "emptied", "removed", "swapped", "grown")

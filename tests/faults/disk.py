@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from fastgan import checkpoint
 from fastgan.errors import CheckpointCorruptError
+from fastgan.runs import checkpoint
 from faults import Result, children, hooks
 
 TMPFS = 1_200_000  # bytes: room for two checkpoints and what lies beside them

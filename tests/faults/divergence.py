@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from fastgan import checkpoint
-from fastgan.guard import MOST_SKIPPED
+from fastgan.runs import checkpoint
+from fastgan.step.nonfinite import MOST_SKIPPED
 from faults import Result, children, hooks
 
 # Loss -> its calls a step, and what the error calls it.

@@ -24,13 +24,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastgan import checkpoint, judge, run_folder, trained
-from fastgan.config import validate
+from fastgan.config.schema import validate
 from fastgan.data import cache, decode, mnist
 from fastgan.data.scan import scan
 from fastgan.errors import FastganError
-from fastgan.judge_network import Judge, JudgeNetwork
-from fastgan.metrics import MetricsLog
+from fastgan.evaluation import judge
+from fastgan.evaluation.judge_network import Judge, JudgeNetwork
+from fastgan.evaluation.metrics import MetricsLog
+from fastgan.inference import trained_run
+from fastgan.runs import checkpoint, run_folder
 from faults import Result, children, mnist_files
 from faults.pictures import KINDS, saved
 
@@ -226,7 +228,7 @@ def _weights(folder: Path) -> tuple[list[bytes], Reader]:
         (path / name).write_bytes(content)
         manifest["sha256"][name] = hashlib.sha256(content).hexdigest()
         (path / checkpoint.MANIFEST).write_text(json.dumps(manifest))
-        trained.load(run, CPU)
+        trained_run.load(run, CPU)
 
     whole = (path / name).read_bytes()
     return [whole], read

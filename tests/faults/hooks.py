@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgan import checkpoint, loop, losses, run_folder
-from fastgan.feed import Feed
-from fastgan.model import Generator
-from fastgan.step import Step
-from fastgan.trainer import Trainer
+from fastgan.models.networks import Generator
+from fastgan.runs import checkpoint, run_folder
+from fastgan.step import losses
+from fastgan.step.step import Step
+from fastgan.training import loop
+from fastgan.training.engine import Trainer
+from fastgan.training.loader import Feed
 
 
 def before(owner: Any, name: str, act: Callable[[], object]) -> None:

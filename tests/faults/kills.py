@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from fastgan import checkpoint
 from fastgan.errors import CheckpointCorruptError
+from fastgan.runs import checkpoint
 from faults import Result, children, hooks
 
 MOST_ATTEMPTS = 10  # to kill a run inside a save, which lasts some milliseconds

@@ -18,7 +18,7 @@ from PIL import Image
 
 from fastgan.augment.dali import DaliTransform, DaliUnavailableError
 from fastgan.augment.tensor import TensorTransform
-from fastgan.config import TransformConfig
+from fastgan.config.schema import TransformConfig
 from fastgan.data import decode, folder
 from fastgan.errors import DataError
 from faults import Result, children

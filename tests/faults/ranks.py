@@ -22,10 +22,10 @@ from torch import Tensor
 
 import kernels
 from fastgan import augment
-from fastgan.config import TrainConfig
+from fastgan.config.schema import TrainConfig
 from fastgan.data import ImageSet
-from fastgan.distributed import Gang
-from fastgan.trainer import Trainer
+from fastgan.runtime.distributed import Gang
+from fastgan.training.engine import Trainer
 from faults import Result, children, hooks
 
 RANKS = 2

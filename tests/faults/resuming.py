@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 
 import kernels
-from fastgan import augment, checkpoint, data
-from fastgan.command_line import train_config
-from fastgan.config import TrainConfig
-from fastgan.run_folder import saved_config
-from fastgan.trainer import Trainer
+from fastgan import augment, data
+from fastgan.config.command_line import train_config
+from fastgan.config.schema import TrainConfig
+from fastgan.runs import checkpoint
+from fastgan.runs.run_folder import saved_config
+from fastgan.training.engine import Trainer
 from faults import Result, children, hooks, ranks
 
 # Flags that change the course of training, each with another value than the tiny run's, and what the error names.

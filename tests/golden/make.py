@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from fastgan import data
-from fastgan.config import NetworkConfig, TrainConfig, TransformConfig
-from fastgan.model import Networks, Shape
-from fastgan.prior import ClassPrior
-from fastgan.step import LOSSES, Step
-from fastgan.trainer import build_feed
+from fastgan.config.schema import NetworkConfig, TrainConfig, TransformConfig
+from fastgan.models.networks import Networks, Shape
+from fastgan.models.prior import ClassPrior
+from fastgan.step.step import LOSSES, Step
+from fastgan.training.engine import build_feed
 
 PATH = Path(__file__).with_name("step_losses.txt")
 STEPS = 20

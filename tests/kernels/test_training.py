@@ -12,11 +12,11 @@ from torch import Tensor
 
 import kernels
 from fastgan import data
-from fastgan.config import NetworkConfig, TrainConfig
+from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data import digits
-from fastgan.model import Networks, Shape
-from fastgan.prior import ClassPrior
-from fastgan.step import Step
+from fastgan.models.networks import Networks, Shape
+from fastgan.models.prior import ClassPrior
+from fastgan.step.step import Step
 from kernels import use_backend
 from kernels.backend import interpreted
 

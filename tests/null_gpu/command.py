@@ -11,14 +11,15 @@ import sys
 
 import torch
 
-from fastgan import guard, trainer
-from fastgan.command_line import run_command
+from fastgan.config.command_line import run_command
+from fastgan.step import nonfinite
+from fastgan.training import engine
 from null_gpu.seen import graphs, problems
 
 
-def _grouped(self: trainer.Trainer) -> tuple[torch.Tensor, float]:
+def _grouped(self: engine.Trainer) -> tuple[torch.Tensor, float]:
     """Groups of any kind, after the device has read the images for them."""
-    trainer.inference.read(self.step.networks, self.feed.images, self.config, self.device)
+    engine.labelling.read(self.step.networks, self.feed.images, self.config, self.device)
     return torch.arange(len(self.feed.images)) % self.config.classes, 0.5
 
 
@@ -26,8 +27,8 @@ def main(module: str, *arguments: str) -> int:
     """Run the command; 1 if the null GPU saw a problem."""
     sys.modules["nvidia.dali"] = None  # type: ignore[assignment]  # a CUDA runtime of its own, which ends in a crash
     nothing: list[str] = []
-    guard.not_finite = lambda state: nothing
-    trainer.Trainer._grouped = _grouped  # type: ignore[method-assign]
+    nonfinite.not_finite = lambda state: nothing
+    engine.Trainer._grouped = _grouped  # type: ignore[method-assign]
     code = run_command(importlib.import_module(module).main, arguments)
     print(f"{len(graphs())} graphs; problems: {dict(problems()) or 'none'}")
     return code or int(bool(problems()))

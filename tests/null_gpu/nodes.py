@@ -85,8 +85,8 @@ def count(recipe: str, **changes: Any) -> dict[str, Any]:
     import torch
 
     from fastgan import data
-    from fastgan.presets import preset
-    from fastgan.trainer import Trainer
+    from fastgan.config.presets import preset
+    from fastgan.training.engine import Trainer
     from null_gpu.seen import graphs
 
     own = dataclasses.replace(preset("mnist", recipe), dataset="digits", imbalance="none", augment="torchvision")

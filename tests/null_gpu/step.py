@@ -16,8 +16,8 @@ import torch
 import torch._dynamo
 
 from fastgan import data
-from fastgan.presets import preset
-from fastgan.trainer import Trainer
+from fastgan.config.presets import preset
+from fastgan.training.engine import Trainer
 from null_gpu.seen import graphs, problems, waits
 
 

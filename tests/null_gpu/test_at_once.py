@@ -13,8 +13,8 @@ from null_gpu.test_commands import command
 THREADS = """
 import json, threading
 import torch
-from fastgan.captured import Iterations
-from fastgan.turns import SharedTurns
+from fastgan.training.cuda_graphs import Iterations
+from fastgan.runtime.turns import SharedTurns
 from null_gpu.seen import graphs, problems
 
 turns, device, failed = SharedTurns(), torch.device("cuda", 0), []

@@ -7,7 +7,7 @@ from null_gpu.child import run
 FAILS = """
 import torch
 from bench.timing import compare
-from fastgan.captured import Iterations
+from fastgan.training.cuda_graphs import Iterations
 from fastgan.errors import ConfigError
 
 device = torch.device("cuda")

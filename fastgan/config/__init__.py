@@ -1,0 +1,1 @@
+"""Settings: their schema, validation and presets, and what stands for them on a command line and in a file."""

@@ -1,0 +1,162 @@
+"""From argv to a validated config, and from an error to one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence, Set
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastgan.config.presets import preset
+from fastgan.config.schema import TrainConfig, validate
+from fastgan.errors import ConfigError, FastganError
+from fastgan.runtime import stages
+
+T = TypeVar("T")
+
+FINER = 4  # codes of Q's finer head a class, as tuned with ten classes
+
+# Settings that a resumed run may change: they leave the recipe as it is, though another device, compiler, kernel or
+# backend of the transforms rounds (and DALI interpolates) in its own way.
+FREE_ON_RESUME = {
+    *("epochs", "run_dir", "resume", "eval_every", "save_every", "log_every", "dry_run", "data_dir", "cache_dir"),
+    *("device", "save_share", "deterministic", "compile", "kernels", "augment", "capture", "threads"),
+    *("rank_timeout", "resume_on_other_ranks"),
+}
+
+
+def parse(kind: type[T], argv: Sequence[str], *, default: T | None = None, prog: str, description: str) -> T:
+    """Parse `argv` into dataclass `kind` with tyro; a mistake raises ConfigError with one line."""
+    try:
+        import tyro
+    except ImportError as error:
+        raise ConfigError("the command line needs the package tyro: pip install tyro") from error
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parsed: T = tyro.cli(kind, args=list(argv), default=default, prog=prog, description=description)  # type: ignore[assignment]
+            return parsed
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ConfigError(_one_line(said.getvalue(), prog)) from None
+
+
+def positional() -> Any:
+    """Marks a field of a command's dataclass as positional; nothing where tyro is not installed."""
+    try:
+        import tyro
+    except ImportError:
+        return None
+    return tyro.conf.Positional
+
+
+def _one_line(box: str, prog: str) -> str:
+    """tyro draws a framed, many-line message (in ASCII on some terminals); keep its first part and what it suggests."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    body = plain.strip("\n").partition("\n")[2]  # without the frame's title
+    sections = [part for part in re.split(r"^[│| ]*[─-]{4,}[│| ]*$", body, flags=re.MULTILINE) if part.strip()]
+    lines = [line.strip("│|╭╮╰╯─ \t") for line in (sections or [plain])[0].splitlines()]
+    message = " ".join(" ".join(filter(None, lines)).split())
+    hinted = "".join(sections[1:]) if "meant" in plain else ""
+    hints = re.findall(r"^[│| ]\s+(--[\w.-]+)", hinted, flags=re.MULTILINE)
+    meant = f"; perhaps you meant {' or '.join(dict.fromkeys(hints))}" if hints else ""
+    return f"{message.rstrip('.')}{meant}; see {prog} --help"
+
+
+def _flag_value(argv: Sequence[str], flag: str) -> str | None:
+    """The last value of `--flag value` or `--flag=value`, before the whole command line is parsed."""
+    found = None
+    for i, word in enumerate(argv):
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") == flag:
+            found = value if equals else (argv[i + 1] if i + 1 < len(argv) else found)
+    return found
+
+
+def _flags(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every setting by its flag's name, nested ones too."""
+    found: dict[str, Any] = {}
+    for part in dataclasses.fields(config):
+        name, value = prefix + part.name.replace("_", "-"), getattr(config, part.name)
+        found |= _flags(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
+    return found
+
+
+def differences(ours: TrainConfig, theirs: TrainConfig, free: Set[str] = FREE_ON_RESUME) -> dict[str, Any]:
+    """Flags in which two runs differ, with the value of `theirs`; settings in `free` may differ."""
+    own = _flags(ours)
+    return {
+        name: value
+        for name, value in _flags(theirs).items()
+        if name.partition(".")[0].replace("-", "_") not in free and own[name] != value
+    }
+
+
+def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> TrainConfig:
+    """The validated config of `python -m fastgan.train`.
+
+    `--dataset` and `--recipe` pick the preset that the other flags change; without `--classes` there are as many codes
+    as `--identities` of youtube-faces, and without `--finer-codes` a finer head has FINER a class. With `--resume` the
+    settings come from the run folder through `saved`, and a flag that would change the course of training raises
+    ConfigError.
+    """
+    prog = "python -m fastgan.train"
+    description = (
+        "Train Elastic-InfoGAN: classes, their frequencies and generated images from unlabelled images. "
+        "Defaults are those of --dataset digits; `--dataset mnist --help` shows MNIST's. "
+        "`--dataset folder --data-dir DIR` trains on your own images, and `--dataset youtube-faces --data-dir DIR` on "
+        "frames of YouTube-Faces."
+    )
+    run_dir = _flag_value(argv, "--run-dir")
+    if "--resume" in argv and not {"-h", "--help"} & set(argv):
+        if run_dir is None:
+            raise ConfigError("--resume needs the run's folder: add --run-dir RUN")
+        before = saved(Path(run_dir))
+        config = validate(parse(TrainConfig, argv, default=before, prog=prog, description=description))
+        changed = [f"{name} (was {value})" for name, value in differences(config, before).items()]
+        if changed:
+            raise ConfigError(
+                f"--resume: --{', --'.join(changed)} must stay as in {run_dir}/run.json; leave those flags out, "
+                "or start a new run without --resume"
+            )
+        return config
+    dataset = _flag_value(argv, "--dataset")
+    default = preset(dataset if dataset is not None else "digits", _flag_value(argv, "--recipe") or "default")
+    config = parse(TrainConfig, argv, default=default, prog=prog, description=description)
+    if config.dataset == "youtube-faces" and _flag_value(argv, "--classes") is None:
+        config = dataclasses.replace(config, classes=config.identities)
+    if config.dataset == "digits" and config.data_dir is not None:
+        raise ConfigError(
+            "--data-dir: the default, --dataset digits, reads no files; add --dataset folder for your own images, or "
+            "--dataset mnist"
+        )
+    if default.finer_codes > 0 and _flag_value(argv, "--finer-codes") is None:
+        finer = min(max(default.finer_codes, FINER * config.classes), 65_536)
+        config = dataclasses.replace(config, finer_codes=finer)
+    return validate(config)
+
+
+def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Call a command; a user's mistake becomes one line on stderr and exit code 2, a failed run 1."""
+    stages.loaded()
+    try:
+        try:
+            return main(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `--help | head`: nobody reads on, and Python must not complain of it at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # 128 + SIGPIPE, as other commands end
+    except FastganError as error:
+        if not error.silent:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        if error.at_once:
+            os._exit(error.exit_code)
+        return error.exit_code

@@ -1,0 +1,105 @@
+"""Two runs on the same data: how far their Qs agree on its real images. For data without labels, where little else can
+tell whether the classes are in the data or a matter of chance.
+
+Legend: N images, K codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from fastgan import data
+from fastgan.config import schedule
+from fastgan.config.schema import TrainConfig
+from fastgan.data import ImageSet
+from fastgan.errors import ConfigError
+from fastgan.evaluation import diagnosis, metrics
+from fastgan.inference import trained_run
+from fastgan.inference.labelling import assign
+from fastgan.inference.trained_run import TrainedRun
+from fastgan.runs import run_folder
+
+SAME = ("dataset", "image_size", "channels", "imbalance", "split")  # settings without which data are others
+
+
+def load_beside(path: Path, run: TrainedRun, config: TrainConfig, images: ImageSet) -> TrainedRun:
+    """The run to compare `run` with, of the same data.
+
+    mnist and digits draw the images of a split by the seed: runs of one split are of the same data, though either has
+    seen images that the other has not. Images that are files must be the same files with the same pixels.
+
+    Args:
+        config: of `run`, with the folder in which its data lie now; images: its data.
+
+    Raises:
+        ConfigError: when it is the same run, or of other data.
+    """
+    if path.resolve() == run.run.path.resolve():
+        raise ConfigError(f"--beside {path}: the very same run; name another one, of another --seed")
+    settings = run_folder.saved_config(path)
+    for name in SAME:
+        ours, theirs = getattr(config, name), getattr(settings, name)
+        if ours != theirs and not (name == "split" and config.imbalance == "none"):
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"--beside {path}: of other data ({flag} {theirs} there, {ours} here); name another run")
+    if images.paths is not None:
+        _check_files(path, run, config, images, settings)
+    return trained_run.load(path, run.device)
+
+
+def _check_files(path: Path, run: TrainedRun, config: TrainConfig, images: ImageSet, settings: TrainConfig) -> None:
+    """Raise ConfigError when the images of a run of `settings` are other files or have other pixels."""
+    ours, theirs = data.data_folder(run.config), data.data_folder(settings)
+    moved = data.data_folder(config) if theirs.resolve() == ours.resolve() else theirs
+    theirs_now = replace(
+        settings,
+        data_dir=moved,
+        cache_dir=config.cache_dir,
+        labels_from_folders=config.labels_from_folders,  # no matter here, and neither are bad files
+        skip_bad=config.skip_bad,
+    )
+    found = data.load(theirs_now)
+    one_folder = moved.resolve() == data.data_folder(config).resolve()
+    if found.paths != images.paths or (not one_folder and found.digest() != images.digest()):
+        raise ConfigError(
+            f"--beside {path}: of other images ({len(found.images):,} in {moved}, {len(images.images):,} in "
+            f"{data.data_folder(config)}); name another run"
+        )
+
+
+def doubts(run: TrainedRun, other: TrainedRun, images: ImageSet) -> list[str]:
+    """Why the agreement of two runs says less than it could, before it is known; a sentence each."""
+    found = []
+    if run.config.seed == other.config.seed:
+        found.append(f"both runs have --seed {run.config.seed}; runs of two seeds say more")
+    for each in (run, other):
+        path, seen = each.run.path, each.images_seen
+        whole = schedule.planned(each.config, len(images.images), each.ranks())
+        if seen < whole:
+            found.append(f"{path} is unfinished ({seen:,} of {whole:,} images); continue it with --resume first")
+        elif seen < diagnosis.FEW_SHOWN:
+            found.append(f"{path} is hardly trained ({seen:,} images shown); what it finds says little yet")
+    return found
+
+
+def agreement(codes_N: Tensor, run: TrainedRun, other: TrainedRun, images: ImageSet) -> tuple[dict[str, float], str]:
+    """The figures of metrics.agreement on the images, each labelled by both Qs, and a sentence on what they mean.
+
+    No figures where a run has collapsed: two runs that give all images one code agree, whatever the images show.
+
+    Args:
+        codes_N: what the Q of `run` says of the images, int64 on the CPU.
+    """
+    theirs_N, _ = assign(other.networks, images.images, other.config, other.device)
+    for each, found_N in ((run, codes_N), (other, theirs_N)):
+        sizes_K = diagnosis.cluster_sizes(found_N, each.config.classes)
+        if how := diagnosis.collapsed(each.prior.probabilities().detach().cpu(), sizes_K):
+            return {}, f"Withheld: {each.run.path} has collapsed and has no classes to agree on. {how}"
+    figures = metrics.agreement(codes_N, theirs_N, run.config.classes, other.config.classes)
+    for each in (run, other):
+        if each.images_seen < diagnosis.FEW_SHOWN:
+            return figures, f"Nothing follows from it yet: {each.run.path} is hardly trained."
+    return figures, diagnosis.agreement(figures["agreement_ari"])

@@ -1,0 +1,294 @@
+"""What the figures of a run advise: whether K fits the data, and what looks wrong, with what to do about it.
+
+Legend: N images, K codes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastgan.config.schedule import GROUPED_AT, SHOWN
+from fastgan.evaluation.metrics import effective_classes
+from fastgan.text import counted
+
+# Images below which a run is hardly trained: where a run of the default length first groups them. NMI was 0.003 after
+# 37,312 images of MNIST, and of the digits 0.000 after 46,080 and 0.931 after 92,160.
+FEW_SHOWN = GROUPED_AT[0]
+NEAR_ONE = 1.2  # effective number of classes below which they are one; two of which one holds 95% have 1.22
+UNUSED_SHARE = 0.1  # a code that gets less than this times 1/K of the real images is unused
+# Confusion above this makes two codes candidates to be merged. With 15 codes for MNIST's ten classes, 3,000 images, the
+# five pairs that showed one digit had 0.075 to 0.12, the first of all others 0.028; with ten codes none had over 0.015.
+CONFUSED = 0.05
+BESIDE_OTHERS = 3.0
+PRIOR_AT_UNIFORM = 0.1  # a prior whose every probability is within this, relative to 1/K, has not left uniform
+SIZES_UNEVEN = 0.5  # cluster sizes of which one is further than this from 1/K, relative to it, are uneven
+DISCRIMINATOR_WON = 0.1  # mean d_loss below which the generator is told nothing any more; 1.39 is a draw
+ONE_IMAGE = 0.33  # samples closer to each other than this times the code's real images are one image again and again
+AGREE, DISAGREE = 0.8, 0.4  # adjusted Rand index above, or below, which two runs agree, or do not; a rule of thumb
+MOST_CODES = 2000  # above this the K x K confusion is not computed
+
+
+@dataclass(frozen=True)
+class MergeCandidate:
+    """Two codes that Q confuses, `first` < `second`, and how much: 0 never, 0.5 as good as one code."""
+
+    first: int
+    second: int
+    confusion: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that looks wrong, in words, and what to do about it."""
+
+    title: str
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the findings are drawn from.
+
+    prior_K, sizes_K: probabilities and shares of the real images; spreads_K: how far a code's samples are from each
+    other, relative to its real images (NaN where unknown); last_d_loss: the last logged mean.
+    """
+
+    prior_K: Tensor
+    sizes_K: Tensor
+    prior_is_learned: bool
+    images_seen: int
+    images_planned: int
+    merge: Sequence[MergeCandidate] = ()
+    last_d_loss: float | None = None
+    spreads_K: Sequence[float] = field(default=())
+
+
+def cluster_sizes(codes_N: Tensor, classes: int) -> Tensor:
+    """Shares [K], float64, of images by the code, int64, that Q gives them."""
+    return torch.bincount(codes_N, minlength=classes).double() / len(codes_N)
+
+
+def unused_codes(sizes_K: Tensor) -> list[int]:
+    """Codes that nearly no real image gets: less than a tenth of 1/K."""
+    return torch.nonzero(sizes_K < UNUSED_SHARE / len(sizes_K)).flatten().tolist()
+
+
+def collapsed(prior_K: Tensor, sizes_K: Tensor) -> str:
+    """How all images have come into one or two codes, in a sentence; empty where they have not.
+
+    That is: one code alone is in use (has a tenth of 1/K of the real images), or two of more than four; or the
+    effective number of classes, exp(entropy), of the clusters or of the prior is below NEAR_ONE.
+
+    Args:
+        prior_K, sizes_K: probabilities, and shares of the real images.
+    """
+    count, unused = len(sizes_K), set(unused_codes(sizes_K))
+    used = [code for code in range(count) if code not in unused]
+    if len(used) == 1 or (len(used) == 2 and count > 4):
+        share, named = float(sizes_K[used].sum()), " or ".join(map(str, used))
+        return f"{share:.1%} of the real images have code {named}, of {count} codes."
+    for said, shares_K in (("Q's clusters amount", sizes_K), ("The prior amounts", prior_K)):
+        if (effective := effective_classes(shares_K)) < NEAR_ONE:
+            return f"{said} to {effective:.2f} equally frequent classes."
+    return ""
+
+
+def hardly_trained(prior_K: Tensor, sizes_K: Tensor, images_seen: int, images_planned: int) -> Finding | None:
+    """Why little that is said of a run's classes can be relied on; None for a run that has trained.
+
+    It has seen fewer than FEW_SHOWN = 64,000 images, a fifth of the 320,000 that a run shows by default (schedule.py),
+    or it has collapsed, whatever it has seen: see `collapsed`.
+    """
+    few, how = images_seen < FEW_SHOWN, collapsed(prior_K, sizes_K)
+    if not few:
+        again = "Train again with another --seed; if it comes to that again, with fewer --classes or more --epochs."
+        return Finding("Hardly trained: the codes have collapsed", how, again) if how else None
+    seen = f"{images_seen:,}" + (f" of {images_planned:,} planned" if images_seen < images_planned else "")
+    text = f"It has been shown {seen} images; below {FEW_SHOWN:,} little can be told, and samples may be grey."
+    if images_seen < images_planned and images_planned >= FEW_SHOWN:
+        remedy = "Continue it with python -m fastgan.train --resume --run-dir and this folder."
+    else:
+        remedy = (
+            "Go on with it by --resume and more --epochs; with your own images rather begin anew without --epochs: a "
+            f"run then shows {SHOWN:,}, and groups them when it has seen enough."
+        )
+    return Finding("Hardly trained", f"{text} {how}".rstrip(), remedy)
+
+
+def confusion(probabilities_NK: Tensor, codes_N: Tensor) -> Tensor:
+    """C [K, K], float32, symmetric, zero on its diagonal: how much Q confuses two codes.
+
+    C_ij is the mean of Q_j over the images whose code is i, averaged with that of Q_i over those of j; a code without
+    images has only one of the two.
+    """
+    count = probabilities_NK.shape[1]
+    counts = torch.bincount(codes_N, minlength=count)
+    sums = torch.zeros(count, count).index_add(0, codes_N, probabilities_NK.float())
+    means = sums / counts.clamp_min(1)[:, None]
+    used = (counts > 0).float()
+    both = (means + means.T) / (used[:, None] + used).clamp_min(1)
+    return both.fill_diagonal_(0)
+
+
+def merge_candidates(probabilities_NK: Tensor, codes_N: Tensor) -> list[MergeCandidate]:
+    """Pairs of codes that Q confuses, the most confused first; none above 2,000 codes.
+
+    More than CONFUSED, and than BESIDE_OTHERS times what either is confused with the codes besides: a Q that knows
+    nothing confuses all, which says nothing of any pair.
+
+    Args:
+        probabilities_NK: Q's code probabilities of transforms of real images, of which it is less sure than of the
+            images: where one class has two codes, a transform may well have the other.
+        codes_N: the most probable codes of the images themselves, int64.
+    """
+    count = probabilities_NK.shape[1]
+    if count > MOST_CODES:
+        return []
+    found_KK = confusion(probabilities_NK, codes_N)
+    total_K = found_KK.sum(1)
+    others_KK = (total_K[:, None] + total_K - 2 * found_KK) / max(2 * (count - 2), 1)
+    wanted = (found_KK > CONFUSED) & (found_KK > BESIDE_OTHERS * others_KK)
+    found = [MergeCandidate(i, j, float(found_KK[i, j])) for i, j in torch.nonzero(wanted.triu(1)).tolist()]
+    return sorted(found, key=lambda pair: -pair.confusion)
+
+
+def last_mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
+    """The last value of `key` in the rows of metrics.jsonl, None where there is none."""
+    return next((float(row[key]) for row in reversed(rows) if row.get(key) is not None), None)
+
+
+def withheld(accuracy: float, required: float) -> str:
+    """What is said instead of the figures of a judge that is not believed."""
+    found = math.floor(1000 * accuracy) / 10  # 94.96% is not 95%
+    return (
+        f"NMI, ENT and all else that a judge says of generated images are withheld: its accuracy on held-out real "
+        f"images is {found:.1f}%, and {100 * required:.3g}% is needed; label more images"
+    )
+
+
+def agreement(ari: float) -> str:
+    """How to read the adjusted Rand index of two runs."""
+    if ari >= AGREE:
+        return "High agreement: both runs find nearly the same classes, which are in the data, not a matter of chance."
+    if ari < DISAGREE:
+        return "Low agreement: the classes are a matter of chance; try another --classes, or more --epochs."
+    return "Agreement in part: some classes are in the data, others a matter of chance; try another --classes."
+
+
+def words(codes: Sequence[int], most: int = 12) -> str:
+    """1, 2 and 3; a long list is cut short."""
+    shown = [str(code) for code in codes[:most]]
+    if len(codes) > most:
+        shown.append(f"{len(codes) - most} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def findings(facts: Facts) -> list[Finding]:
+    """What looks wrong in a run, the gravest first; empty where nothing does.
+
+    Of a run that is hardly trained, which comes first, what only follows from it is held back: codes that nothing uses
+    or that Q confuses, and a prior at uniform; where too few images were shown, also samples that are all alike, and
+    that it stopped early, which is said then anyway.
+    """
+    hardly = hardly_trained(facts.prior_K, facts.sizes_K, facts.images_seen, facts.images_planned)
+    checks = [_stopped_early, _discriminator_won, _one_image, _unused, _confused, _prior_at_uniform]
+    if hardly is not None:
+        checks = [_discriminator_won] if facts.images_seen < FEW_SHOWN else checks[:3]
+    found = [hardly, *(check(facts) for check in checks)]
+    return [finding for finding in found if finding is not None]
+
+
+def _stopped_early(facts: Facts) -> Finding | None:
+    if facts.images_seen >= facts.images_planned:
+        return None
+    return Finding(
+        "The run stopped early",
+        f"It has seen {facts.images_seen:,} of {facts.images_planned:,} images.",
+        "Continue it with python -m fastgan.train --resume --run-dir and this folder.",
+    )
+
+
+def _discriminator_won(facts: Facts) -> Finding | None:
+    loss = facts.last_d_loss
+    if loss is None or loss >= DISCRIMINATOR_WON:
+        return None
+    return Finding(
+        "The discriminator has won",
+        f"Its last mean loss is {loss:.3f}, below {DISCRIMINATOR_WON}: it tells every generated image from a real one, "
+        "and the generator learns little more.",
+        "Train again with a lower --learning-rate or another --seed; with few images, a smaller --network.width.",
+    )
+
+
+def _one_image(facts: Facts) -> Finding | None:
+    codes = [k for k, spread in enumerate(facts.spreads_K) if math.isfinite(spread) and spread < ONE_IMAGE]
+    if not codes:
+        return None
+    named = f"Code {codes[0]} draws" if len(codes) == 1 else f"Codes {words(codes)} draw"
+    return Finding(
+        "A code draws one image again and again",
+        f"{named} samples whose mean pairwise distance in pixels is below {ONE_IMAGE} times that of the code's real "
+        "images.",
+        "Train for more --epochs; if it stays, train again with another --seed or fewer --classes.",
+    )
+
+
+def _unused(facts: Facts) -> Finding | None:
+    codes, count = unused_codes(facts.sizes_K), len(facts.sizes_K)
+    if not codes:
+        return None
+    left = max(2, count - len(codes))
+    fewer = f"Train again with --classes {left}, or for" if left < count else "Train for"
+    return Finding(
+        "Codes that nothing uses" if len(codes) > 1 else "A code that nothing uses",
+        f"Q gives code{'s' if len(codes) > 1 else ''} {words(codes)} less than {UNUSED_SHARE:.0%} of an even share of "
+        f"the real images (below {UNUSED_SHARE / count:.2%} of them).",
+        f"{fewer} more --epochs if the figures still improve.",
+    )
+
+
+def _confused(facts: Facts) -> Finding | None:
+    if not facts.merge:
+        return None
+    pairs = [f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in facts.merge[:6]]
+    more = f", and {counted(len(facts.merge) - 6, 'more pair')}" if len(facts.merge) > 6 else ""
+    # Codes that hang together through pairs are one group: each group is one class too many for every further code.
+    left = max(2, len(facts.sizes_K) - _spare(facts.merge, len(facts.sizes_K)))
+    fewer = f"; if they do, read them as one, or train again with --classes {left}" if left < len(facts.sizes_K) else ""
+    return Finding(
+        "Q confuses codes" if len(facts.merge) > 1 else "Q confuses two codes",
+        f"Codes {'; '.join(pairs)}{more}: confusion above {CONFUSED:.3g} on transforms of real images, "
+        "where 0.5 is as good as one code.",
+        f"Look whether they show the same kind of image{fewer}. If Q is unsure of everything, train for more --epochs.",
+    )
+
+
+def _spare(merge: Sequence[MergeCandidate], count: int) -> int:
+    """How many codes fewer there are when all pairs are merged."""
+    group = list(range(count))
+    for pair in merge:
+        old, new = group[pair.second], group[pair.first]
+        group = [new if name == old else name for name in group]
+    return count - len(set(group))
+
+
+def _prior_at_uniform(facts: Facts) -> Finding | None:
+    count = len(facts.prior_K)
+    prior_off = float((facts.prior_K.double() * count - 1).abs().max())
+    sizes_off = float((facts.sizes_K.double() * count - 1).abs().max())
+    if not facts.prior_is_learned or prior_off > PRIOR_AT_UNIFORM or sizes_off <= SIZES_UNEVEN:
+        return None
+    return Finding(
+        "The prior is still at uniform",
+        f"Every learned probability is within {PRIOR_AT_UNIFORM:.0%} of 1/{count}, while Q's clusters hold from "
+        f"{float(facts.sizes_K.min()):.1%} to {float(facts.sizes_K.max()):.1%} of the real images.",
+        "Take the cluster sizes as the frequencies; to let the prior follow them, raise --prior-pull or "
+        "--prior-learning-rate.",
+    )

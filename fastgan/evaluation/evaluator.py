@@ -1,0 +1,222 @@
+"""One evaluation of a run: what the judge sees in generated images, and what Q makes of the real ones.
+
+Legend: N images, K codes, C real classes, Z noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+import kernels
+from fastgan import data
+from fastgan.config.schema import TrainConfig, stream_seed
+from fastgan.data import ImageSet
+from fastgan.data.image_set import shuffled
+from fastgan.evaluation import diagnosis, judge, metrics
+from fastgan.evaluation.judge import real_parts
+from fastgan.evaluation.judge_network import Judge
+from fastgan.inference.labelling import BATCH, assign, autocast, read_transforms, together
+from fastgan.models.networks import Generator, Networks
+from fastgan.runtime.stages import say
+
+PER_CODE = 1000  # generated images of each code for NMI and ENT
+DIVERSITY = 10_000  # generated and real images, at most, that the Frechet distance compares
+CONTEXT = 1 << 25  # numbers of the images, at most, that k-means is run on
+PAIRWISE = 500  # images of a code or class whose mean pairwise distance is taken
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures as one flat row, the count matrix M [K, C] (None without a judge), the share of real images that Q gives
+    each code, and the code of each, int64 on the CPU."""
+
+    row: dict[str, Any]
+    counts_KC: Tensor | None
+    sizes_K: Tensor
+    codes_N: Tensor
+
+
+class Sampler:
+    """Draws images from a generator in eval mode; the same seed gives the same images."""
+
+    def __init__(self, generator: Generator, config: TrainConfig, device: torch.device, purpose: str) -> None:
+        self.generator, self.config, self.device = generator, config, device
+        self.together = together(config.image_size)
+        self.seed = torch.tensor(stream_seed(config.seed, purpose), device=device)
+
+    def __call__(self, codes_N: Tensor, offset: int = 0) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of hard one-hot codes [N]."""
+        return torch.cat(list(self.parts(codes_N, offset)))
+
+    def parts(self, codes_N: Tensor, offset: int = 0) -> Iterator[Tensor]:
+        """The same images a part [B, C, H, W] at a time, for more of them than the memory holds."""
+        start = 0
+        for codes in codes_N.split(self.together):
+            one_hot = torch.nn.functional.one_hot(codes, self.config.classes).float()
+            yield self.draw(self._noise(start, len(codes), offset), one_hot)
+            start += len(codes)
+
+    def noise(self, rows: int, offset: int = 0) -> Tensor:
+        """The noise [N, Z], float32, on the device, of images 0 to rows - 1; `offset` gives others."""
+        parts = [self._noise(start, min(BATCH, rows - start), offset) for start in range(0, rows, BATCH)]
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def _noise(self, start: int, rows: int, offset: int) -> Tensor:
+        place, width = torch.tensor(offset, device=self.device), self.config.network.noise
+        return kernels.normal((rows, width), seed=self.seed, offset=place, row_start=start)
+
+    @torch.inference_mode()
+    def draw(self, noise_NZ: Tensor, codes_NK: Tensor) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of the noise and the codes as given."""
+        was_training = self.generator.training
+        self.generator.eval()
+        images = []
+        for noise, codes in zip(noise_NZ.split(self.together), codes_NK.split(self.together), strict=True):
+            with autocast(self.config, self.device):
+                images.append(self.generator(noise.to(self.device), codes.to(self.device)).float().cpu())
+        self.generator.train(was_training)
+        return torch.cat(images)
+
+
+class Evaluator:
+    """Evaluates one run again and again; what depends on the real images alone is computed once.
+
+    Args:
+        images: the run's training images, with labels where they are known.
+        judge: None where there is none: what needs its eyes (NMI, ENT, prior error, Frechet distance, diversity) is
+            then left out, not guessed, and so it is where the judge is not believed, whose accuracy is still told.
+    """
+
+    def __init__(self, images: ImageSet, judge: Judge | None, config: TrainConfig, device: torch.device) -> None:
+        self.images, self.config, self.device = images, config, device
+        self.judge = judge if judge is not None and judge.believed else None
+        self.about_judge: dict[str, Any] = {}
+        if judge is not None:
+            self.about_judge = {"judge_accuracy": judge.accuracy, "judge_required": judge.required}
+        if self.judge is not None:
+            index = shuffled(len(images.images), config.seed, "diversity")[:DIVERSITY]
+            self.real_classes, self.real_features = self.judge(real_parts(images.images, index))
+
+    def __call__(self, networks: Networks, generator: Generator, prior_K: Tensor) -> Evaluation:
+        """Figures of the networks as they are.
+
+        generator: the one that draws the images (networks.generator or its average); prior_K: probabilities.
+        """
+        prior_K = prior_K.detach().cpu().double()
+        codes, confidences = assign(networks, self.images.images, self.config, self.device)
+        sizes = diagnosis.cluster_sizes(codes, self.config.classes)
+        row: dict[str, Any] = {
+            "effective_classes": metrics.effective_classes(prior_K),
+            "confidence": float(confidences.mean()),
+            "unused_codes": len(diagnosis.unused_codes(sizes)),
+            "prior_to_cluster_sizes": float((sizes - prior_K).square().mean().sqrt()),
+        }
+        labels = self.images.labels
+        if labels is not None:
+            found = metrics.clustering(codes, labels, self.config.classes, self.images.label_count)
+            row |= {f"cluster_{name}": value for name, value in found.items()}
+        row |= self.about_judge
+        counts = self._judge(generator, prior_K, sizes, row) if self.judge is not None else None
+        return Evaluation(row, counts, sizes, codes)
+
+    def _judge(self, generator: Generator, prior_K: Tensor, sizes_K: Tensor, row: dict[str, Any]) -> Tensor:
+        """Add to `row` what the judge sees in generated images; returns M."""
+        assert self.judge is not None
+        classes, codes = self.images.label_count, self.config.classes
+        sampler = Sampler(generator, self.config, self.device, "evaluation")
+        drawn = torch.arange(codes).repeat_interleave(PER_CODE)
+        judged, features = self.judge(sampler.parts(drawn))
+        counts = metrics.count_matrix(drawn, judged, codes, classes)
+        entropy, empty = metrics.entropy_score(counts)
+        row |= {"nmi": metrics.normalised_mutual_information(counts), "ent": entropy, "empty_columns": empty}
+        frequencies = self.images.class_frequencies()
+        if frequencies is not None:
+            row["prior_error"] = metrics.prior_error(prior_K, frequencies, counts)
+            row["cluster_size_error"] = metrics.prior_error(sizes_K, frequencies, counts)
+            uniform = torch.full_like(frequencies, 1 / classes)
+            row["prior_error_uniform"] = float((uniform - frequencies).square().mean().sqrt())
+        row |= self._diversity(sampler, prior_K, drawn, features, metrics.match_codes(counts))
+        return counts
+
+    def _diversity(
+        self, sampler: Sampler, prior_K: Tensor, drawn: Tensor, features: Tensor, matched: Tensor
+    ) -> dict[str, Any]:
+        """Frechet distance, and how varied each code's images are beside the real class that it stands for."""
+        count = len(self.real_features)
+        # Codes in proportion to the prior, without chance: the k-th quantile belongs to the code it falls on.
+        edges = prior_K.cumsum(0)
+        codes = torch.searchsorted(edges, (torch.arange(count).double() + 0.5) / count).clamp(max=len(prior_K) - 1)
+        assert self.judge is not None
+        _, generated = self.judge(sampler.parts(codes, offset=1))
+        spread = []
+        for code, label in enumerate(matched.tolist()):
+            ours = metrics.mean_pairwise_distance(features[drawn == code][:PAIRWISE])
+            real = metrics.mean_pairwise_distance(self.real_features[self.real_classes == label][:PAIRWISE])
+            spread.append(ours / real if real else math.nan)
+        known = [value for value in spread if math.isfinite(value)]
+        return {
+            "frechet_distance": metrics.frechet_distance(generated, self.real_features),
+            "diversity": float(np.mean(known)) if known else math.nan,
+            "diversity_lowest": min(known, default=math.nan),
+        }
+
+
+def confused_codes(
+    networks: Networks, images_NCHW: Tensor, codes_N: Tensor, config: TrainConfig, device: torch.device
+) -> list[diagnosis.MergeCandidate]:
+    """Pairs of codes that transforms of the real images exchange, which one may read as one code.
+
+    Args:
+        images_NCHW: uint8; codes_N: what Q says of them, int64 on the CPU.
+    """
+    chosen_M, transformed_MK = read_transforms(networks, images_NCHW, config, device)
+    return diagnosis.merge_candidates(transformed_MK, codes_N[chosen_M])
+
+
+def context_rows(images: ImageSet, classes: int) -> dict[str, float]:
+    """What plain k-means gives on the same images, on pixels and on 50 principal components.
+
+    Where all of them would not fit into memory as floats, it is some of them, drawn at random.
+    """
+    assert images.labels is not None
+    count, labels, chosen = len(images.images), images.labels, images.images
+    most = max(CONTEXT // chosen[0].numel(), 10 * classes)
+    if count > most:
+        index = shuffled(count, 0, "context")[:most]
+        chosen, labels = chosen[index.to(chosen.device)], labels[index]
+    pixels = chosen.cpu().flatten(1).float().numpy() / 255.0
+    spaces = {"pixels": pixels, "pca": PCA(min(50, *pixels.shape), random_state=0).fit_transform(pixels)}
+    row: dict[str, float] = {}
+    for name, space in spaces.items():
+        codes = torch.from_numpy(KMeans(classes, n_init=1, random_state=0).fit_predict(space)).long()
+        found = metrics.clustering(codes, labels, classes, images.label_count)
+        row |= {f"kmeans_{name}_accuracy": found["accuracy"], f"kmeans_{name}_nmi": found["nmi"]}
+    return row
+
+
+def obtain_judge(config: TrainConfig, images: ImageSet, device: torch.device) -> Judge | None:
+    """The judge for a run's data; None where the images have no labels, or too few to train and test one.
+
+    One that is not to be believed is returned too, and one line says so: only its accuracy may be told.
+    """
+    if images.labels is None:
+        return None
+    shares = data.load_judge_set(config, images)
+    refused = judge.too_few(shares) if config.own_images else None
+    if refused is not None:
+        say(f"warning: {refused}")
+        return None
+    found = judge.obtain(shares, device, config.cache_dir)
+    if not found.believed:
+        say(f"warning: {diagnosis.withheld(found.accuracy, found.required)}")
+    return found

@@ -1,0 +1,259 @@
+"""The judge: a classifier of real classes, trained on labelled images, that says what generated images show.
+
+It is trained once and kept in the user's cache, under a digest of the images and labels that it is trained and tested
+on: other data in the place of these have another judge. It never touches training: only evaluation looks through its
+eyes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fastgan.augment import to_unit_range
+from fastgan.config.schema import stream_seed
+from fastgan.data import ImageSet, JudgeSet, cache
+from fastgan.evaluation.judge_network import Judge, JudgeNetwork
+from fastgan.inference.labelling import together
+from fastgan.runtime.precision import fastest
+from fastgan.runtime.stages import say, stage
+
+BATCH = 128
+FORMAT = "4"  # a change of network, training or file makes older files stale
+# Accuracy on held-out images below which a judge is not believed: of these data sets, and of one's own images.
+REQUIRED = {"mnist": 0.990, "digits": 0.960}
+REQUIRED_OF_OWN = 0.95
+EPOCHS = {"mnist": 2, "digits": 40}
+# One's own images: about so many epochs, but no fewer and no more steps than these.
+OWN_EPOCHS, FEWEST_STEPS, MOST_STEPS = 40, 300, 1500
+FEWEST_TESTED = 20  # held-out images: with fewer, 95% and 90% cannot be told apart
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a judge is trained.
+
+    shift: largest shift of a batch, pixels; own: of one's own images, which are mirrored, shifted over their own
+    reflection, and drawn class by class; required: the accuracy below which the judge is not believed.
+    """
+
+    steps: int
+    batch: int
+    shift: int
+    own: bool
+    required: float
+
+
+def plan(data: JudgeSet) -> Plan:
+    """As many steps as suit the data: of one's own images by their number, so that few and many take minutes."""
+    count, size = len(_rows(data.train, data.train_rows)), data.train.images.shape[-1]
+    if data.name in EPOCHS:
+        return Plan(EPOCHS[data.name] * (count // BATCH), BATCH, 1, False, required(data.name))
+    steps = min(max(OWN_EPOCHS * count // BATCH, FEWEST_STEPS), MOST_STEPS)
+    return Plan(steps, min(BATCH, count), max(size // 16, 1), True, required(data.name))
+
+
+def required(name: str) -> float:
+    """The accuracy below which the judge of data set `name` is not believed."""
+    return REQUIRED.get(name, REQUIRED_OF_OWN)
+
+
+def identity(data: JudgeSet) -> str:
+    """What a judge is kept under: other images, labels, shares, class names or ways of training have another.
+
+    What the files are called is no part of it: a judge sees pixels alone.
+    """
+    hasher = hashlib.sha256(f"judge {FORMAT} {data.name} {plan(data)}".encode())
+    parts = ((data.train, data.train_rows), (data.test, data.test_rows))
+    for images, rows in parts:
+        assert images.labels is not None
+        said = f"{tuple(images.images.shape)} {images.label_count} {images.class_names}"
+        hasher.update(said.encode(errors="surrogateescape"))
+        hasher.update(images.labels.cpu().long().contiguous().numpy().data)
+        hasher.update(_rows(images, rows).cpu().contiguous().numpy().data)
+    data.train.add_pixels(hasher)
+    if data.test.images is not data.train.images:
+        data.test.add_pixels(hasher)
+    return hasher.hexdigest()[:32]
+
+
+def too_few(data: JudgeSet) -> str | None:
+    """Why no judge can be had of these images, in words; None where one can."""
+    said = "what a judge would say of generated images (NMI, ENT, ...) is left out"
+    if data.train.label_count < 2:
+        return f"{said}: the images have one class alone"
+    if len(_rows(data.test, data.test_rows)) < FEWEST_TESTED:
+        count = len(data.train.images)
+        return f"{said}: {count} labelled images are too few to train and test one; label more, 100 at least"
+    return None
+
+
+def obtain(data: JudgeSet, device: torch.device, cache_dir: Path | None = None) -> Judge:
+    """The judge of these images: read from its file, or trained and kept there.
+
+    One that cannot be kept serves this run alone, and a line says so.
+
+    Args:
+        cache_dir: where judges are kept; None for the user's cache.
+
+    Raises:
+        ConfigError: when `cache_dir` cannot be written to and the judge is not there.
+    """
+    path = cache.cache_dir(cache_dir) / "judges" / f"{identity(data)}.safetensors"
+    judge = _read(path, data.train.images.shape[-1], required(data.name), device)
+    if judge is not None:
+        return judge
+    cache.check(cache_dir)
+    known = data.name if data.name in REQUIRED else "your labelled images"
+    say(f"training the judge for {known} once (it is kept for later runs) ...")
+    judge = train(data, device)
+    _say(judge, data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(judge, path)
+    except (OSError, SafetensorError) as error:
+        said = getattr(error, "strerror", None) or " ".join(str(error).split())
+        say(
+            f"warning: {path.parent}: the judge cannot be kept there and serves this run alone ({said}); name a folder "
+            "that can be written by --cache-dir"
+        )
+    return judge
+
+
+def _say(judge: Judge, data: JudgeSet) -> None:
+    """The accuracy, on how many images, and which classes had none to spare."""
+    assert data.test.labels is not None
+    rows = _rows(data.test, data.test_rows)
+    classes, tested = data.test.label_count, len(data.test.labels[rows].unique())
+    have, are = ("has", "is") if classes - tested == 1 else ("have", "are")
+    untested = f"; {classes - tested} of {classes} classes {have} a single image and {are} not tested"
+    say(
+        f"the judge's accuracy on {len(rows):,} held-out images is {judge.accuracy:.1%}"
+        + (untested if tested < classes else "")
+    )
+
+
+def train(data: JudgeSet, device: torch.device, how: Plan | None = None) -> Judge:
+    """Train on data.train, measure on data.test; the same weights whenever the data, machine and threads are the same.
+
+    The accuracy is the share of the images that are named rightly; of one's own images it is taken class by class and
+    averaged, lest a judge be believed that knows the most frequent class alone. Images are read batch by batch: they
+    may outgrow the memory.
+    """
+    how = plan(data) if how is None else how
+    images, labels = data.train.images, data.train.labels
+    assert labels is not None and how.steps > 0
+    rows = _rows(data.train, data.train_rows)
+    channels, size = images.shape[1], images.shape[-1]
+    precision = fastest(device)
+    begun = stage("training the judge", total=how.steps * how.batch)
+    with torch.random.fork_rng(devices=[]), begun as progress:
+        torch.manual_seed(stream_seed(0, "judge"))
+        network = JudgeNetwork(channels, data.train.label_count, size).to(device)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.02, fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=how.steps)
+        for index in islice(_batches(rows, labels, how), how.steps):
+            x = _moved(to_unit_range(_take(images, index).to(device)), how)
+            with precision.autocast(device):
+                loss = F.cross_entropy(network(x).float(), labels[index].to(device), label_smoothing=0.05)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            progress.update(how.batch)
+    network.eval()
+    judge = Judge(network, 0.0, how.required)
+    assert data.test.labels is not None
+    rows = _rows(data.test, data.test_rows)
+    judged, _ = judge(real_parts(data.test.images, rows))
+    right, labels = (judged == data.test.labels[rows]).double(), data.test.labels[rows]
+    if not how.own:
+        return Judge(network, float(right.mean()), how.required)
+    tested = torch.bincount(labels)
+    of_each = torch.zeros(len(tested), dtype=torch.float64).index_add(0, labels, right)[tested > 0]
+    return Judge(network, float((of_each / tested[tested > 0]).mean()), how.required)
+
+
+def real_parts(images: Tensor, rows: Tensor) -> Iterator[Tensor]:
+    """Images [B, C, H, W] in [-1, 1], float32, of `rows` of uint8 images [N, C, H, W], a part at a time."""
+    for part in rows.split(together(images.shape[-1])):
+        yield to_unit_range(_take(images, part))
+
+
+def _rows(images: ImageSet, rows: Tensor | None) -> Tensor:
+    return torch.arange(len(images.images)) if rows is None else rows
+
+
+def _take(images: Tensor, rows: Tensor) -> Tensor:
+    return images[rows.to(images.device)]
+
+
+def _batches(rows: Tensor, labels: Tensor, how: Plan) -> Iterator[Tensor]:
+    """Batches of `rows`, epoch after epoch, without end; of one's own images each class is as likely as any other."""
+    weights = 1.0 / torch.bincount(labels[rows])[labels[rows]].double() if how.own else None
+    while True:
+        if weights is None:
+            order = torch.randperm(len(rows))
+        else:
+            drawn = torch.rand(len(rows), dtype=torch.float64) * weights.sum()
+            order = torch.searchsorted(weights.cumsum(0), drawn).clamp(max=len(rows) - 1)
+        yield from rows[order[: len(rows) // how.batch * how.batch]].split(how.batch)
+
+
+def _moved(images: Tensor, how: Plan) -> Tensor:
+    """A batch in [-1, 1] shifted by a few pixels: generated images sit less exactly than real ones."""
+    far, size = how.shift, images.shape[-1]
+    if how.own:
+        mirrored = (torch.rand(len(images), 1, 1, 1) < 0.5).to(images.device)
+        images = torch.where(mirrored, images.flip(-1), images)
+        padded = F.pad(images, (far,) * 4, mode="reflect")
+    else:
+        padded = F.pad(images, (far,) * 4, value=-1.0)
+    dx, dy = torch.randint(2 * far + 1, (2,)).tolist()
+    return padded[..., dy : dy + size, dx : dx + size]
+
+
+def _write(judge: Judge, path: Path) -> None:
+    tensors = {name: value.detach().cpu().contiguous() for name, value in judge.network.state_dict().items()}
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    accuracy = repr(judge.accuracy)
+    metadata = {"format": FORMAT, "accuracy": accuracy, "sha256": _digest(tensors, accuracy)}
+    try:
+        save_file(tensors, str(partial), metadata=metadata)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _digest(tensors: dict[str, Tensor], accuracy: str) -> str:
+    hasher = hashlib.sha256(accuracy.encode())
+    for name in sorted(tensors):
+        hasher.update(name.encode())
+        hasher.update(tensors[name].numpy().tobytes())
+    return hasher.hexdigest()
+
+
+def _read(path: Path, image_size: int, required: float, device: torch.device) -> Judge | None:
+    """The judge in `path`, or None when the file is absent, stale or damaged (it is then trained anew)."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        if metadata.get("format") != FORMAT or metadata.get("sha256") != _digest(tensors, metadata["accuracy"]):
+            return None
+        channels = tensors["features.0.weight"].shape[1]
+        network = JudgeNetwork(channels, len(tensors["classes.bias"]), image_size)
+        network.load_state_dict(tensors)
+        return Judge(network.to(device).eval(), float(metadata["accuracy"]), required)
+    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError):
+        return None

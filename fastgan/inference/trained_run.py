@@ -1,0 +1,77 @@
+"""A finished (or stopped) run, read back: its settings and its networks, ready to draw images and to label them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from fastgan.config.schema import TrainConfig
+from fastgan.config.serialization import from_json
+from fastgan.errors import CheckpointCorruptError
+from fastgan.models.networks import Generator, Networks, Shape
+from fastgan.models.prior import ClassPrior
+from fastgan.runs import checkpoint, run_folder
+from fastgan.runtime import precision, threads
+from fastgan.step.step import load_model
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The newest good checkpoint of a run, in eval mode."""
+
+    run: run_folder.RunFolder
+    config: TrainConfig
+    networks: Networks
+    prior: ClassPrior
+    generator: Generator
+    images_seen: int
+    device: torch.device
+
+    def config_at(self, data_dir: Path | None, cache_dir: Path | None = None) -> TrainConfig:
+        """The settings with the folder where the run's data lie now, and another cache; None leaves each as it was."""
+        config = self.config if data_dir is None else replace(self.config, data_dir=data_dir)
+        return config if cache_dir is None else replace(config, cache_dir=cache_dir)
+
+    def ranks(self) -> int:
+        """On how many ranks the run went on last."""
+        return run_folder.ranks_of(run_folder.read_settings(self.run.path))
+
+
+def choose_processor(device: str, count: int) -> torch.device:
+    """The device of a command that reads a run, which takes `count` threads of a CPU; see `threads.choose`.
+
+    Raises:
+        ConfigError: for a device or a number of threads that cannot be had.
+    """
+    chosen = run_folder.choose_device(device)
+    note = threads.choose(count)
+    if note and chosen.type == "cpu":
+        print(f"note: {note}", file=sys.stderr)
+    return chosen
+
+
+def load(path: Path, device: torch.device) -> TrainedRun:
+    """Read a run folder; raises ConfigError or CheckpointCorruptError, naming what is missing."""
+    values = run_folder.read_settings(path)
+    config = from_json(values["settings"])
+    run = run_folder.RunFolder(path)
+    newest, images_seen = checkpoint.newest(run.checkpoints)
+    state = checkpoint.load(newest, "model")
+    try:
+        channels = state["networks.generator.image.weight"].shape[1]
+        shape = Shape(config.image_size, channels, config.classes, config.network, config.finer_codes)
+        networks, prior = Networks(shape), ClassPrior("learned", config.classes)
+        average = Generator(shape) if config.average_decay > 0 else None
+        load_model(state, networks, prior, average)
+    except (KeyError, IndexError, RuntimeError) as error:
+        said = " ".join(str(error).split())  # torch lists the names on lines of their own
+        raise CheckpointCorruptError(f"checkpoint {newest}: does not fit {run.settings} ({said})") from error
+    before, now = run_folder.precision_of(values), precision.for_reading(config, device)
+    if now.note and now.name != before:
+        print(f"note: trained in {before}; read in {now.note}", file=sys.stderr)
+    networks, prior = networks.to(device).eval(), prior.to(device)
+    generator = networks.generator if average is None else average.to(device).eval()
+    return TrainedRun(run, config, networks, prior, generator, images_seen, device)

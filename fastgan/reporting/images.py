@@ -1,0 +1,70 @@
+"""Pictures inside a page: images and charts as data: URIs, with what they show in words.
+
+Legend: N images.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from fastgan.evaluation import metrics
+
+PIXEL_BUDGET = 2_000_000  # bytes of pixels on a page
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of the page: its data: URI and what it shows, in words; `dark` is its twin on a dark ground."""
+
+    uri: str
+    text: str
+    dark: str | None = None
+
+
+def floats(images: Tensor, index: Tensor) -> Tensor:
+    """Chosen images [N, C, H, W] in [-1, 1], float32, on the CPU."""
+    return images[index.to(images.device)].cpu().float() / 127.5 - 1
+
+
+def spread(samples: Tensor, real: Tensor) -> float:
+    """Mean pairwise distance of samples in pixels, relative to that of real images; NaN where that is unknown or 0."""
+    theirs = metrics.mean_pairwise_distance(real.flatten(1))
+    return metrics.mean_pairwise_distance(samples.flatten(1)) / theirs if theirs else math.nan
+
+
+def side(shape: torch.Size, count: int) -> int:
+    """Pixels of the side of each of `count` pictures of images [N, C, H, W]: their own, at most 64, and fewer (but at
+    least 24) where the page would grow too large."""
+    _, channels, height, _ = shape
+    fits = math.isqrt(PIXEL_BUDGET // (count * channels))
+    return min(height, 64, max(fits, 24))
+
+
+def png(image: Tensor, side: int) -> str:
+    """An image [C, H, W] in [-1, 1], of 1 or 3 channels, as data: URI of a PNG no larger than side x side."""
+    if image.shape[-1] > side:
+        image = F.interpolate(image[None], size=(side, side), mode="bilinear", antialias=True)[0]
+    pixels = ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy()).save(
+        file, format="PNG", optimize=True
+    )
+    return _uri(file.getvalue(), "image/png")
+
+
+def _uri(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def chart(draw: Callable[[str], bytes], text: str) -> Picture:
+    light, dark = (_uri(draw(theme), "image/svg+xml") for theme in ("light", "dark"))
+    return Picture(light, text, dark)

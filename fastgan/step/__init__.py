@@ -1,0 +1,1 @@
+"""One iteration, which never waits for the device: losses, optimisers, precision."""

@@ -1,0 +1,107 @@
+"""The losses of Elastic-InfoGAN and of the default recipe, in float32 (or float64) whatever the networks' precision.
+
+Of a run over many ranks each loss is a mean over a rank's own images, to be averaged over ranks, or what it would be
+over the whole job's batch (distributed.py): both ways the gradients' mean over ranks is that of the job's loss.
+
+Legend: B images of a rank, W ranks, K classes, D embedding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import kernels
+from fastgan.runtime.distributed import ALONE, Gang
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def discriminator_loss(real_B: Tensor, fake_B: Tensor) -> Tensor:
+    """BCE(D(x), 1) + BCE(D(G(z, c)), 0), on logits; -log sigmoid(s) = softplus(-s)."""
+    return F.softplus(-_at_least_float32(real_B)).mean() + F.softplus(_at_least_float32(fake_B)).mean()
+
+
+def generator_loss(fake_B: Tensor) -> Tensor:
+    """BCE(D(G(z, c)), 1), on logits: the non-saturating loss."""
+    return F.softplus(-_at_least_float32(fake_B)).mean()
+
+
+def information_loss(logits_BK: Tensor, code_B: Tensor) -> Tensor:
+    """Cross-entropy of Q's code logits and the code that drew the image: InfoGAN's bound (1606.03657, eq. 5)."""
+    return F.cross_entropy(_at_least_float32(logits_BK), code_B)
+
+
+def contrastive_loss(embed_BD: Tensor, other_BD: Tensor, temperature: float, gang: Gang = ALONE) -> Tensor:
+    """NT-Xent between the embeddings of real images and of their transforms (1910.01112, section 3.3).
+
+    Over ranks: the mean over all 2 W B anchors, each against the views of all W B images.
+    """
+    embed_BD, other_BD = _at_least_float32(embed_BD), _at_least_float32(other_BD)
+    if gang.count == 1:
+        return kernels.nt_xent(embed_BD, other_BD, temperature=temperature)
+    result: Tensor = _NtXentOverRanks.apply(torch.stack((embed_BD, other_BD)), temperature, gang)
+    return result
+
+
+class _NtXentOverRanks(torch.autograd.Function):
+    """A rank's views [2, B, D] to the loss over all ranks' views: two gathers forward, none backward."""
+
+    @staticmethod
+    def forward(ctx: Any, local_2BD: Tensor, temperature: float, gang: Gang) -> Tensor:
+        count = local_2BD.shape[1]
+        ctx.row_start, ctx.temperature, ctx.ranks = gang.rank * count, temperature, gang.count
+        everyone = gang.gather(local_2BD).transpose(0, 1).flatten(1, 2)  # [2, W B, D], ranks in their order
+        parts = kernels.nt_xent_lse(local_2BD, everyone, ctx.row_start, temperature=temperature)
+        lse, loss = gang.gather(torch.stack(parts)).unbind(1)  # [W, 2, B] each
+        ctx.save_for_backward(local_2BD, everyone, lse.transpose(0, 1).flatten(1).contiguous())
+        return loss.mean()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        local, everyone, lse = ctx.saved_tensors
+        own = kernels.nt_xent_grad(local, everyone, lse, ctx.row_start, temperature=ctx.temperature)
+        return own * (grad * ctx.ranks), None, None  # averaging over ranks divides again
+
+
+def agreement_loss(logits_BK: Tensor, other_BK: Tensor, gang: Gang = ALONE) -> Tensor:
+    """Minus the mutual information of Q's codes for images and for their transforms, in nats (arXiv 1807.06653, eq. 3).
+
+    The joint distribution of the two codes is the batch's mean, made symmetric. At best -log K: both codes always
+    agree, and all are equally frequent; confident codes of unequal classes come at the entropy of those classes.
+    """
+    code_BK, same_BK = _at_least_float32(logits_BK).softmax(1), _at_least_float32(other_BK).softmax(1)
+    joint_KK = gang.mean(code_BK.T @ same_BK / len(code_BK))
+    joint_KK = ((joint_KK + joint_KK.T) / 2).clamp_min(1e-8)
+    marginal_K = joint_KK.sum(0).log()
+    return -(joint_KK * (joint_KK.log() - marginal_K[:, None] - marginal_K)).sum()
+
+
+def grouping_loss(logits_BK: Tensor, other_BK: Tensor, group_B: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Cross-entropy of Q's code logits, for images and for their transforms, to the images' groups [B], int64.
+
+    A group of -1 is none: the image does not count. 0 where no image counts.
+
+    Args:
+        counted: by how many images to divide; left out, by those of this batch that count. Over ranks: by their mean.
+    """
+    if counted is None:
+        counted = (group_B >= 0).sum()
+    logits_2BK = torch.cat((_at_least_float32(logits_BK), _at_least_float32(other_BK)))
+    total = F.cross_entropy(logits_2BK, group_B.repeat(2), ignore_index=-1, reduction="sum")
+    return total / torch.where(counted > 0, 2 * counted, 1)
+
+
+def mean_code(logits_BK: Tensor) -> Tensor:
+    """Q's mean code probabilities [K], without gradient."""
+    return _at_least_float32(logits_BK).detach().softmax(1).mean(0)
+
+
+def prior_loss(prior_logits_K: Tensor, mean_K: Tensor) -> Tensor:
+    """Cross-entropy of the prior to Q's mean code probabilities: smallest where both agree."""
+    return -(mean_K * prior_logits_K.log_softmax(0)).sum()

@@ -1,0 +1,99 @@
+"""What each side of a step minimises: the discriminator's objective, and the generator's, Q's and the prior's.
+
+Each is one function of images to scalars, for a compiler to take as a whole: little but products is left of it then.
+
+Legend: B batch, K classes, H features, CHW image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from fastgan import augment
+from fastgan.config.schema import TrainConfig
+from fastgan.models.networks import Networks
+from fastgan.models.prior import ClassPrior
+from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.step import losses
+from fastgan.step.compile import Compiled
+from fastgan.step.real_losses import OnRealImages, Parts, none
+
+
+class Objectives:
+    """Both objectives of a step (RECIPE: the authors' losses; docs/prior.md: what the default recipe adds).
+
+    Args:
+        networks: as a step runs them, in low precision too; prior: whose logits learn, if they are a parameter.
+        config: the weights of the losses.
+        gang: the ranks over whose images together the losses are.
+    """
+
+    def __init__(self, networks: Networks, prior: ClassPrior, config: TrainConfig, gang: Gang = ALONE) -> None:
+        self.networks, self.prior, self.config = networks, prior, config
+        self._on_real_images = OnRealImages(networks.code_head, config, gang)
+        # What may be compiled is called through these names.
+        self._front_end: Callable[..., Any] = networks.front_end
+        self._forward_groups: Callable[..., Any] = networks.front_end.forward_groups
+
+    def compile_networks(self) -> list[Compiled]:
+        """Compile the front end alone; returns what was compiled."""
+        self._front_end, self._forward_groups = Compiled(self._front_end), Compiled(self._forward_groups)
+        return [self._front_end, self._forward_groups]
+
+    def of_discriminator(
+        self, real_BCHW: Tensor, other_BCHW: Tensor | None, fake_BCHW: Tensor, group_B: Tensor | None
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, Parts | None]:
+        """What the D step differentiates, the discriminator's own loss, and what the generator's side goes on with.
+
+        That is the losses on real images, or, where the front end does not learn from these, the features [B, H] of
+        the images and of their transforms, detached.
+
+        Args:
+            real_BCHW: uint8.
+            other_BCHW, fake_BCHW: transforms of the real images, and generated ones, in [-1, 1].
+            group_B: the codes that a grouping gave the real images, int64, -1 for none.
+        """
+        net, config, count = self.networks, self.config, len(real_BCHW)
+        real = augment.to_unit_range(real_BCHW, self.prior.logits.dtype)
+        other = None if other_BCHW is None else other_BCHW.to(real.dtype)
+        shared, follow = config.front_end_learns, not config.real_averages
+        both_BH, other_BH = self._forward_groups(real, other, fake_BCHW, shared, follow)
+        d_loss = losses.discriminator_loss(*net.discriminator(both_BH).chunk(2))
+        # What is returned to be shown gets no gradient: a compiled backward pass would be handed zeros for each.
+        shown = d_loss.detach()
+        if other_BH is None:
+            return d_loss, shown, None, none(shown)
+        if not shared:
+            return d_loss, shown, (both_BH[:count].detach(), other_BH), None
+        on_real, parts = self._on_real_images(both_BH[:count], other_BH, group_B)
+        return d_loss + on_real, shown, None, parts
+
+    def of_generator(
+        self,
+        fake_BCHW: Tensor,
+        code_B: Tensor,
+        features: tuple[Tensor, Tensor] | None,
+        parts: Parts | None,
+        group_B: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Parts]:
+        """What the G step differentiates, the generator's own loss, the codes' loss, and the losses on real images.
+
+        Args:
+            fake_BCHW: with its graph; code_B: the codes that drew it, int64.
+            features, parts: of the discriminator's side.
+        """
+        net, config, follow = self.networks, self.config, not self.config.real_averages
+        fake_BH = self._front_end(fake_BCHW, follow)
+        g_loss = losses.generator_loss(net.discriminator(fake_BH))
+        information = losses.information_loss(net.code_head(fake_BH, follow), code_B)
+        total = g_loss + information
+        if parts is None:
+            assert features is not None
+            on_real, parts = self._on_real_images(*features, group_B)
+            total = total + on_real
+        if self.prior.logits.requires_grad and parts.mean_K is not None:
+            total = total + config.prior_pull * (losses.prior_loss(self.prior.logits, parts.mean_K) * parts.pulled)
+        return total, g_loss.detach(), information.detach(), parts

@@ -1,0 +1,93 @@
+"""The losses that Q has on real images and their transforms: the contrastive one, and those of the default recipe.
+
+Legend: B images, K classes, H features, D embedding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastgan.config.schema import TrainConfig
+from fastgan.models.networks import CodeHead
+from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.step import losses
+
+
+class Parts(NamedTuple):
+    """The losses on real images, unweighted, and what the prior is pulled towards: all of them without gradient."""
+
+    contrast: Tensor
+    agreement: Tensor
+    grouping: Tensor
+    mean_K: Tensor | None
+    """Q's mean code probabilities, without gradient; None where nothing pulls the prior."""
+    pulled: Tensor
+    """1 where they pull the prior, 0 as long as they wait."""
+
+    @property
+    def losses(self) -> tuple[Tensor, Tensor, Tensor]:
+        """As a report shows them."""
+        return self.contrast, self.agreement, self.grouping
+
+
+def none(like: Tensor) -> Parts:
+    """No loss on real images."""
+    zero = torch.zeros_like(like)
+    return Parts(zero, zero, zero, None, zero)
+
+
+class OnRealImages:
+    """Q's losses on a batch of real images.
+
+    Args:
+        code_head: Q, as the step runs it.
+        config: the weights of the losses.
+        gang: the ranks over whose images together the losses are.
+    """
+
+    def __init__(self, code_head: CodeHead, config: TrainConfig, gang: Gang = ALONE) -> None:
+        self.code_head, self.config, self.gang = code_head, config, gang
+        self._reads_codes = config.agreement_weight > 0 or bool(config.grouping.at) or config.prior_pull > 0
+
+    def __call__(self, real_BH: Tensor, other_BH: Tensor, group_B: Tensor | None) -> tuple[Tensor, Parts]:
+        """The weighted sum of Q's losses, and what it is made of.
+
+        Args:
+            real_BH, other_BH: features of the images and of their transforms.
+            group_B: the images' groups, int64, -1 for none.
+        """
+        config, head, gang = self.config, self.code_head, self.gang
+        embed, embed_other = head.embed(real_BH), head.embed(other_BH, not config.real_averages)
+        zero = torch.zeros((), device=real_BH.device)
+        contrast, agreement, grouping, mean_K, grouped = zero, zero, zero, None, zero
+        if config.contrastive_weight > 0:
+            contrast = losses.contrastive_loss(embed, embed_other, config.contrastive_temperature, gang)
+        if self._reads_codes:
+            logits_BK, other_BK = head.code(embed), head.code(embed_other)
+            # Codes that agree before they are grouped settle in a wrong grouping, which the embedding then follows, and
+            # the prior too: until the images have groups, both wait.
+            counted = None if group_B is None else _mean_count(group_B, gang, real_BH)
+            grouped = torch.ones_like(zero) if counted is None else (counted > 0).float()
+            if config.agreement_weight > 0:
+                agreement = losses.agreement_loss(logits_BK, other_BK, gang) * grouped
+            if head.finer is not None:
+                agreement = agreement + losses.agreement_loss(head.finer(embed), head.finer(embed_other), gang)
+            if group_B is not None:
+                grouping = losses.grouping_loss(logits_BK, other_BK, group_B, counted)
+            if config.prior_pull > 0:
+                mean_K = losses.mean_code(logits_BK)
+        total = (
+            config.contrastive_weight * contrast
+            + config.agreement_weight * agreement
+            + config.grouping.weight * grouping
+        )
+        return total, Parts(contrast.detach(), agreement.detach(), grouping.detach(), mean_K, grouped)
+
+
+def _mean_count(group_B: Tensor, gang: Gang, like: Tensor) -> Tensor:
+    """How many images have a group, on average over ranks."""
+    count = (group_B >= 0).sum()
+    return count if gang.count == 1 else gang.mean(count.to(torch.promote_types(like.dtype, torch.float32)))

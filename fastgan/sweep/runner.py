@@ -1,0 +1,191 @@
+"""Many runs, one after the other, shared out over ranks: each trained once, kept as a row, and continued if it was cut.
+
+Ranks share nothing but the results folder. Each goes through all runs, beginning at a place of its own, and trains
+those that are neither finished nor claimed; a claim ends with its process, so a killed rank loses its current run
+alone, and that from its last checkpoint on.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from fastgan import data
+from fastgan.config.command_line import FREE_ON_RESUME, differences
+from fastgan.config.schema import TrainConfig
+from fastgan.data import ImageSet
+from fastgan.errors import CheckpointCorruptError, ConfigError
+from fastgan.evaluation.evaluator import obtain_judge
+from fastgan.runs import run_folder
+from fastgan.runs.run_folder import RunFolder
+from fastgan.runtime import stages
+from fastgan.runtime.distributed import Ranks
+from fastgan.runtime.turns import NO_OTHERS, SharedTurns, Turns
+from fastgan.step.step import LOSSES
+from fastgan.sweep.results import Results, RunKey
+from fastgan.text import counted
+from fastgan.training.engine import Trainer
+from fastgan.training.loop import Loop
+
+# What may differ between a run of the sweep and what its folder holds; what `recipe` stands for is compared itself.
+FREE = (FREE_ON_RESUME - {"epochs"}) | {"recipe"}
+
+
+class Sweep:
+    """The runs of one process.
+
+    Args:
+        results: where rows are kept.
+        runs: every run of the sweep, the same for all ranks; runs of one method side by side share a trainer.
+        pictures: the runs that draw their grids and curves.
+        named: lines begin with the run's name, as others are made at the same time.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        runs: Mapping[RunKey, TrainConfig],
+        device: torch.device,
+        ranks: Ranks,
+        pictures: frozenset[RunKey] = frozenset(),
+        named: bool = False,
+    ) -> None:
+        self.results, self.runs, self.device, self.ranks = results, runs, device, ranks
+        self.pictures, self.named = pictures, named
+        self.turns: Turns = NO_OTHERS
+        self._trainer: Trainer | None = None
+        self._everything: ImageSet | None = None
+
+    def beside(self, turns: SharedTurns) -> Sweep:
+        """Another one, on the same images, for a thread that trains some of the runs while others train the rest."""
+        self._images(next(iter(self.runs.values())))
+        other = copy.copy(self)
+        other.turns, other.named, other._trainer = turns, True, None
+        return other
+
+    def keep_judge(self) -> None:
+        """Have the judge of these images, before others look for it."""
+        config = next(iter(self.runs.values()))
+        obtain_judge(config, self._images(config), self.device)
+
+    @property
+    def keys(self) -> list[RunKey]:
+        """All runs, from where this rank begins."""
+        keys = list(self.runs)
+        first = self.ranks.rank * len(keys) // self.ranks.count
+        return keys[first:] + keys[:first]
+
+    def train(self) -> int | None:
+        """Train what is left; returns the signal that stopped it, or None."""
+        for key in self.keys:
+            stopped = self.take(key)
+            if stopped is not None:
+                return stopped
+        return None
+
+    def take(self, key: RunKey) -> int | None:
+        """Train this run, unless it is finished or others are at it; returns the signal that stopped it, or None."""
+        if self.results.has(key):
+            return None
+        with self.results.claim(key) as mine:
+            if not mine or self.results.has(key):  # finished meanwhile
+                return None
+            with stages.named(key.name) if self.named else nullcontext():
+                return self._one(key, self.runs[key])
+
+    def _one(self, key: RunKey, config: TrainConfig) -> int | None:
+        """Train one run to its end and keep its row, or to a signal, which is returned."""
+        begin = time.perf_counter()
+        config = dataclasses.replace(config, run_dir=self.results.runs_folder / key.name)
+        images = self._images(config)
+        trainer = self._trainer_for(config, images)
+        run = self._folder(config, trainer)
+        # A run that takes seconds is begun anew rather than saved twenty times.
+        how = {"pictures": key in self.pictures, "context": False, "checkpoints": self.device.type != "cuda"}
+        loop = Loop(config, run, images, trainer, **how, turns=self.turns)
+        try:
+            loop.resume()
+        except CheckpointCorruptError:  # none was saved, or none is whole
+            loop.log.keep_until(-1)
+        if loop.images_seen < loop.total:
+            outcome = loop.train()
+            if outcome.signal_number is not None:
+                return outcome.signal_number
+        row = row_of(run, loop.log.rows(), config.epochs)
+        self.results.write(key, row)
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+        self._say(key, row, time.perf_counter() - begin)
+        return None
+
+    def _say(self, key: RunKey, row: dict[str, Any], seconds: float) -> None:
+        last = row["evaluations"][max(row["evaluations"], key=int)]
+        figures = ", ".join(f"{name} {last[name]:.3f}" for name in ("nmi", "ent") if last.get(name) is not None)
+        done = sum(self.results.has(each) for each in self.runs)
+        runs = f"{done} of {counted(len(self.runs), 'run')} {'is' if done == 1 else 'are'} finished"
+        stages.say(f"{'' if self.named else f'{key.name}: '}{figures}; {seconds:.0f} s; {runs}")
+
+    def _images(self, config: TrainConfig) -> ImageSet:
+        """The images of a run; the files are read once."""
+        if self._everything is None:
+            self._everything = data.load_everything(config)
+        return data.load(config, self._everything)
+
+    def _trainer_for(self, config: TrainConfig, images: ImageSet) -> Trainer:
+        """The trainer of the run before, with what it has compiled and captured, if it fits."""
+        if self._trainer is not None and self._trainer.fits(config):
+            with self.turns.one():  # new weights take the process's random generator, and then their own numbers
+                self._trainer.restart(config, images)
+        else:
+            with self.turns.alone():
+                self._trainer = None  # its memory is free before the next is made
+                self._trainer = Trainer(config, images, self.device)
+        return self._trainer
+
+    def _folder(self, config: TrainConfig, trainer: Trainer) -> RunFolder:
+        """The run's folder, new or as it was left; ConfigError when it holds a run of other settings."""
+        assert config.run_dir is not None
+        run = RunFolder(config.run_dir)
+        if not run.settings.exists():
+            return run_folder.create(config, self.device, trainer.how)
+        changed = differences(config, run_folder.saved_config(run.path), FREE)
+        if changed:
+            raise ConfigError(f"{run.settings}: a run of other settings ({', '.join(changed)}); move its folder away")
+        said = run_folder.moved(run_folder.read_settings(run.path), self.device, trainer.step.precision.name)
+        if said:
+            stages.say(f"note: {config.run_dir}: {said}")
+        run.make_folders()
+        return run
+
+
+def row_of(run: RunFolder, log: list[dict[str, Any]], epochs: int) -> dict[str, Any]:
+    """What is kept of a finished run: settings, environment, figures by epoch, and the losses once an epoch."""
+    kept = _settings(run)
+    evaluations = {
+        str(row["epoch"]): {k: v for k, v in row.items() if k != "epoch"} for row in log if "effective_classes" in row
+    }
+    losses: dict[int, list[float]] = {}
+    for row in log:
+        if LOSSES[0] in row:
+            losses[min(int(row["epoch"]), epochs)] = [row["epoch"], *(row[name] for name in LOSSES)]
+    assert str(epochs) in evaluations, "a finished run ends with an evaluation"
+    return {
+        **kept,
+        "evaluations": evaluations,
+        "losses": {"columns": ["epoch", *LOSSES], "rows": list(losses.values())},
+        "train_seconds": evaluations[str(epochs)]["train_seconds"],
+    }
+
+
+def _settings(run: RunFolder) -> dict[str, Any]:
+    values = run_folder.read_settings(run.path)
+    for name in ("run_dir", "data_dir", "cache_dir"):  # where they lay on one machine
+        values["settings"][name] = None
+    values["environment"].pop("command", None)
+    return values

@@ -1,0 +1,172 @@
+"""Runs of a sweep in processes of their own, several at once on a CPU.
+
+A worker is told its part and then one run after the other, each answered when it is over; both ways as pickles, through
+its standard input and output. It stands in a session of its own, so that a terminal's Ctrl-C reaches its parent alone,
+which sends SIGTERM on; and it does not outlive its parent for long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastgan.config.schema import TrainConfig
+from fastgan.errors import FastganError, RunError
+from fastgan.runs import run_folder
+from fastgan.runtime import threads
+from fastgan.runtime.distributed import Ranks
+from fastgan.runtime.memory import keep_freed_memory
+from fastgan.sweep.at_once import Crew
+from fastgan.sweep.results import Results, RunKey
+from fastgan.sweep.runner import Sweep
+
+BEAT = 1.0  # seconds between two looks for the parent
+WORK = "from fastgan.sweep.workers import work; work()"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a worker is told at first: the same for all."""
+
+    folder: Path
+    sweep: Mapping[str, Any]
+    """What Results wants to know of the sweep."""
+    runs: Mapping[RunKey, TrainConfig]
+    pictures: frozenset[RunKey]
+    kernels: Any
+    threads: int
+    parent: int
+    command: Sequence[str]
+
+
+class Worker:
+    """A process that trains runs, as its parent sees it."""
+
+    def __init__(self, part: Part) -> None:
+        path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", WORK],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        self._part: Part | None = part
+        self._stopping = False
+
+    def take(self, key: RunKey) -> int | None:
+        """Have a run trained; returns the signal that stopped it, or None.
+
+        Raises:
+            FastganError: what the run has raised, or that its process has ended.
+        """
+        try:
+            for message in filter(None, (self._part, key)):
+                self._tell(message)
+            self._part = None
+            assert self._process.stdout is not None
+            answer = pickle.load(self._process.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            code = self._process.wait()
+            if self._stopping:  # it had no run under way that could be saved
+                return signal.SIGTERM
+            raise RunError(_end(code)) from error
+        if isinstance(answer, tuple):
+            raise RunError(*answer)
+        assert answer is None or isinstance(answer, int)
+        return answer
+
+    def _tell(self, message: object) -> None:
+        assert self._process.stdin is not None
+        pickle.dump(message, self._process.stdin)
+        self._process.stdin.flush()
+
+    def stop(self) -> None:
+        """Have it save the run under way, and end."""
+        self._stopping = True
+        self._process.terminate()
+
+    def close(self) -> None:
+        """End it, for want of another run, and wait for that."""
+        with contextlib.suppress(OSError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def _end(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return (
+            "its process was killed, perhaps for want of memory: lower --runs-at-once, or call the same command again"
+        )
+    return f"its process ended with exit code {code} (what it said stands above); the same command goes on"
+
+
+def in_processes(sweep: Sweep, keys: Sequence[RunKey], count: int, kernels: str, own_threads: int) -> int | None:
+    """Train runs in processes of so many threads each; returns the signal that stopped them, or None."""
+    results = sweep.results
+    told = {name: results.sweep[name] for name in ("dataset", "recipe", "epochs")}
+    command = tuple(sys.orig_argv)
+    part = Part(results.folder, told, sweep.runs, sweep.pictures, kernels, own_threads, os.getpid(), command)
+    workers: list[Worker] = []
+
+    def stop() -> None:
+        for worker in workers:
+            worker.stop()
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            workers.append(Worker(part))
+            stack.callback(workers[-1].close)
+        sweep.keep_judge()  # while they load their libraries; else each would train it
+        return Crew(keys, [contextlib.nullcontext(worker.take) for worker in workers], stop).train()
+
+
+def work() -> None:
+    """What a worker does."""
+    told, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what anything prints meanwhile is no answer
+    with contextlib.suppress(EOFError, BrokenPipeError):  # no more runs, or no parent
+        sweep = _sweep(pickle.load(told))
+        while True:
+            pickle.dump(_answer(sweep, pickle.load(told)), answers)
+            answers.flush()
+
+
+def _sweep(part: Part) -> Sweep:
+    threading.Thread(target=_leave_after, args=(part.parent,), name="parent", daemon=True).start()
+    sys.orig_argv[:] = part.command  # for run.json: what the user called
+    keep_freed_memory()
+    run_folder.choose_kernels(part.kernels)
+    threads.choose(part.threads)
+    results = Results(part.folder, **part.sweep)
+    return Sweep(results, part.runs, torch.device("cpu"), Ranks(), part.pictures, named=True)
+
+
+def _answer(sweep: Sweep, key: RunKey) -> int | None | tuple[str, int]:
+    """The signal that stopped a run, or None; or what went wrong, and the exit code for that."""
+    try:
+        return sweep.take(key)
+    except FastganError as error:
+        return str(error), error.exit_code
+
+
+def _leave_after(parent: int) -> None:
+    """Save and end, where the parent is gone."""
+    while os.getppid() == parent:
+        time.sleep(BEAT)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,198 @@
+"""What runs are trained with: a step, the feed that it reads, and its iterations, which may be captured.
+
+Captured graphs and compiled parts belong to tensors that stay where they are. So runs of one shape, as a sweep over
+splits and seeds has them, follow one another in the same tensors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastgan import augment, data
+from fastgan.config.schema import TrainConfig, stream_seed
+from fastgan.data import ImageSet
+from fastgan.inference import labelling
+from fastgan.models.networks import Networks, Shape
+from fastgan.models.prior import ClassPrior
+from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.step.compile import Compiled
+from fastgan.step.step import LOSSES, Step
+from fastgan.training.cuda_graphs import Iterations
+from fastgan.training.loader import Feed, chunk_images, placed
+from fastgan.training.pseudo_labels import find_groups
+
+
+def build_step(config: TrainConfig, images: ImageSet, device: torch.device, gang: Gang = ALONE) -> Step:
+    """The step of a run, its weights drawn from the seed."""
+    channels = images.images.shape[1]
+    networks = Networks(Shape(config.image_size, channels, config.classes, config.network, config.finer_codes))
+    networks.initialise(config.seed)
+    return Step(networks.to(device), _prior(config, images).to(device), config, device, gang)
+
+
+def build_feed(
+    config: TrainConfig,
+    images: ImageSet,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    chunk: int | None = None,
+    gang: Gang = ALONE,
+) -> Feed:
+    """A rank's images of a run in their order, on `device` or streamed to it, with the transforms that its losses read.
+
+    Args:
+        chunk: images made at a time; left out, as many as suit the device.
+
+    Raises:
+        ConfigError: --augment dali where DALI cannot be used.
+    """
+    _, channels, height, width = images.images.shape
+    chunk = chunk or chunk_images(config.batch_size, channels * height * width, device)
+    transform = None
+    if config.learns_from_real:
+        transform = augment.make_transform(
+            config, channels=channels, most=chunk, device=device, dtype=dtype, rank=gang.rank
+        )
+    return Feed(
+        placed(images.images, device),
+        _order(config, images, gang),
+        batch_size=config.batch_size,
+        transform=transform,
+        chunk=chunk,
+        dtype=dtype,
+        grouped=bool(config.grouping.at),
+        device=device,
+        ranks=gang.count,
+    )
+
+
+def _prior(config: TrainConfig, images: ImageSet) -> ClassPrior:
+    return ClassPrior(config.prior, config.classes, images.class_frequencies())
+
+
+def _order(config: TrainConfig, images: ImageSet, gang: Gang = ALONE) -> Callable[[int], Tensor]:
+    """The images of this rank in epoch 0, 1, ...: of each batch of the job its share."""
+    count, job = len(images.images), config.batch_size * gang.count
+
+    def share(epoch: int) -> Tensor:
+        order = data.epoch_order(config, count, epoch)
+        if gang.count == 1:
+            return order
+        return order[: count // job * job].view(-1, gang.count, config.batch_size)[:, gang.rank].flatten()
+
+    return share
+
+
+class Trainer:
+    """The parts of a run that hold tensors, on `device`.
+
+    `iterations.run(n)` makes n steps, which `feed` must have been told to hold; each adds its losses to `loss_sum`,
+    float64 [6], in the order of step.LOSSES.
+
+    The clock counts the images of all ranks, `batch` a step and `epoch_images` an epoch; the feed counts its own.
+
+    Raises:
+        ConfigError: for a prior or an --augment that cannot be had.
+    """
+
+    def __init__(self, config: TrainConfig, images: ImageSet, device: torch.device, gang: Gang = ALONE) -> None:
+        self.config, self.device, self.gang = config, device, gang
+        self.step = build_step(config, images, device, gang)
+        self.feed = build_feed(config, images, device, gang=gang)
+        self._take: Callable[..., tuple[Tensor, Tensor | None, Tensor | None]] = self.feed.take
+        if self.step.compiled:
+            self._take = Compiled(self.feed.take)
+            self.step.compiled.append(self._take)
+        self.batch = config.batch_size * gang.count
+        self.loss_sum = torch.zeros(len(LOSSES), dtype=torch.float64, device=device)
+        self.iterations = Iterations(
+            self._iterate, self._state, device=device, capture=config.capture, recover=self.step.leave_compiler
+        )
+        self.prepared = False
+
+    @property
+    def transforms(self) -> str | None:
+        """What --augment came to; None where nothing is transformed."""
+        return None if self.feed.transform is None else self.feed.transform.name
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """How it trains, beyond the settings: for run.json."""
+        precision = self.step.precision.name
+        return {"transforms": self.transforms, "precision": precision, "ranks": self.gang.count}
+
+    @property
+    def epoch_images(self) -> int:
+        """Images of all ranks in an epoch."""
+        return self.feed.epoch_images * self.gang.count
+
+    def ensure(self, first: int, last: int) -> None:
+        """Have the run's images first ... last - 1, this rank's share of them, in the ring."""
+        self.feed.ensure(first // self.gang.count, last // self.gang.count)
+
+    def prepare(self, images_seen: int) -> None:
+        """Compile and capture what is to be, on the batch that comes first, without a trace; once in a trainer's life.
+
+        Raises:
+            ConfigError: when the step cannot be captured.
+        """
+        if self.prepared:
+            return
+        self.ensure(images_seen, images_seen + self.batch)
+        if not self.iterations.prepare() and self.step.compiled:
+            self.iterations.warm_up()
+        self.prepared = True
+
+    def regroup(self) -> float:
+        """Group the real images anew, on rank 0 for all, and hand the groups to the feed.
+
+        Returns:
+            The share of the images whose code is not its group.
+        """
+        self.step.settle()
+        groups, moved = self.gang.told(self._grouped)
+        self.feed.regroup(groups)
+        return moved
+
+    def _grouped(self) -> tuple[Tensor, float]:
+        embeddings, logits = labelling.read(self.step.networks, self.feed.images, self.config, self.device)
+        codes = logits.argmax(1).cpu()
+        groups = find_groups(embeddings, codes, self.config.classes, self.config.grouping, self.config.seed)
+        return groups, float((groups != codes).double().mean())
+
+    def _iterate(self) -> None:
+        """One iteration, on tensors that stay where they are: it may be captured."""
+        clock, ranks = self.step.images_seen, self.gang.count
+        self.loss_sum += self.step(*self._take(clock if ranks == 1 else clock // ranks))
+
+    def _state(self) -> dict[str, Tensor]:
+        return {**self.step.live_state(), "loss_sum": self.loss_sum}
+
+    def fits(self, config: TrainConfig) -> bool:
+        """Whether a run of `config` can follow in the same tensors, by the same operations."""
+        return _shape(config) == _shape(self.config)
+
+    def restart(self, config: TrainConfig, images: ImageSet) -> None:
+        """Begin another run, which `fits`: the same as from a new Trainer, bit for bit."""
+        assert self.fits(config)
+        self.config = config
+        self.step.restart(config, _prior(config, images))
+        self.feed.restart(placed(images.images, self.device), _order(config, images))
+        if self.feed.transform is not None:
+            self.feed.transform.reseed(stream_seed(config.seed, "transform"))
+        self.loss_sum.zero_()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # the feed draws on another stream, which must see the new seed
+
+
+def _shape(config: TrainConfig) -> TrainConfig:
+    """`config` with all that no operation of a step depends on set to one value."""
+    same: dict[str, Any] = {"split": 1, "imbalance": "none", "seed": 0, "epochs": 1, "data_dir": None, "run_dir": None}
+    same |= {"eval_every": 1, "save_every": 1, "save_share": 1.0, "log_every": 1, "resume": False, "dry_run": False}
+    same["prior"] = "learned" if config.prior == "learned" else "uniform"  # fixed ones differ in their numbers alone
+    return dataclasses.replace(config, **same)

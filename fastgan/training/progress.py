@@ -1,0 +1,100 @@
+"""What a run has added up since it last said so, how long it has trained, and how much of its time it saves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.step.step import LOSSES
+
+
+class Stopwatch:
+    """Seconds of training alone: what is done within `paused` is no part of them.
+
+    Args:
+        wait: for the device, before the clock is read: a GPU's steps are only queued.
+        clock: seconds.
+    """
+
+    def __init__(self, wait: Callable[[], None], clock: Callable[[], float] = time.perf_counter) -> None:
+        self._wait, self._clock = wait, clock
+        self._since, self._kept = clock(), 0.0
+
+    def seconds(self) -> float:
+        """Since it was made."""
+        self._wait()
+        now = self._clock()
+        self._kept, self._since = self._kept + now - self._since, now
+        return self._kept
+
+    @contextmanager
+    def paused(self) -> Iterator[float]:
+        """Inside, it stands still; gives the seconds until then."""
+        try:
+            yield self.seconds()
+        finally:
+            self._since = self._clock()
+
+
+class Progress:
+    """Sums of the losses since the last report, and the seconds trained: saved with each checkpoint."""
+
+    def __init__(self, loss_sum: Tensor, gang: Gang = ALONE) -> None:
+        self.loss_sum = loss_sum  # to which every step adds, on the device
+        self.steps = 0
+        self.seconds = 0.0
+        self._gang = gang
+
+    def settle(self) -> None:
+        """Make the sums the job's, the mean of the ranks', before they are read: a call of all ranks."""
+        self._gang.mean_([self.loss_sum])
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            "progress.loss_sum": self.loss_sum,
+            "progress.steps": torch.tensor(self.steps),
+            "progress.seconds": torch.tensor(self.seconds, dtype=torch.float64),
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        self.loss_sum.copy_(state["progress.loss_sum"])
+        self.steps = int(state["progress.steps"])
+        self.seconds = float(state["progress.seconds"])
+
+    def take(self) -> dict[str, float]:
+        """Mean losses of the job since the last call; this is where the device is waited for."""
+        self.settle()
+        means = (self.loss_sum / max(self.steps, 1)).tolist()
+        self.loss_sum.zero_()
+        self.steps = 0
+        return dict(zip(LOSSES, means, strict=True))
+
+
+class SaveBudget:
+    """Keeps checkpoints to their share of the time: each must be followed by enough training.
+
+    Args:
+        share: of the time, at most; 1 for any.
+        clock: seconds.
+    """
+
+    def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._share, self._clock = share, clock
+        self._took, self._since = 0.0, clock()
+
+    def allows(self) -> bool:
+        """Whether another may be saved now, if it takes as long as the last."""
+        return self._share >= 1 or self._took <= self._share * (self._took + self._clock() - self._since)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Inside, one is saved."""
+        begin = self._clock()
+        yield
+        self._since = self._clock()
+        self._took = self._since - begin

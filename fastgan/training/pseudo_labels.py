@@ -1,0 +1,163 @@
+"""Groups of real images, found without labels: where Q's codes get out of a bad grouping.
+
+Learned a batch at a time, codes settle early: two classes share one, a third class holds two, and neither agreement nor
+the prior undoes it. Q's embedding knows better than its codes. So a sample of images, the landmarks, is joined to a
+graph of nearest neighbours; the graph is cut into more parts than there are codes (normalised spectral clustering,
+Ng, Jordan, Weiss 2001, with locally scaled affinities, Zelnik-Manor and Perona 2004); and the parts are merged, those
+with the most affinity an image pair first, until K are left. Unlike k-means or a cut into K at once, this finds classes
+of unequal sizes and shapes. It is done at several resolutions; of the groupings whose normalised cut (Shi, Malik 2000)
+is near the lowest, the one that agrees most with the others is taken, since the lowest itself may be a freak
+(docs/prior.md). The other images join the groups of their nearest landmarks.
+
+Legend: N images, L landmarks, D embedding, K codes, P parts, M neighbours.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import normalized_mutual_info_score
+from torch import Tensor
+
+from fastgan.config.schema import GroupingConfig
+from fastgan.data.image_set import shuffled
+
+SCALE = 7  # the neighbour whose distance is the scale of an image's affinities
+DIRECTIONS = (1.0, 1.5, 2.0, 3.0, 4.5)  # eigenvectors a code, each tried with
+PARTS = (4, 6, 12)  # so many parts a code
+SLACK = 1.5  # times the lowest normalised cut: what counts as near it
+FEW = 500  # landmarks for which all eigenvectors are computed at once
+BATCH = 1000
+
+
+def find_groups(embed_ND: Tensor, codes_N: Tensor, classes: int, config: GroupingConfig, seed: int) -> Tensor:
+    """The group of each image, int64 [N] in [0, K), on the CPU, named after the codes that the images have.
+
+    Args:
+        embed_ND: Q's embeddings, float32, on any device.
+        codes_N: Q's codes, int64: of all ways to name groups, the one under which most images keep theirs is taken.
+        seed: of the choice of landmarks and of k-means.
+    """
+    unit_ND = torch.nn.functional.normalize(embed_ND, dim=1)
+    chosen_L = shuffled(len(embed_ND), seed, "landmarks")[: config.landmarks].to(embed_ND.device)
+    landmarks_LD = unit_ND[chosen_L]
+    neighbours = min(config.neighbours, len(landmarks_LD) - 1)
+    graph_LL = _affinities(*_nearest(landmarks_LD, landmarks_LD, neighbours, skip_first=True))
+    group_L = torch.from_numpy(_consensus(graph_LL, classes, seed))
+
+    similarity_NM, index_NM = _nearest(unit_ND, landmarks_LD, neighbours, skip_first=False)
+    weight_NM = torch.exp(similarity_NM / 0.1)
+    votes_NK = torch.zeros(len(unit_ND), classes).scatter_add_(1, group_L[index_NM], weight_NM)
+    group_N = votes_NK.argmax(1)
+
+    shared_KK = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(shared_KK, (group_N.numpy(), codes_N.cpu().numpy()), 1)
+    _, names_K = linear_sum_assignment(-shared_KK)
+    return torch.from_numpy(names_K)[group_N]
+
+
+def _nearest(unit_ND: Tensor, others_LD: Tensor, count: int, *, skip_first: bool) -> tuple[Tensor, Tensor]:
+    """Cosine similarities and indices [N, M] of the nearest of the others, nearest first, on the CPU."""
+    # Results have their place beforehand: kept between a batch's large pieces of memory, small ones would leave holes
+    # that the next batch does not fit (1.8 GB of them for 100,000 images).
+    similarity_NM = torch.empty(len(unit_ND), count)
+    index_NM = torch.empty(len(unit_ND), count, dtype=torch.int64)
+    first = 1 if skip_first else 0
+    for start in range(0, len(unit_ND), BATCH):
+        product_BL = unit_ND[start : start + BATCH] @ others_LD.T
+        if skip_first:  # an image is no neighbour of its own, whatever rounding or a twin may say
+            rows = torch.arange(len(product_BL), device=product_BL.device)
+            product_BL[rows, rows + start] = torch.inf
+        found = product_BL.topk(count + first)
+        similarity_NM[start : start + BATCH] = found.values[:, first:]
+        index_NM[start : start + BATCH] = found.indices[:, first:]
+    return similarity_NM, index_NM
+
+
+def _affinities(similarity_LM: Tensor, index_LM: Tensor) -> sparse.csr_matrix:
+    """exp(-d^2 / (scale_i scale_j)) between neighbours, symmetric; d the distance on the unit sphere."""
+    squared_LM = (2.0 - 2.0 * similarity_LM).clamp_min(0.0)
+    count, neighbours = squared_LM.shape
+    scale_L = squared_LM[:, min(SCALE, neighbours) - 1].sqrt().clamp_min(1e-6)
+    affinity_LM = torch.exp(-squared_LM / (scale_L[:, None] * scale_L[index_LM]))
+    rows = np.repeat(np.arange(count), neighbours)
+    graph = sparse.csr_matrix((affinity_LM.double().numpy().ravel(), (rows, index_LM.numpy().ravel())), (count, count))
+    return (graph + graph.T) / 2
+
+
+def _consensus(graph_LL: sparse.csr_matrix, classes: int, seed: int) -> NDArray[np.int64]:
+    """The group of each landmark [L]: of good groupings at several resolutions the most agreed upon."""
+    count = graph_LL.shape[0]
+    flow_LE = _eigenvectors(graph_LL, min(round(max(DIRECTIONS) * classes), count - 1), seed)
+    found: list[NDArray[np.int64]] = []
+    for directions in DIRECTIONS:
+        unit_LE = flow_LE[:, : round(directions * classes)]
+        unit_LE = unit_LE / np.maximum(np.linalg.norm(unit_LE, axis=1, keepdims=True), 1e-12)
+        for parts in PARTS:
+            with warnings.catch_warnings():  # of fewer parts than asked for, where images are twins
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                part_L = KMeans(min(parts * classes, count), n_init=1, random_state=seed).fit_predict(unit_LE)
+            found.append(_merge(graph_LL, np.unique(part_L, return_inverse=True)[1], classes))
+    cuts = [normalised_cut(graph_LL, group_L) for group_L in found]
+    good = [group_L for group_L, cut in zip(found, cuts, strict=True) if cut <= SLACK * min(cuts)]
+    agreement = [sum(normalized_mutual_info_score(ours, theirs) for theirs in good) for ours in good]
+    return good[int(np.argmax(agreement))]
+
+
+def normalised_cut(graph_LL: sparse.csr_matrix, group_L: NDArray[Any]) -> float:
+    """The sum over the groups of the share of their affinity that leaves them: 0 at best, below their number."""
+    total_PP = _between(graph_LL, group_L)
+    whole_P = total_PP.sum(1)
+    return float(((whole_P - np.diag(total_PP)) / np.maximum(whole_P, 1e-12)).sum())
+
+
+def _eigenvectors(graph_LL: sparse.csr_matrix, count: int, seed: int) -> NDArray[np.float64]:
+    """Eigenvectors [L, E] of the normalised graph, of its largest eigenvalues in descending order."""
+    # Images without a neighbour keep a degree that can be divided by.
+    root_L = np.sqrt(np.maximum(np.asarray(graph_LL.sum(1)).ravel(), 1e-9))
+    normalised_LL = sparse.diags(1.0 / root_L) @ graph_LL @ sparse.diags(1.0 / root_L)
+    if graph_LL.shape[0] <= FEW:
+        values_E, vectors_LE = np.linalg.eigh(normalised_LL.toarray())
+    else:
+        start_L = np.random.default_rng(seed).random(graph_LL.shape[0])
+        try:
+            values_E, vectors_LE = eigsh(normalised_LL, k=count, which="LA", v0=start_L, tol=1e-3)
+        except ArpackNoConvergence as error:  # what has converged will do
+            values_E, vectors_LE = error.eigenvalues, error.eigenvectors
+    found: NDArray[np.float64] = vectors_LE[:, np.argsort(-values_E)[:count]]
+    return found
+
+
+def _between(graph_LL: sparse.csr_matrix, part_L: NDArray[Any]) -> NDArray[np.float64]:
+    """The affinity between parts [P, P], each image pair counted twice."""
+    count = int(part_L.max()) + 1
+    member_PL = sparse.csr_matrix((np.ones(len(part_L)), (part_L, np.arange(len(part_L)))), (count, len(part_L)))
+    total_PP: NDArray[np.float64] = (member_PL @ graph_LL @ member_PL.T).toarray()
+    return total_PP
+
+
+def _merge(graph_LL: sparse.csr_matrix, part_L: NDArray[Any], classes: int) -> NDArray[np.int64]:
+    """The group of each landmark [L]: average linkage over the graph, until as many groups as classes are left."""
+    total_PP = _between(graph_LL, part_L)
+    size_P = np.bincount(part_L).astype(float)
+    owner_P = np.arange(len(size_P))  # the group of each part, named after one of its parts
+    left = list(range(len(size_P)))
+    while len(left) > classes:
+        mean = total_PP[np.ix_(left, left)] / np.outer(size_P[left], size_P[left])
+        np.fill_diagonal(mean, -1.0)
+        a, b = (left[int(i)] for i in np.unravel_index(mean.argmax(), mean.shape))
+        total_PP[a] += total_PP[b]
+        total_PP[:, a] += total_PP[:, b]
+        size_P[a] += size_P[b]
+        owner_P[owner_P == b] = a
+        left.remove(b)
+    return np.searchsorted(left, owner_P)[part_L].astype(np.int64)
