@@ -24,9 +24,9 @@ import torch
 
 from bench.measure import machine, slug
 from bench.rows import ROOT
-from fastgan import data
 from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig
+from fastgan.data import loading
 from fastgan.runtime.memory import keep_freed_memory
 from fastgan.runtime.threads import Use
 from fastgan.training.engine import Trainer
@@ -52,7 +52,7 @@ def child(kind: str, own_threads: int) -> None:
     keep_freed_memory()
     torch.set_num_threads(own_threads)
     config = configured(kind)
-    trainer, seen = Trainer(config, data.load(config), torch.device("cpu")), 0
+    trainer, seen = Trainer(config, loading.load(config), torch.device("cpu")), 0
     for line in sys.stdin:
         before = os.times()
         for _ in range(int(line)):

@@ -24,8 +24,9 @@ from bench.measure import machine, slug
 from bench.naive import TwoViews
 from bench.rows import DEVICE, ROOT
 from bench.timing import Timing, compare
-from fastgan.augment import TensorTransform, Transform
 from fastgan.augment.dali import DaliTransform, DaliUnavailableError
+from fastgan.augment.factory import Transform
+from fastgan.augment.tensor import TensorTransform
 from fastgan.config.schema import TransformConfig
 from fastgan.data import digits
 

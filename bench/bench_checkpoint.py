@@ -21,11 +21,11 @@ from bench.gpu_loop import Way
 from bench.measure import machine, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from bench.timing import seconds
-from fastgan import data
 from fastgan.config.presets import preset
 from fastgan.config.schedule import fitted
 from fastgan.config.schema import TrainConfig
-from fastgan.data import ImageSet
+from fastgan.data import image_set
+from fastgan.data.image_set import ImageSet
 from fastgan.runs import checkpoint
 from fastgan.runtime.memory import keep_freed_memory
 
@@ -38,7 +38,7 @@ def _photographs(folder: Path) -> tuple[TrainConfig, ImageSet]:
     draw = torch.Generator().manual_seed(0)
     shape = (PHOTOGRAPHS, config.channels, config.image_size, config.image_size)
     pixels = torch.randint(256, shape, dtype=torch.uint8, generator=draw)
-    return config, data.ImageSet("folder", pixels, None, 0)
+    return config, image_set.ImageSet("folder", pixels, None, 0)
 
 
 def _measured(way: Way, folder: Path, steps: int) -> tuple[list[float], float]:

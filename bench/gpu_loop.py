@@ -22,10 +22,11 @@ import torch
 
 from bench.measure import machine, said, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, ROOT, load_images, make_row
-from fastgan.config.schema import TrainConfig, validate
-from fastgan.data import ImageSet
+from fastgan.config.schema import TrainConfig
+from fastgan.config.validation import validate
+from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError
-from fastgan.runs.run_folder import choose_algorithms
+from fastgan.runtime.device import choose_algorithms
 from fastgan.training.engine import Trainer
 
 ROUNDS = 5

@@ -13,8 +13,9 @@ from typing import Any
 
 from bench.measure import machine, said, slug
 from bench.rows import DEVICE, ROOT, load_images
-from fastgan.reproduce import ReproduceConfig, reproduce, write_table
+from fastgan.reproduce import ReproduceConfig, reproduce
 from fastgan.sweep.results import read_rows
+from fastgan.sweep.table import write_table
 
 SPLITS = "1-50"
 

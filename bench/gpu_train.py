@@ -12,8 +12,8 @@ from typing import Any
 
 from bench.measure import said
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
-from fastgan.config.schema import validate
-from fastgan.evaluation import metrics
+from fastgan.config.validation import validate
+from fastgan.reporting import labels
 from fastgan.runs import run_folder
 from fastgan.training import loop
 from fastgan.training.engine import Trainer
@@ -49,7 +49,7 @@ def main(kind: str) -> int:
     seen = outcome.evaluation.row["images_seen"]
     print(f"{kind}: {name}, {outcome.seconds:.2f} s of training, {seen / outcome.seconds:,.0f} images/s")
     print(f"{time.perf_counter() - begin:.1f} s in all, with compilation, capture, the judge and four evaluations")
-    print(metrics.table(outcome.evaluation.row))
+    print(labels.table(outcome.evaluation.row))
     return 0
 
 

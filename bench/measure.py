@@ -17,7 +17,7 @@ import torch
 
 from bench.conftest import AVX2_ALONE
 from bench.rows import DEVICE, ROOT
-from fastgan.runs import run_folder
+from fastgan.runtime.environment import environment
 
 
 @dataclass
@@ -128,17 +128,17 @@ def ratio(reference: Samples, samples: Samples) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """Where and with what the figures were measured: what run.json says of a run, and how busy the machine was."""
-    environment = run_folder.environment(DEVICE)
-    versions = environment["versions"]
+    found = environment(DEVICE)
+    versions = found["versions"]
     return {
-        "device": environment["device"],
+        "device": found["device"],
         "device_type": DEVICE.type,
         "cores": os.cpu_count(),
         "instructions": torch.backends.cpu.get_cpu_capability() + (", as limited by --avx2" if limited() else ""),
         **{name: versions[name] for name in ("torch", "triton", "numpy", "python") if name in versions},
-        "commit": environment["git_commit"] or "unknown",
+        "commit": found["git_commit"] or "unknown",
         "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
-        "date": environment["started"][:10],
+        "date": found["started"][:10],
     }
 
 

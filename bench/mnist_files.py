@@ -18,15 +18,15 @@ import torch
 from PIL import Image
 
 from bench.rows import ROOT
-from fastgan import data
 from fastgan.config.presets import preset
-from fastgan.data.image_set import shuffled
+from fastgan.data import loading
 from fastgan.evaluation import metrics
+from fastgan.seeding import shuffled
 
 
 def write(folder: Path, labels: Path, count: int, data_dir: Path) -> list[int]:
     """Write the files and their labels; returns how many there are of each class."""
-    images = data.load(replace(preset("mnist"), data_dir=data_dir))
+    images = loading.load(replace(preset("mnist"), data_dir=data_dir))
     assert images.labels is not None
     chosen = shuffled(len(images.images), 0, "files")[:count]
     folder.mkdir(parents=True)

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from bench.naive import NaiveTrainer, loader
-from fastgan import data
 from fastgan.config.presets import preset
-from fastgan.config.schema import TrainConfig, TransformConfig, validate
-from fastgan.data import ImageSet
+from fastgan.config.schema import TrainConfig, TransformConfig
+from fastgan.config.validation import validate
+from fastgan.data import loading
+from fastgan.data.image_set import ImageSet
 from fastgan.runtime.memory import keep_freed_memory
 from fastgan.training.engine import build_feed, build_step
 
@@ -38,10 +39,10 @@ def load_images() -> tuple[TrainConfig, ImageSet, str]:
     folder = Path(os.environ.get("FASTGAN_MNIST") or ROOT.parent / "shared" / "data" / "mnist")
     if any(folder.rglob("train-images-idx3-ubyte*")):
         config = dataclasses.replace(config, data_dir=folder)
-        images = data.load(config)
+        images = loading.load(config)
         return config, images, f"mnist split {config.split}, {len(images.images)} images"
     config = dataclasses.replace(config, dataset="digits", imbalance="none")
-    images = data.load(config)
+    images = loading.load(config)
     return config, images, f"digits resized to 28x28, {len(images.images)} images (MNIST is not in {folder})"
 
 

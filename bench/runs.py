@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.rows import ROOT
-from fastgan.evaluation.metrics import MetricsLog
+from fastgan.runs.metrics_log import MetricsLog
 from fastgan.runs.run_folder import read_settings
 
 

@@ -5,23 +5,18 @@ Legend: N images.
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import sys
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from torch import Tensor
-
-from fastgan import data
 from fastgan.config.command_line import parse, positional, run_command
+from fastgan.data import loading
 from fastgan.errors import ConfigError
-from fastgan.evaluation import diagnosis
+from fastgan.evaluation import diagnosis, metrics
 from fastgan.inference import labelling, trained_run
-from fastgan.inference.assignments import check_place, sort_into
+from fastgan.inference.assignments import check_place, sort_into, write_table
 from fastgan.text import counted
 
 
@@ -53,31 +48,6 @@ class ClusterConfig:
     """Threads of a CPU. 0: one for each processor that this process may use and that others leave free."""
 
 
-def write_table(out: Path, names: Sequence[str], first: str, codes_N2: Tensor, confidences_N2: Tensor) -> None:
-    """A csv file, whole or not at all; `first` heads the column of names.
-
-    Raises:
-        ConfigError: it cannot be written.
-    """
-    partial = out.parent / f".{out.name}.{uuid.uuid4().hex}"
-    rows = zip(names, codes_N2.tolist(), confidences_N2.tolist(), strict=True)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # Names that are no valid text, as some file systems allow, go out as the bytes that they are.
-        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow((first, "class", "confidence", "second_class", "second_confidence"))
-            table.writerows((name, k, f"{p:.6f}", also, f"{q:.6f}") for name, (k, also), (p, q) in rows)
-        partial.replace(out)
-    except OSError as error:
-        raise ConfigError(
-            f"--out {out}: cannot be written ({error.strerror or error}); name a .csv file in a folder that can"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):  # gone, or never made
-            partial.unlink()
-
-
 def main(argv: Sequence[str]) -> int:
     """Parse, read, label, write. Returns the exit code."""
     asked = parse(
@@ -95,16 +65,16 @@ def main(argv: Sequence[str]) -> int:
         check_place(asked.sort_into, asked.images)
     config = run.config_at(asked.data_dir, asked.cache_dir)
     if asked.images is not None:
-        images = data.load_folder(config, asked.images, skip_bad=asked.skip_bad or run.config.skip_bad)
+        images = loading.load_folder(config, asked.images, skip_bad=asked.skip_bad or run.config.skip_bad)
         paths = [asked.images / path for path in images.paths or ()]
     else:
-        images = data.load(config)
-        paths = [data.data_folder(config) / path for path in images.paths or ()]
+        images = loading.load(config)
+        paths = [loading.data_folder(config) / path for path in images.paths or ()]
     codes, confidences = labelling.best_two(run.networks, images.images, run.config, device)
     names = [str(path) for path in paths] or [str(index) for index in range(len(codes))]
     write_table(out, names, "path" if paths else "index", codes, confidences)
-    sizes_K = diagnosis.cluster_sizes(codes[:, 0], run.config.classes)
-    used, sure = run.config.classes - len(diagnosis.unused_codes(sizes_K)), float(confidences[:, 0].mean())
+    sizes_K = metrics.cluster_sizes(codes[:, 0], run.config.classes)
+    used, sure = run.config.classes - len(metrics.unused_codes(sizes_K)), float(confidences[:, 0].mean())
     print(f"wrote the {'class' if len(names) == 1 else 'classes'} of {counted(len(names), 'image')} to {out}")
     in_use = f"{used} of {run.config.classes} classes {'is' if used == 1 else 'are'} in use"
     print(f"{in_use}, and Q's mean confidence is {sure:.2f}")

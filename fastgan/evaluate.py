@@ -9,12 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastgan import data
 from fastgan.config import schedule
 from fastgan.config.command_line import parse, positional, run_command
-from fastgan.evaluation import agreement, diagnosis, metrics
-from fastgan.evaluation.evaluator import Evaluator, confused_codes, context_rows, obtain_judge
+from fastgan.data import loading
+from fastgan.evaluation import agreement, confusion, diagnosis
+from fastgan.evaluation.confusion import confused_codes
+from fastgan.evaluation.evaluator import Evaluator, context_rows
+from fastgan.evaluation.judge import obtain_judge
 from fastgan.inference import trained_run
+from fastgan.reporting import labels
 from fastgan.runtime.stages import stage
 
 
@@ -49,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     device = trained_run.choose_processor(asked.device, asked.threads)
     run = trained_run.load(asked.run, device)
     config = run.config_at(asked.data_dir, asked.cache_dir)
-    images = data.load(config)
+    images = loading.load(config)
     other = None if asked.beside is None else agreement.load_beside(asked.beside, run, config, images)
     for doubt in [] if other is None else agreement.doubts(run, other, images):
         print(f"warning: {doubt}", file=sys.stderr)
@@ -72,10 +75,10 @@ def main(argv: Sequence[str]) -> int:
     if hardly is not None:
         print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
     print(f"{asked.run} after {run.images_seen:,} images:")
-    print(metrics.table(row))
+    print(labels.table(row))
     pairs = ", ".join(f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in merge) or "none"
     pairs = pairs if hardly is None else "not told of a run that is hardly trained"
-    print(f"  {f'codes that Q confuses (above {diagnosis.CONFUSED:.3g}): merge?':<58} {pairs}")
+    print(f"  {f'codes that Q confuses (above {confusion.CONFUSED:.3g}): merge?':<58} {pairs}")
     if other is not None:
         print(f"\nbeside {asked.beside}: {reading}")
     if asked.json is not None:

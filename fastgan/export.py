@@ -5,33 +5,17 @@ Legend: B images, K codes, Z noise, D embedding, CHW an image, S its side.
 
 from __future__ import annotations
 
-import copy
-import os
-import shutil
 import sys
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import torch
-from safetensors.torch import save
-from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
 
-from fastgan.augment import to_unit_range
 from fastgan.config.command_line import parse, positional, run_command
-from fastgan.errors import ConfigError
 from fastgan.inference import trained_run
-from fastgan.inference.export_readme import readme
-from fastgan.inference.trained_run import TrainedRun
-from fastgan.models.layers import Linear
-from fastgan.models.networks import CodeHead, Flatten, FrontEnd, Generator
-from fastgan.runtime.stages import stage
-
-FILES = ("model.safetensors", "generator.pt2", "labeller.pt2", "README.md")
-M = TypeVar("M", bound=nn.Module)
+from fastgan.inference.export import FILES, export
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,123 +28,6 @@ class ExportConfig:
     """The folder to make. Left out: RUN/export."""
     overwrite: bool = False
     """Replace an export that is there already."""
-
-
-class Drawer(nn.Module):
-    """Noise [B, Z] and code [B, K] to images [B, C, H, W]; named so that a program's weights are named as ours."""
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, noise: Tensor, code: Tensor) -> Tensor:
-        images: Tensor = self.generator(noise, code)
-        return images
-
-
-class Labeller(nn.Module):
-    """uint8 images [B, C, S, S] to code probabilities [B, K] and embeddings [B, D], float32."""
-
-    def __init__(self, front_end: FrontEnd, code_head: CodeHead) -> None:
-        super().__init__()
-        self.front_end, self.code_head = front_end, code_head
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        embedding = self.code_head.embed(self.front_end(to_unit_range(images)))
-        return self.code_head.code(embedding).softmax(1), embedding
-
-
-def plain(module: M) -> M:
-    """A copy on the same weights in which torch's own layers stand for ours, so that tracing meets torch's ops alone.
-
-    On a CPU our Linear calls an op that only some builds of torch have, and our Flatten an autograd function.
-    """
-    module = copy.deepcopy(module)
-    for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, Linear):
-                with torch.device("meta"):  # the weights come from `child`
-                    linear = nn.Linear(child.in_features, child.out_features, bias=child.bias is not None)
-                linear.weight, linear.bias = child.weight, child.bias
-                setattr(parent, name, linear)
-            elif isinstance(child, Flatten):
-                setattr(parent, name, nn.Flatten())
-    return module.eval().requires_grad_(False)
-
-
-def programs(run: TrainedRun) -> tuple[ExportedProgram, ExportedProgram]:
-    """Generator and labeller as traced programs in float32, for any number of images."""
-    shape, batch = run.networks.shape, Dim("batch")
-    drawer = plain(Drawer(run.generator))
-    labeller = plain(Labeller(run.networks.front_end, run.networks.code_head))
-    # The finer head shaped the features while they were learned; a program needs it no more.
-    labeller.code_head.finer = None
-    # Two images: a traced batch of one would count as fixed.
-    inputs = (torch.zeros(2, shape.network.noise), torch.zeros(2, shape.classes))
-    images = torch.zeros(2, shape.channels, shape.image_size, shape.image_size, dtype=torch.uint8)
-    drawing = torch.export.export(drawer, inputs, dynamic_shapes=({0: batch}, {0: batch}))
-    labelling = torch.export.export(labeller, (images,), dynamic_shapes=({0: batch},))
-    for program in (drawing, labelling):
-        for node in program.graph.nodes:  # where the sources lay is nobody's business
-            node.meta.pop("stack_trace", None)
-    return drawing, labelling
-
-
-def tensors(run: TrainedRun) -> dict[str, Tensor]:
-    """generator.*, front_end.* and code_head.*, named as in the networks' state_dict, and prior.probabilities [K]."""
-    parts = {"generator": run.generator, "front_end": run.networks.front_end, "code_head": run.networks.code_head}
-    found = {
-        f"{part}.{name}": value.contiguous()
-        for part, module in parts.items()
-        for name, value in module.state_dict().items()
-    }
-    return found | {"prior.probabilities": run.prior.probabilities()}
-
-
-def export(run: TrainedRun, out: Path, overwrite: bool = False) -> None:
-    """Make the folder `out` of FILES, whole or not at all.
-
-    Raises:
-        ConfigError: `out` is there already, or cannot be written.
-    """
-    out = Path(os.path.abspath(out))
-    _check_free(out, overwrite)
-    with stage("tracing the programs"):
-        traced = programs(run)
-    partial = out.with_name(f".partial-{out.name}-{uuid.uuid4().hex}")
-    try:
-        partial.mkdir(parents=True)
-        # Not save_file: what that writes nobody but its owner may read.
-        (partial / FILES[0]).write_bytes(save(tensors(run)))
-        for program, name in zip(traced, FILES[1:3], strict=True):
-            torch.export.save(program, partial / name)
-        (partial / FILES[3]).write_text(readme(run), encoding="utf-8")
-        if out.exists():
-            before = partial.with_name(f"{partial.name}-before")
-            out.rename(before)
-            try:
-                partial.rename(out)
-            except OSError:
-                before.rename(out)
-                raise
-            shutil.rmtree(before)
-        else:
-            partial.rename(out)
-    except (OSError, RuntimeError) as error:  # torch tells of a full disk by RuntimeError
-        cause = getattr(error, "strerror", None) or error
-        raise ConfigError(f"--out {out}: cannot be written ({cause}); name a folder that can") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _check_free(out: Path, overwrite: bool) -> None:
-    """Raise ConfigError where `out` is taken by what may not be replaced."""
-    if not out.is_symlink() and not out.exists():
-        return
-    if not overwrite:
-        raise ConfigError(f"--out {out}: is there already; add --overwrite to replace it, or name another folder")
-    if out.is_symlink() or not out.is_dir() or {path.name for path in out.iterdir()} - set(FILES):
-        raise ConfigError(f"--out {out}: --overwrite replaces an earlier export alone, and this is more or other")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastgan import data
 from fastgan.config.command_line import parse, positional, run_command
+from fastgan.data import loading
 from fastgan.errors import ConfigError
-from fastgan.evaluation.metrics import MetricsLog
 from fastgan.inference import trained_run
 from fastgan.reporting import html_report
 from fastgan.runs import run_folder
+from fastgan.runs.metrics_log import MetricsLog
 from fastgan.runtime.stages import stage
 
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         networks=run.networks,
         generator=run.generator,
         prior_K=run.prior.probabilities(),
-        images=data.load(config),
+        images=loading.load(config),
         images_seen=run.images_seen,
         rows=MetricsLog(run.run.metrics).rows(),
         settings=run_folder.read_settings(asked.run),

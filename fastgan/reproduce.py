@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,18 @@ from typing import Any, Literal
 
 from fastgan.config.command_line import parse, run_command
 from fastgan.config.presets import preset
-from fastgan.config.schema import TrainConfig, validate
+from fastgan.config.schema import TrainConfig
+from fastgan.config.validation import validate
 from fastgan.errors import ConfigError
-from fastgan.runs import run_folder
 from fastgan.runtime import threads
+from fastgan.runtime.device import choose_device, choose_kernels
 from fastgan.runtime.distributed import Ranks
 from fastgan.runtime.memory import keep_freed_memory
-from fastgan.sweep import at_once, results, table, workers
+from fastgan.sweep import at_once, workers
 from fastgan.sweep.methods import parse_methods, parse_numbers, with_method
 from fastgan.sweep.results import Results, RunKey
 from fastgan.sweep.runner import Sweep
+from fastgan.sweep.table import write_table
 from fastgan.text import counted
 
 
@@ -88,29 +89,6 @@ def runs_of(asked: ReproduceConfig) -> dict[RunKey, TrainConfig]:
     }
 
 
-def _made_by(rows: list[dict[str, Any]]) -> str:
-    """In which precision and with which transforms the rows were made, lest a mixture go unseen."""
-    counts: Counter[str] = Counter()
-    for row in rows:
-        precision = run_folder.precision_of(row)
-        transforms = row.get("environment", {}).get("transforms") or "unnamed or no transforms"
-        counts[f"{precision}, {transforms}"] += 1
-    return "made in: " + "; ".join(f"{kind} ({counted(count, 'row')})" for kind, count in sorted(counts.items()))
-
-
-def write_table(folder: Path) -> str:
-    """The table of a results folder, as text; kept beside it as text, Markdown and a picture."""
-    rows = results.read_rows(folder)
-    if not rows:
-        raise ConfigError(f"--table: no run in {folder} is finished; leave --table out to train some")
-    made = _made_by(rows)
-    text = f"{table.as_text(rows)}\n\n{made}"
-    (folder / "table.txt").write_text(text + "\n", encoding="utf-8")
-    (folder / "table.md").write_text(f"{table.as_markdown(rows)}\n\n{made}\n", encoding="utf-8")
-    table.plot(rows, folder / "table.png")
-    return text
-
-
 def reproduce(asked: ReproduceConfig) -> int:
     """Train what is left, or print the table. Returns the exit code."""
     if asked.table:
@@ -143,8 +121,8 @@ def reproduce(asked: ReproduceConfig) -> int:
 def _train(asked: ReproduceConfig, runs: dict[RunKey, TrainConfig], found: Results, ranks: Ranks) -> int | None:
     """Train what is left; returns the signal that stopped it, or None."""
     keep_freed_memory()
-    device = ranks.device(run_folder.choose_device(asked.device))
-    run_folder.choose_kernels(asked.kernels)  # tries one, on this rank's GPU
+    device = ranks.device(choose_device(asked.device))
+    choose_kernels(asked.kernels)  # tries one, on this rank's GPU
     first = {key.method: key for key in reversed(runs)}  # the first of each method draws pictures
     sweep = Sweep(found, runs, device, ranks, frozenset(first.values()))
     left = [key for key in sweep.keys if not found.has(key)]

@@ -17,9 +17,9 @@ from torch.nn.functional import one_hot
 
 from fastgan.config.command_line import parse, positional, run_command
 from fastgan.errors import ConfigError
-from fastgan.evaluation.evaluator import Sampler
 from fastgan.inference import sampling, trained_run
-from fastgan.reporting import plots
+from fastgan.inference.sampling import Sampler
+from fastgan.reporting.images import save_grid, save_singles
 from fastgan.runtime.stages import stage
 from fastgan.text import counted
 
@@ -81,14 +81,14 @@ def main(argv: Sequence[str]) -> int:
     out = asked.out if asked.out is not None else run.run.samples / _default_name(asked)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        plots.save_grid(images, out, columns)
+        save_grid(images, out, columns)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--out {out}: cannot be written ({error}); name a .png file in a folder that can") from error
     print(f"wrote {counted(len(images), 'image')} to {out}")
     if asked.singles is not None:
         try:
             asked.singles.mkdir(parents=True, exist_ok=True)
-            plots.save_singles(images, singles)
+            save_singles(images, singles)
         except OSError as error:
             raise ConfigError(
                 f"--singles {asked.singles}: cannot be written ({error.strerror or error}); name a folder that can"

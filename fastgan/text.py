@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def counted(number: int, one: str, many: str | None = None) -> str:
     """1 image, 2 images, 1,200 images; `many` where it is not `one` with an s."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def words(codes: Sequence[int], most: int = 12) -> str:
+    """1, 2 and 3; a long list is cut short."""
+    shown = [str(code) for code in codes[:most]]
+    if len(codes) > most:
+        shown.append(f"{len(codes) - most} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

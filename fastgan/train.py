@@ -14,17 +14,18 @@ from pathlib import Path
 
 import torch
 
-from fastgan import data
 from fastgan.config.command_line import run_command, train_config
 from fastgan.config.schedule import fitted
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import to_json
-from fastgan.data import ImageSet, cache
+from fastgan.data import cache, loading
+from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError, DataError
-from fastgan.evaluation import diagnosis, metrics
-from fastgan.reporting import html_report
+from fastgan.evaluation import diagnosis
+from fastgan.reporting import html_report, labels
 from fastgan.runs import run_folder
 from fastgan.runtime import threads
+from fastgan.runtime.device import choose_algorithms, choose_device, choose_kernels, device_name
 from fastgan.runtime.distributed import Gang, Ranks, together
 from fastgan.runtime.memory import keep_freed_memory
 from fastgan.text import counted
@@ -55,7 +56,7 @@ def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Trainer, 
     print(
         f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
         f"K = {config.classes}, {counted(config.epochs, 'epoch')}, "
-        f"on {run_folder.device_name(trainer.device)}"
+        f"on {device_name(trainer.device)}"
         + (f", {ranks} ranks of {config.batch_size} images a step" if ranks > 1 else "")
         + f" in {trainer.step.precision.name}"
         + (", streamed from the host" if trainer.feed.streams else "")
@@ -78,7 +79,7 @@ def _say(
         return
     assert outcome.evaluation is not None
     print(f"\nafter {counted(config.epochs, 'epoch')}, {outcome.seconds:.0f} s of training:")
-    print(metrics.table(outcome.evaluation.row))
+    print(labels.table(outcome.evaluation.row))
     print()
     if hardly is not None:
         print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
@@ -97,7 +98,7 @@ def _images(config: TrainConfig, ranks: Ranks, gang: Gang) -> ImageSet:
 
     def load() -> ImageSet:
         with redirect_stderr(io.StringIO()) if ranks.rank else nullcontext():  # what it says of the data, once
-            return data.load(config)
+            return loading.load(config)
 
     first = gang.agreed(lambda: load() if ranks.local_rank == 0 else None)
     images = gang.agreed(lambda: load() if first is None else first)
@@ -140,10 +141,10 @@ def _begun(argv: Sequence[str], ranks: Ranks) -> tuple[TrainConfig, torch.device
     cache.check(config.cache_dir)
     if config.resume:
         _same_ranks(config, ranks)
-    device = run_folder.choose_device(config.device)
-    run_folder.choose_algorithms(config.deterministic, device)
+    device = choose_device(config.device)
+    choose_algorithms(config.deterministic, device)
     device = ranks.device(device) if ranks.count > 1 else device
-    run_folder.choose_kernels(config.kernels)  # tries one, on this rank's GPU
+    choose_kernels(config.kernels)  # tries one, on this rank's GPU
     resumed = config.run_dir if config.resume else None
     before = None if resumed is None else run_folder.threads_of(run_folder.read_settings(resumed))
     note = threads.choose(config.threads, before=before, processes=ranks.local_count)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgan.augment import make_transform
+from fastgan.augment.factory import make_transform
 from fastgan.config.presets import preset
 from fastgan.step.step import Step
 

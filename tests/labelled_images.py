@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastgan.config.schema import NetworkConfig, TrainConfig
-from fastgan.data import ImageSet, JudgeSet
+from fastgan.data.image_set import ImageSet, JudgeSet
 from fastgan.evaluation import evaluator, judge
 
 

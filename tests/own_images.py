@@ -16,7 +16,8 @@ import numpy as np
 import sklearn
 from PIL import Image
 
-from fastgan.data import ImageSet, folder
+from fastgan.data import folder
+from fastgan.data.image_set import ImageSet
 
 KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".pgm": "PPM"}
 PHOTOGRAPHS = {

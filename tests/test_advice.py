@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from fastgan.evaluation import diagnosis
-from fastgan.evaluation.diagnosis import Facts, MergeCandidate
+from fastgan import text
+from fastgan.evaluation import confusion, diagnosis, metrics
+from fastgan.evaluation.confusion import MergeCandidate
+from fastgan.evaluation.diagnosis import Facts
 
 # Nothing is wrong with these.
 GOOD = Facts(
@@ -27,7 +29,7 @@ GOOD = Facts(
 def test_confusion_is_the_mean_probability_made_symmetric() -> None:
     """By hand: code 0 has two images, code 1 one, code 2 none."""
     probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.8, 0.1, 0.1], [0.4, 0.5, 0.1]])
-    found = diagnosis.confusion(probabilities, torch.tensor([0, 0, 1]))
+    found = confusion.confusion(probabilities, torch.tensor([0, 0, 1]))
     expected = torch.tensor([[0.0, 0.3, 0.1], [0.3, 0.0, 0.1], [0.1, 0.1, 0.0]])
     torch.testing.assert_close(found, expected)
 
@@ -37,7 +39,7 @@ def test_candidates_are_pairs_above_the_threshold_the_most_confused_first() -> N
     for row, (own, other, share) in enumerate([(0, 3, 0.3), (3, 0, 0.3), (1, 2, 0.45), (2, 1, 0.45), (4, 5, 0.09)]):
         probabilities[row, own], probabilities[row, other] = 1 - share, share
     probabilities[5, 5] = 1.0
-    found = diagnosis.merge_candidates(probabilities, probabilities.argmax(1))
+    found = confusion.merge_candidates(probabilities, probabilities.argmax(1))
     assert [(pair.first, pair.second) for pair in found] == [(1, 2), (0, 3)]
     assert found[0].confusion == pytest.approx(0.45)
 
@@ -45,32 +47,32 @@ def test_candidates_are_pairs_above_the_threshold_the_most_confused_first() -> N
 @pytest.mark.parametrize("count", [3, 4, 10, 40])
 def test_a_q_that_knows_nothing_names_no_pair(count: int) -> None:
     even = torch.full((3 * count, count), 1 / count)
-    assert diagnosis.merge_candidates(even, torch.arange(3 * count) % count) == []
+    assert confusion.merge_candidates(even, torch.arange(3 * count) % count) == []
 
 
 def test_a_pair_must_stand_out_from_what_else_is_confused() -> None:
     """Four codes; 0 and 1 share what one class has, and the others are as unsure of everything as they are."""
     unsure = torch.full((4, 4), 0.2).fill_diagonal_(0.4)
-    assert diagnosis.merge_candidates(unsure, torch.arange(4)) == []
+    assert confusion.merge_candidates(unsure, torch.arange(4)) == []
     apart = torch.tensor([[0.7, 0.24, 0.03, 0.03], [0.24, 0.7, 0.03, 0.03], [0.1, 0.0, 0.9, 0.0], [0.0, 0.0, 0.0, 1.0]])
-    assert diagnosis.merge_candidates(apart, torch.arange(4)) == [MergeCandidate(0, 1, pytest.approx(0.24))]
+    assert confusion.merge_candidates(apart, torch.arange(4)) == [MergeCandidate(0, 1, pytest.approx(0.24))]
 
 
 def test_two_codes_that_are_one_are_told_even_of_two() -> None:
     halves = torch.tensor([[0.51, 0.49], [0.49, 0.51]])
-    assert diagnosis.merge_candidates(halves, halves.argmax(1)) == [MergeCandidate(0, 1, pytest.approx(0.49))]
-    assert diagnosis.merge_candidates(torch.eye(2), torch.arange(2)) == []
+    assert confusion.merge_candidates(halves, halves.argmax(1)) == [MergeCandidate(0, 1, pytest.approx(0.49))]
+    assert confusion.merge_candidates(torch.eye(2), torch.arange(2)) == []
 
 
 def test_far_too_many_codes_are_not_compared() -> None:
-    count = diagnosis.MOST_CODES + 1
-    assert diagnosis.merge_candidates(torch.full((2, count), 1 / count), torch.tensor([0, 1])) == []
+    count = confusion.MOST_CODES + 1
+    assert confusion.merge_candidates(torch.full((2, count), 1 / count), torch.tensor([0, 1])) == []
 
 
 def test_a_code_is_unused_below_a_tenth_of_an_even_share() -> None:
     sizes = torch.tensor([0.0, 0.024, 0.026, 0.95], dtype=torch.float64)
-    assert diagnosis.unused_codes(sizes) == [0, 1]
-    assert diagnosis.unused_codes(torch.full((7,), 1 / 7)) == []
+    assert metrics.unused_codes(sizes) == [0, 1]
+    assert metrics.unused_codes(torch.full((7,), 1 / 7)) == []
 
 
 def test_nothing_is_found_where_nothing_is_wrong() -> None:
@@ -179,8 +181,8 @@ def test_codes_that_hang_together_are_counted_once() -> None:
 
 
 def test_words_and_the_last_mean() -> None:
-    assert diagnosis.words([4]) == "4"
-    assert diagnosis.words([1, 2, 3]) == "1, 2 and 3"
-    assert diagnosis.words(range(20), most=2) == "0, 1 and 18 more"
+    assert text.words([4]) == "4"
+    assert text.words([1, 2, 3]) == "1, 2 and 3"
+    assert text.words(range(20), most=2) == "0, 1 and 18 more"
     assert diagnosis.last_mean([{"d_loss": 1.0}, {"d_loss": 0.5}, {"nmi": 0.3}, {"d_loss": None}], "d_loss") == 0.5
     assert diagnosis.last_mean([], "d_loss") is None

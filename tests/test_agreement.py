@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fastgan import data, evaluate, train
+from fastgan import evaluate, train
 from fastgan.config import command_line
 from fastgan.config.serialization import to_json
+from fastgan.data import loading
 from fastgan.evaluation import agreement, diagnosis, metrics
 from fastgan.inference import labelling, trained_run
 from fastgan.runs import run_folder
@@ -100,7 +101,7 @@ def test_the_command_says_how_two_runs_agree(
     assert f"beside {other_run}: Nothing follows from it yet: {tiny_run} is hardly trained." in said
     found = json.loads((tmp_path / "found.json").read_text())
     first, second = trained_run.load(tiny_run, CPU), trained_run.load(other_run, CPU)
-    images = data.load(first.config).images  # the digits that the first run's seed draws
+    images = loading.load(first.config).images  # the digits that the first run's seed draws
     codes = [labelling.assign(run.networks, images, run.config, CPU)[0] for run in (first, second)]
     assert {key: found[key] for key in found if "agreement" in key} == metrics.agreement(*codes, 10, 12)
     assert found["beside"] == str(other_run)
@@ -124,7 +125,7 @@ def test_runs_that_say_less_than_they_could_are_warned_of_before_the_figures(
     assert f"warning: {tiny_run} is hardly trained (4,608 images" in said.err
     assert f"warning: {unfinished} is unfinished (4,608 of 345,600 images)" in said.err and "both runs" not in said.err
     long = [dataclasses.replace(trained_run.load(run, CPU), images_seen=345_600) for run in (tiny_run, unfinished)]
-    assert agreement.doubts(*long, data.load(long[0].config)) == []
+    assert agreement.doubts(*long, loading.load(long[0].config)) == []
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -133,7 +134,7 @@ def test_the_agreement_with_a_run_that_has_collapsed_is_withheld(
 ) -> None:
     """Of two such runs the adjusted Rand index would be 1."""
     runs = [trained_run.load(run, CPU) for run in (tiny_run, other_run)]
-    images = data.load(runs[0].config)
+    images = loading.load(runs[0].config)
     codes = [torch.arange(len(images.images)) % 10 for _ in runs]
     monkeypatch.setattr(agreement, "assign", lambda *_: (codes[1], None))
     assert agreement.agreement(codes[0], *runs, images)[0]["agreement_ari"] == 1.0

@@ -214,7 +214,7 @@ def test_what_is_kept_is_read_from_a_cache_that_cannot_be_written_to(
 def test_training_refuses_a_cache_that_cannot_be_written_to_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.data, "load", lambda *_: pytest.fail("the data were read"))
+    monkeypatch.setattr(train.loading, "load", lambda *_: pytest.fail("the data were read"))
     (tmp_path / "file").write_text("in the way")
     place, flags = tmp_path / "file", ["--run-dir", str(tmp_path / "run"), "--device", "cpu"]
     assert command_line.run_command(train.main, [*flags, "--cache-dir", str(place)]) == 2

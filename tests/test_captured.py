@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastgan import data
 from fastgan.config.schema import NetworkConfig, TrainConfig
+from fastgan.data import loading
 from fastgan.errors import ConfigError
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
@@ -32,7 +32,7 @@ class Training:
         config = dataclasses.replace(SMALL, **changes)
         networks = Networks(Shape(16, 1, 10, config.network)).initialise(0).to(dtype)
         self.step = Step(networks, ClassPrior("learned", 10).to(dtype), config, CPU)
-        self.feed: Feed = build_feed(config, data.load(config), CPU, dtype)
+        self.feed: Feed = build_feed(config, loading.load(config), CPU, dtype)
         self.feed.ensure(0, 50 * config.batch_size)
         self.loss_sum = torch.zeros(6, dtype=torch.float64)
 

@@ -15,14 +15,14 @@ import torch
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
-from fastgan import data
-from fastgan.augment import Transform, make_transform
 from fastgan.augment.dali import DaliTransform, DaliUnavailableError
+from fastgan.augment.factory import Transform, make_transform
 from fastgan.augment.tensor import TensorTransform
 from fastgan.config.presets import preset
 from fastgan.config.schema import GroupingConfig, TransformConfig
+from fastgan.data import loading
 from fastgan.inference import labelling
-from fastgan.step.step import LOSSES
+from fastgan.step.losses import LOSSES
 from fastgan.training.cuda_graphs import UNROLL
 from fastgan.training.engine import Trainer, build_step
 from fastgan.training.loader import Feed
@@ -51,7 +51,7 @@ class Training(Trainer):
 
     def __init__(self, *, capture: bool, **changes: Any) -> None:
         config = dataclasses.replace(DIGITS, capture=capture, **changes)
-        super().__init__(config, data.load(config), CUDA)
+        super().__init__(config, loading.load(config), CUDA)
         self.feed.ensure(0, config.batch_size)
         assert self.iterations.prepare() == capture
 
@@ -131,7 +131,7 @@ def test_captured_equals_eager_without_our_kernels() -> None:
 @pytest.mark.parametrize("mode", ["float32", "compiled bfloat16"])
 def test_warm_up_and_capture_leave_no_trace(mode: str) -> None:
     config = dataclasses.replace(DIGITS, **MODES[mode])
-    fresh = build_step(config, data.load(config), CUDA).live_state()
+    fresh = build_step(config, loading.load(config), CUDA).live_state()
     captured = Training(capture=True, **MODES[mode]).step.live_state()
     for name, value in captured.items():
         if name in fresh:
@@ -188,7 +188,7 @@ def test_memory_is_flat_and_no_replay_waits(mode: str) -> None:
 def test_another_run_in_the_same_graphs_is_as_from_new_ones(changes: dict[str, Any]) -> None:
     used, fresh = Training(capture=True), Training(capture=True, **changes)
     used.run(20)
-    used.restart(fresh.config, data.load(fresh.config))
+    used.restart(fresh.config, loading.load(fresh.config))
     assert used.iterations.prepare()
     for _ in range(3):
         torch.testing.assert_close(used.run(UNROLL), fresh.run(UNROLL), rtol=1e-3, atol=1e-3)
@@ -231,7 +231,7 @@ def on_gpu(config: TransformConfig, channels: int, size: int) -> DaliTransform:
 )
 def test_dali_on_the_gpu_makes_the_same_images(settings: dict[str, Any], size: int, channels: int) -> None:
     config = TransformConfig(**settings)
-    grey = data.load(dataclasses.replace(DIGITS, image_size=size)).images
+    grey = loading.load(dataclasses.replace(DIGITS, image_size=size)).images
     images = torch.cat([grey[300 * c : 300 * (c + 1)] for c in range(channels)], dim=1).to(CUDA)
     dali = on_gpu(config, channels, size)
     tensor = TensorTransform(dataclasses.replace(config, interpolation="bilinear"), dali.seed, torch.float32)
@@ -248,13 +248,13 @@ def test_the_ring_is_right_while_steps_read_it(name: Any, streamed: bool) -> Non
     config = dataclasses.replace(DIGITS, augment=name, transform=TransformConfig(interpolation="auto"))
     if name == "dali":
         on_gpu(config.transform, 1, 16)
-    images = data.load(config)
+    images = loading.load(config)
 
     def make(device: torch.device) -> Feed:
         transform: Transform = make_transform(config, channels=1, most=256, device=device)
         return Feed(
             images.images if streamed else images.images.to(device),
-            lambda epoch: data.epoch_order(config, len(images.images), epoch),
+            lambda epoch: loading.epoch_order(config, len(images.images), epoch),
             batch_size=64,
             transform=transform,
             chunk=256,

@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fastgan import cluster, data
+from fastgan import cluster
 from fastgan.config import command_line
+from fastgan.data import loading
 from fastgan.inference import assignments, labelling, trained_run
 
 CPU = torch.device("cpu")
@@ -45,7 +46,7 @@ def test_the_runs_own_images_go_by_index_and_no_label_is_told(tiny_run: Path) ->
     assert run(tiny_run) == 0
     header, rows = table(tiny_run / "assignments.csv")
     loaded = trained_run.load(tiny_run, CPU)
-    images = data.load(loaded.config).images
+    images = loading.load(loaded.config).images
     assert header == ["index", *HEADER]
     assert [row[0] for row in rows] == [str(i) for i in range(len(images))]
     codes, confidences = labelling.assign(loaded.networks, images, loaded.config, CPU)

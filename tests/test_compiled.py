@@ -13,9 +13,8 @@ import torch
 from advance import advance
 from tolerances import close
 
-from fastgan import data
 from fastgan.config.schema import NetworkConfig, TrainConfig
-from fastgan.data import digits
+from fastgan.data import digits, loading
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.step import compile
@@ -95,7 +94,7 @@ def test_an_error_of_a_compiled_backward_pass_leaves_no_trace(
 ) -> None:
     """It comes out in the middle of the first step: all goes on eagerly, as if nothing had ever been compiled."""
     config = dataclasses.replace(CONFIG, augment="torchvision", **changes)
-    images = data.load(config)
+    images = loading.load(config)
     plain, compiled_one = (Trainer(config, images, torch.device("cpu")) for _ in range(2))
     fails = getattr(compiled_one.step, failing)
 
@@ -131,7 +130,7 @@ def test_an_error_of_a_compiled_backward_pass_leaves_no_trace(
 def test_an_error_of_the_step_itself_ends_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where parts are compiled, and the eager step fails as well."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *args: function(*args))
-    trainer = Trainer(CONFIG, data.load(CONFIG), torch.device("cpu"))
+    trainer = Trainer(CONFIG, loading.load(CONFIG), torch.device("cpu"))
     monkeypatch.setattr(trainer.step, "_finish", lambda *_: 1 / 0)
     trainer.ensure(0, CONFIG.batch_size)
     with pytest.raises(ZeroDivisionError):
@@ -152,7 +151,7 @@ def _step(compile: bool) -> Step:
 
 def _batches(count: int) -> list[torch.Tensor]:
     images = digits.full(16).images
-    order = data.epoch_order(CONFIG, len(images), 0)
+    order = loading.epoch_order(CONFIG, len(images), 0)
     return [images[index] for index in order.split(16)[:count]]
 
 
@@ -170,6 +169,6 @@ def test_on_a_cpu_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would take half a minute, and no step is faster by it."""
     monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
     config = dataclasses.replace(CONFIG, compile=True, augment="torchvision")
-    trainer = Trainer(config, data.load(config), torch.device("cpu"))
+    trainer = Trainer(config, loading.load(config), torch.device("cpu"))
     trainer.prepare(0)
     assert trainer.step.compiled == [] and int(trainer.step.images_seen) == 0

@@ -20,11 +20,11 @@ from fastgan.config.schema import (
     TrainConfig,
     TransformConfig,
     halvings,
-    stream_seed,
-    validate,
 )
 from fastgan.config.serialization import from_json, to_json
+from fastgan.config.validation import validate
 from fastgan.errors import ConfigError
+from fastgan.seeding import stream_seed
 
 NAN, INF = float("nan"), float("inf")
 

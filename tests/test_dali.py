@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastgan import augment
-from fastgan.augment import make_transform
+from fastgan.augment import factory, tensor
 from fastgan.augment.dali import DaliTransform
+from fastgan.augment.factory import make_transform
 from fastgan.augment.tensor import TensorTransform
 from fastgan.config.command_line import run_command
-from fastgan.config.schema import TrainConfig, TransformConfig, validate
-from fastgan.data import digits
+from fastgan.config.schema import TrainConfig, TransformConfig
+from fastgan.config.validation import validate
+from fastgan.data import digits, image_set
 from fastgan.errors import ConfigError
 from fastgan.train import main
 
@@ -81,15 +82,15 @@ def test_both_backends_make_the_same_images(settings: dict[str, Any], size: int,
     assert (ours - theirs).abs().mean() <= MEAN
     assert (ours - theirs).abs().mean((1, 2, 3)).max() <= 0.02  # each image by itself
     assert (shifts(ours, theirs) == 0).all()
-    plain = augment.to_unit_range(images)
+    plain = image_set.to_unit_range(images)
     assert (ours - plain).abs().mean() > 20 * MEAN, "the transform must have done something"
 
 
 def test_the_measure_of_parity_sees_half_a_pixel_and_the_peak_one() -> None:
-    images = augment.to_unit_range(pictures(10, 28, 1))
+    images = image_set.to_unit_range(pictures(10, 28, 1))
     still = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).expand(10, 2, 3).clone()
     still[:, 0, 2] = 0.5 * 2 / 28
-    assert (augment.warp(images, still, interpolation="bilinear") - images).abs().mean() > 0.02
+    assert (tensor.warp(images, still, interpolation="bilinear") - images).abs().mean() > 0.02
     assert (shifts(images.roll((1, -2), (2, 3)), images) == torch.tensor([1, 26])).all()
 
 
@@ -127,7 +128,7 @@ def test_results_outlive_the_next_call() -> None:
 # --- which backend ---
 
 
-def made(augment_by: str, **changes: Any) -> augment.Transform:
+def made(augment_by: str, **changes: Any) -> factory.Transform:
     config = validate(TrainConfig(augment=augment_by, **changes))  # type: ignore[arg-type]
     return make_transform(config, channels=1, most=8, device=CPU)
 
@@ -164,7 +165,7 @@ def test_dali_that_cannot_be_used_is_one_line_with_the_remedy(monkeypatch: pytes
 @pytest.mark.parametrize("how", ["missing", "broken"])
 def test_auto_says_once_what_it_takes_instead(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     cause = _break_dali(monkeypatch, how)
-    monkeypatch.setattr(augment, "transform_seed", lambda *_: SEED)  # lest it be put on a GPU that is not there
+    monkeypatch.setattr(factory, "transform_seed", lambda *_: SEED)  # lest it be put on a GPU that is not there
     with pytest.warns(RuntimeWarning, match="--augment auto") as caught:
         transform = make_transform(TrainConfig(), channels=1, most=8, device=torch.device("cuda"))
     assert transform.name == "torchvision (bicubic)"
@@ -181,7 +182,7 @@ def test_auto_on_a_cpu_needs_no_dali(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bicubic_by_auto_is_no_work_for_dali(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU too: what was asked for is kept."""
-    monkeypatch.setattr(augment, "transform_seed", lambda *_: SEED)
+    monkeypatch.setattr(factory, "transform_seed", lambda *_: SEED)
     config = TrainConfig(transform=TransformConfig(interpolation="bicubic"))
     assert make_transform(config, channels=1, most=8, device=torch.device("cuda")).name == "torchvision (bicubic)"
 

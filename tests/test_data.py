@@ -14,7 +14,8 @@ import torch
 from fastgan import data
 from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig
-from fastgan.data import ImageSet, digits
+from fastgan.data import digits, loading
+from fastgan.data.image_set import ImageSet
 from fastgan.data.imbalance import class_counts, imbalanced
 from fastgan.errors import ConfigError, DataError
 
@@ -122,47 +123,47 @@ def config(**changes: Any) -> TrainConfig:
 
 
 def test_load_follows_the_config(tmp_path: Path) -> None:
-    assert data.load(config()).images.shape == (1182, 1, 16, 16)
-    assert data.load(config(imbalance="none", image_size=28)).images.shape == (1797, 1, 28, 28)
-    assert len(data.load_judge_set(config()).test.images) == 359
-    assert data.data_folder(config(data_dir=tmp_path)) == tmp_path and data.data_folder(config()) == Path("data")
+    assert loading.load(config()).images.shape == (1182, 1, 16, 16)
+    assert loading.load(config(imbalance="none", image_size=28)).images.shape == (1797, 1, 28, 28)
+    assert len(loading.load_judge_set(config()).test.images) == 359
+    assert loading.data_folder(config(data_dir=tmp_path)) == tmp_path and loading.data_folder(config()) == Path("data")
 
 
 def test_a_batch_larger_than_the_data() -> None:
-    assert len(data.load(config(batch_size=1182)).images) == 1182
+    assert len(loading.load(config(batch_size=1182)).images) == 1182
     with pytest.raises(ConfigError, match="--batch-size 1183: larger than the data, which has 1,182 images"):
-        data.load(config(batch_size=1183))
+        loading.load(config(batch_size=1183))
 
 
 def test_more_classes_than_images() -> None:
     with pytest.raises(ConfigError, match="--classes 1183"):
-        data.load(config(classes=1183))
+        loading.load(config(classes=1183))
 
 
 def test_an_empty_folder_is_no_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchvision.datasets.MNIST", lambda *_, **__: 1 / 0)
     with pytest.raises(DataError, match="MNIST is not in"):
-        data.load(config(dataset="mnist", data_dir=tmp_path))
+        loading.load(config(dataset="mnist", data_dir=tmp_path))
 
 
 @pytest.mark.parametrize("count", [1, 2, 1182])
 def test_an_order_is_a_permutation(count: int) -> None:
-    order = data.epoch_order(config(), count, 3)
+    order = loading.epoch_order(config(), count, 3)
     assert order.dtype == torch.int64
     assert order.sort().values.tolist() == list(range(count))
 
 
 def test_an_order_follows_from_seed_and_epoch() -> None:
     torch.manual_seed(1)
-    first = data.epoch_order(config(), 1182, 0)
+    first = loading.epoch_order(config(), 1182, 0)
     torch.manual_seed(2)
-    assert torch.equal(data.epoch_order(config(), 1182, 0), first)
+    assert torch.equal(loading.epoch_order(config(), 1182, 0), first)
     # About one place in 1,182 agrees by chance.
-    for other in (data.epoch_order(config(), 1182, 1), data.epoch_order(config(seed=1), 1182, 0)):
+    for other in (loading.epoch_order(config(), 1182, 1), loading.epoch_order(config(seed=1), 1182, 0)):
         assert (other == first).sum() < 10
     assert (first == torch.arange(1182)).sum() < 10
 
 
 def test_an_order_never_changes() -> None:
     """PCG64's raw output and a stable sort: a checkpoint resumes with the same order under any NumPy."""
-    assert data.epoch_order(config(), 10, 0).tolist() == [7, 1, 5, 3, 6, 4, 9, 8, 0, 2]
+    assert loading.epoch_order(config(), 10, 0).tolist() == [7, 1, 5, 3, 6, 4, 9, 8, 0, 2]

@@ -15,11 +15,11 @@ from test_step import EXACT, SMALL, batches, make_step
 from torch import Tensor, nn
 
 import kernels
-from fastgan.augment import to_unit_range
 from fastgan.config.schema import GroupingConfig
+from fastgan.data.image_set import to_unit_range
 from fastgan.models.sync_batchnorm import NORMALISING
-from fastgan.step.losses import mean_code, prior_loss
-from fastgan.step.step import LOSSES, Step
+from fastgan.step.losses import LOSSES, mean_code, prior_loss
+from fastgan.step.step import Step
 from kernels import philox
 
 DEFAULT = dataclasses.replace(SMALL, **DEFAULT_RECIPE)

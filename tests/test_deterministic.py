@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fastgan.config.command_line import FREE_ON_RESUME, train_config
-from fastgan.runs.run_folder import choose_algorithms, saved_config
+from fastgan.runs.run_folder import saved_config
+from fastgan.runtime.device import choose_algorithms
 
 
 @pytest.fixture(autouse=True)

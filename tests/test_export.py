@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from fastgan import export
 from fastgan.config import command_line
-from fastgan.evaluation.evaluator import Sampler
 from fastgan.inference import labelling, trained_run
+from fastgan.inference.sampling import Sampler
 from fastgan.runs import checkpoint
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ import torch
 from own_images import youtube_faces_tree
 from PIL import Image
 
-from fastgan import data
 from fastgan.config.presets import preset
-from fastgan.data import ImageSet, cache, decode, faces
+from fastgan.data import cache, decode, faces, loading
+from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError, DataError
 
 ALIGNED, WHOLE = faces.TREES
@@ -222,21 +222,21 @@ def test_a_runs_images_and_those_of_any_folder(
     """Elsewhere too, a frame is cropped and other files are not, and no cache is taken for another's."""
     youtube_faces_tree(here, people=2, videos=2, frames=3)
     config = dataclasses.replace(preset("youtube-faces"), data_dir=here, identities=2, classes=2, batch_size=2)
-    own = data.load(config)
+    own = loading.load(config)
     assert own.images.shape == (14, 3, 64, 64) and own.images.dtype == torch.uint8
     by_path = dict(zip(own.paths or (), own.images, strict=True))
     Image.new("L", (301, 301), 9).save(here / "other.png")
-    images = data.load_folder(config, here, skip_bad=False)
+    images = loading.load_folder(config, here, skip_bad=False)
     assert images.labels is None and len(images.images) == 15
     assert "14 of 15 images are frames of YouTube-Faces" in capsys.readouterr().err
     for path, image in zip(images.paths or (), images.images, strict=True):
         assert path == "other.png" or torch.equal(image, by_path[path])
     part = f"{ALIGNED}/Person_B/2"
-    images = data.load_folder(config, here / part, skip_bad=False)
+    images = loading.load_folder(config, here / part, skip_bad=False)
     for path, image in zip(images.paths or (), images.images, strict=True):
         assert torch.equal(image, by_path[f"{part}/{path}"])
-    whole = data.load_folder(dataclasses.replace(config, dataset="folder"), here / part, skip_bad=False)
+    whole = loading.load_folder(dataclasses.replace(config, dataset="folder"), here / part, skip_bad=False)
     assert whole.paths == images.paths and not torch.equal(whole.images, images.images)
     count = len(decoded)
-    assert torch.equal(data.load_folder(config, here / part, skip_bad=False).images, images.images)
+    assert torch.equal(loading.load_folder(config, here / part, skip_bad=False).images, images.images)
     assert len(decoded) == count  # what the run on a folder has read is kept beside it

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastgan import data
-from fastgan.augment import TensorTransform, Transform, make_transform, transform_seed
+from fastgan.augment.factory import Transform, make_transform, transform_seed
+from fastgan.augment.tensor import TensorTransform
 from fastgan.config.schema import TrainConfig, TransformConfig
+from fastgan.data import loading
 from fastgan.training.engine import build_feed
 from fastgan.training.loader import DEVICE_SHARE, MOST_IMAGES, MOST_PIXELS, SLOTS, Feed, chunk_images, fits, placed
 
@@ -134,7 +135,7 @@ def test_without_a_contrastive_loss_nothing_is_transformed() -> None:
         assert feed.take(torch.tensor(batch * BATCH))[1] is None
         check(feed, batch)
     config = TrainConfig(image_size=16, contrastive_weight=0.0)
-    assert build_feed(config, data.load(config), CPU).transform is None
+    assert build_feed(config, loading.load(config), CPU).transform is None
 
 
 @pytest.mark.parametrize("name", ["torchvision", "dali"])
@@ -144,7 +145,7 @@ def test_chunks_make_no_difference_to_a_run(name: str) -> None:
         pytest.skip("DALI is for Linux")
     changed = TransformConfig(rotation=15.0, shift=0.1, flip=0.5, brightness=0.2, contrast=0.2)
     config = TrainConfig(image_size=16, batch_size=32, augment=name, transform=changed)  # type: ignore[arg-type]
-    images = data.load(config)
+    images = loading.load(config)
     chunk = chunk_images(32, 16 * 16, CPU)
     feeds = [build_feed(config, images, CPU)]
     for length in (32, 96):
@@ -152,7 +153,7 @@ def test_chunks_make_no_difference_to_a_run(name: str) -> None:
         feeds.append(
             Feed(
                 images.images,
-                lambda epoch: data.epoch_order(config, len(images.images), epoch),
+                lambda epoch: loading.epoch_order(config, len(images.images), epoch),
                 batch_size=32,
                 transform=transform,
                 chunk=length,
@@ -168,14 +169,14 @@ def test_chunks_make_no_difference_to_a_run(name: str) -> None:
             assert other is not None and views[0][1] is not None
             assert torch.equal(real, views[0][0])
             assert torch.equal(other, views[0][1])
-        index = data.epoch_order(config, len(images.images), batch // 36)[batch % 36 * 32 :][:32]
+        index = loading.epoch_order(config, len(images.images), batch // 36)[batch % 36 * 32 :][:32]
         assert torch.equal(views[0][0], images.images[index])
 
 
 def test_the_feed_transforms_what_its_config_says() -> None:
     """In the dtype that is asked for, with the seed of the config."""
     config = TrainConfig(image_size=16, seed=3)
-    feed = build_feed(config, data.load(config), CPU, torch.float64)
+    feed = build_feed(config, loading.load(config), CPU, torch.float64)
     feed.ensure(0, 64)
     real, other, _ = feed.take(torch.tensor(0))
     direct = TensorTransform(config.transform, transform_seed(config, CPU), torch.float64)

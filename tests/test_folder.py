@@ -14,10 +14,11 @@ import torch
 from own_images import colours, load, put
 from PIL import Image
 
-from fastgan import data, train
+from fastgan import train
 from fastgan.config import command_line
 from fastgan.config.presets import preset
-from fastgan.data import ImageSet, cache, decode
+from fastgan.data import cache, decode, loading
+from fastgan.data.image_set import ImageSet
 from fastgan.data.scan import SUFFIXES, scan
 from fastgan.errors import ConfigError, DataError
 from fastgan.evaluation import evaluator
@@ -274,6 +275,6 @@ def test_more_batch_or_codes_than_images(here: Path) -> None:
     put(here / "1.png")
     config = dataclasses.replace(preset("folder"), data_dir=here, image_size=8)
     with pytest.raises(ConfigError, match="--batch-size 64: larger than the data, which has 1 image$"):
-        data.load(config)
+        loading.load(config)
     with pytest.raises(ConfigError, match="--classes 10: more codes than the data has images"):
-        data.load(dataclasses.replace(config, batch_size=1))
+        loading.load(dataclasses.replace(config, batch_size=1))

@@ -13,8 +13,8 @@ from advance import advance
 from tolerances import close
 
 import kernels
-from fastgan import data
 from fastgan.config.presets import preset
+from fastgan.data import loading
 from fastgan.training.engine import build_step
 
 pytestmark = [
@@ -33,8 +33,8 @@ def test_a_gpu_trains_like_the_cpu(mode: str) -> None:
         amp_dtype="float16" if mode == "float16" else "bfloat16",
         compile="compiled" in mode,
     )
-    images = data.load(exact)
-    order = data.epoch_order(exact, len(images.images), 0)
+    images = loading.load(exact)
+    order = loading.epoch_order(exact, len(images.images), 0)
     cpu, gpu = build_step(exact, images, torch.device("cpu")), build_step(changed, images, torch.device("cuda"))
     for index in order.split(exact.batch_size)[:10]:
         ours = advance(gpu, images.images[index].cuda()).cpu()

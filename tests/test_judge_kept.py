@@ -11,9 +11,10 @@ import torch
 from labelled_images import config, few_steps, flat, like_mnist
 from safetensors import SafetensorError
 
-from fastgan.data import JudgeSet, held_out
+from fastgan.data import held_out, loading
+from fastgan.data.image_set import JudgeSet
 from fastgan.errors import ConfigError
-from fastgan.evaluation import evaluator, judge
+from fastgan.evaluation import judge
 from fastgan.evaluation.judge_network import Judge, JudgeNetwork
 
 CPU = torch.device("cpu")
@@ -78,8 +79,8 @@ def test_a_judge_of_idx_files_is_kept_apart_from_that_of_others(
     own = config(dataset="mnist", data_dir=here)
     found = []
     for name in ("digits", "fashion", "digits"):
-        monkeypatch.setattr(evaluator.data, "load_judge_set", lambda *_, name=name: given[name])
-        found.append(evaluator.obtain_judge(own, given[name].train, CPU))
+        monkeypatch.setattr(loading, "load_judge_set", lambda *_, name=name: given[name])
+        found.append(judge.obtain_judge(own, given[name].train, CPU))
     first, second, again = (each.network.state_dict()["classes.weight"] for each in found if each is not None)
     assert first.equal(again) and not first.equal(second)
     assert len(kept(tmp_path / "user-cache" / "fastgan")) == 2 and list(here.iterdir()) == []
@@ -90,19 +91,19 @@ def test_a_judge_of_ones_own_images_is_trained_once_and_kept_in_the_cache(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own, images = config(data_dir=here), flat(200)
-    found = evaluator.obtain_judge(own, images, CPU)
+    found = judge.obtain_judge(own, images, CPU)
     assert found is not None and found.believed
     assert "the judge's accuracy on 40 held-out images is 100.0%" in capsys.readouterr().err
     assert [path.suffix for path in kept(tmp_path / "user-cache" / "fastgan")] == [".safetensors"]
     assert list(here.iterdir()) == []
 
     monkeypatch.setattr(judge, "train", lambda *_: pytest.fail("trained again"))
-    again = evaluator.obtain_judge(own, images, CPU)
+    again = judge.obtain_judge(own, images, CPU)
     assert again is not None and again.accuracy == 1.0 and capsys.readouterr().err == ""
     assert again.network.state_dict()["classes.weight"].equal(found.network.state_dict()["classes.weight"])
     for changed, other in ((own, flat(210)), (dataclasses.replace(own, cache_dir=tmp_path / "other"), images)):
         with pytest.raises(pytest.fail.Exception, match="trained again"):
-            evaluator.obtain_judge(changed, other, CPU)
+            judge.obtain_judge(changed, other, CPU)
 
 
 @pytest.mark.usefixtures("few_steps")
@@ -136,7 +137,7 @@ def test_a_judge_is_not_trained_for_a_cache_of_the_flags_that_cannot_be_written_
     monkeypatch.setattr(judge, "train", lambda *_: pytest.fail("trained"))
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=f"^--cache-dir {tmp_path}/file: cannot be written .*name a folder that can$"):
-        evaluator.obtain_judge(config(cache_dir=tmp_path / "file"), flat(100), CPU)
+        judge.obtain_judge(config(cache_dir=tmp_path / "file"), flat(100), CPU)
 
 
 @pytest.mark.parametrize("change", ["accuracy", "weights"])

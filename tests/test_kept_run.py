@@ -15,7 +15,7 @@ import pytest
 
 from fastgan import train
 from fastgan.config.command_line import run_command
-from fastgan.step.step import LOSSES
+from fastgan.step.losses import LOSSES
 from fastgan.training import loop
 
 KEPT = Path(__file__).parent / "kept_run"

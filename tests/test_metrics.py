@@ -11,6 +11,8 @@ import torch
 from sklearn.metrics import normalized_mutual_info_score
 
 from fastgan.evaluation import metrics
+from fastgan.reporting.labels import table
+from fastgan.runs import metrics_log
 
 
 def _random_counts(codes: int, classes: int) -> torch.Tensor:
@@ -111,7 +113,7 @@ def test_effective_classes() -> None:
 
 
 def test_log_keeps_whole_rows_and_drops_what_a_resumed_run_writes_again(tmp_path: Path) -> None:
-    log = metrics.MetricsLog(tmp_path / "metrics.jsonl")
+    log = metrics_log.MetricsLog(tmp_path / "metrics.jsonl")
     assert log.rows() == []
     for images in (10, 20, 30):
         log.append({"images_seen": images, "nmi": math.nan})
@@ -125,7 +127,7 @@ def test_log_keeps_whole_rows_and_drops_what_a_resumed_run_writes_again(tmp_path
 
 
 def test_log_leaves_out_what_no_run_writes(tmp_path: Path) -> None:
-    log = metrics.MetricsLog(tmp_path / "metrics.jsonl")
+    log = metrics_log.MetricsLog(tmp_path / "metrics.jsonl")
     good = {"images_seen": 10, "nmi": None, "d_loss": 1.5, "codes": 3}
     damaged = ['{"images_seen": "10"}', '{"images_seen": null}', '{"d_loss": 1.0}', '{"images_seen": 1, "nmi": [2]}']
     damaged += [
@@ -148,7 +150,7 @@ def test_log_leaves_out_what_no_run_writes(tmp_path: Path) -> None:
 
 
 def test_table_shows_figures_that_are_there() -> None:
-    text = metrics.table({"nmi": 0.8125, "unused_codes": 2, "ent": None})
+    text = table({"nmi": 0.8125, "unused_codes": 2, "ent": None})
     assert "0.8125" in text
     assert "2" in text.splitlines()[1]
     assert "ENT" not in text

@@ -15,8 +15,8 @@ from torch import nn
 
 from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data import digits
-from fastgan.models.layers import Linear
-from fastgan.models.networks import Networks, Shape, channels_last
+from fastgan.models.layers import Linear, channels_last
+from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.runtime import memory
 from fastgan.step.mixed import LowPrecision
@@ -139,7 +139,8 @@ def test_a_mixed_precision_run_continues_exactly() -> None:
 
 
 def test_keeping_memory_does_no_harm() -> None:
-    code = "from fastgan.runtime.memory import keep_freed_memory as k; k(); k(); import torch; print(torch.ones(1 << 22).sum())"
+    code = "from fastgan.runtime.memory import keep_freed_memory as keep; keep(); keep(); "
+    code += "import torch; print(torch.ones(1 << 22).sum())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0 and "4194304" in done.stdout.replace(".", ""), done.stderr
 

@@ -16,9 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fastgan import data
 from fastgan.config.presets import preset
-from fastgan.data import mnist
+from fastgan.data import loading, mnist
 from fastgan.data.imbalance import class_counts
 from fastgan.data.mnist import read_idx
 from fastgan.errors import DataError
@@ -254,5 +253,5 @@ def test_real_mnist(mnist_dir: Path) -> None:
 def test_load_follows_the_config(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     config = dataclasses.replace(preset("mnist"), data_dir=tmp_path, imbalance="none", batch_size=18, image_size=16)
-    assert data.load(config).images.shape == (18, 1, 16, 16)
-    assert len(data.load_judge_set(config).test.images) == 6
+    assert loading.load(config).images.shape == (18, 1, 16, 16)
+    assert len(loading.load_judge_set(config).test.images) == 6

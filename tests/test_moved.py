@@ -13,6 +13,7 @@ import torch
 from fastgan import train
 from fastgan.config import command_line
 from fastgan.runs import run_folder
+from fastgan.runtime import environment
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ from fastgan.runs import run_folder
 )
 def test_another_machine_thread_count_or_torch_is_told(change: dict[str, Any], expected: str | None) -> None:
     device = torch.device("cpu")
-    said = run_folder.moved({"environment": {**run_folder.environment(device), **change}}, device, "float32")
+    said = run_folder.moved({"environment": {**environment.environment(device), **change}}, device, "float32")
     assert said is None if expected is None else said is not None and expected in said
 
 

@@ -20,10 +20,11 @@ from PIL import Image
 from fastgan import page, train
 from fastgan.config import command_line
 from fastgan.config.schema import NetworkConfig, TrainConfig
-from fastgan.data import ImageSet
-from fastgan.evaluation import evaluator
+from fastgan.data.image_set import ImageSet
+from fastgan.evaluation import confusion
 from fastgan.models.networks import Networks, Shape
-from fastgan.reporting import html_report, plots
+from fastgan.reporting import html_report
+from fastgan.reporting.labels import LOSS_NAMES
 
 SMALL = ["--network.width", "8", "--network.hidden", "64", "--network.embedding", "16", "--device", "cpu"]
 VOID = {"meta", "link", "img", "source", "br"}
@@ -243,7 +244,7 @@ def test_ones_own_folder_gives_the_page_its_name() -> None:
         assert html_report.collect(dataclasses.replace(given, config=config)).title.startswith(f"{named}: ")
 
 
-ROW = {"images_seen": 40, "confidence": 0.5, "nmi": 0.4} | dict.fromkeys(plots.LOSS_NAMES, 1.0)
+ROW = {"images_seen": 40, "confidence": 0.5, "nmi": 0.4} | dict.fromkeys(LOSS_NAMES, 1.0)
 TWIN = [[8.0, 7.9, 0.0, 0.0], [7.9, 8.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0], [0.0, 0.0, 0.0, 9.0]]
 UNUSED = [[9.0, 0.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0], [9.0, 0.0, 0.0, 0.0]]
 EACH = (9 * torch.eye(4)).tolist()
@@ -284,7 +285,7 @@ def test_a_warning_is_on_the_page_when_it_should_be(
         return torch.arange(40), asked(*args)[1].softmax(1)
 
     monkeypatch.setattr(html_report, "read", asked)
-    monkeypatch.setattr(evaluator, "read_transforms", transformed)
+    monkeypatch.setattr(confusion, "read_transforms", transformed)
     given = state(4, **({"rows": [ROW | {"d_loss": 1.3}]} | wrong))
     found = check(html_report.render(html_report.collect(given)))
     shown = re.findall(r"\n(.+)\n.+\nWhat to do:", found.text)

@@ -13,7 +13,7 @@ import pytest
 from fastgan import reproduce
 from fastgan.config import command_line
 from fastgan.config.presets import preset
-from fastgan.config.schema import validate
+from fastgan.config.validation import validate
 from fastgan.errors import ConfigError
 from fastgan.reproduce import ReproduceConfig, runs_of
 from fastgan.sweep import results

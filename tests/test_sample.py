@@ -12,9 +12,9 @@ from PIL import Image
 
 from fastgan import sample
 from fastgan.config import command_line
-from fastgan.evaluation.evaluator import Sampler
 from fastgan.inference import sampling, trained_run
-from fastgan.reporting import plots
+from fastgan.inference.sampling import Sampler
+from fastgan.reporting.images import save_grid
 
 CPU = torch.device("cpu")
 
@@ -27,13 +27,13 @@ def run(*flags: object) -> int:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, int]]:
     """What the command puts on its grid: images and columns of each call."""
     calls: list[tuple[torch.Tensor, int]] = []
-    real = plots.save_grid
+    real = save_grid
 
     def spy(images: torch.Tensor, path: Path, columns: int) -> None:
         calls.append((images, columns))
         real(images, path, columns)
 
-    monkeypatch.setattr(plots, "save_grid", spy)
+    monkeypatch.setattr(sample, "save_grid", spy)
     return calls
 
 

@@ -12,7 +12,7 @@ from fastgan.config import command_line
 from fastgan.config.presets import preset
 from fastgan.runs import checkpoint
 from fastgan.training import loop
-from fastgan.training.progress import SaveBudget
+from fastgan.training.checkpointer import SaveBudget
 
 
 class Clock:

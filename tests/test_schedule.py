@@ -8,7 +8,8 @@ import pytest
 
 from fastgan.config.presets import preset
 from fastgan.config.schedule import FEWEST_EPOCHS, SHOWN, fitted
-from fastgan.config.schema import GroupingConfig, TrainConfig, validate
+from fastgan.config.schema import GroupingConfig, TrainConfig
+from fastgan.config.validation import validate
 from fastgan.errors import ConfigError
 
 OPEN = replace(preset("folder"), data_dir="photos")

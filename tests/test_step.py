@@ -15,14 +15,14 @@ from literal import LiteralLoop
 from torch import Tensor, nn
 
 import kernels
-from fastgan import data
-from fastgan.augment import to_unit_range
 from fastgan.config.presets import preset
 from fastgan.config.schema import NetworkConfig, TrainConfig
-from fastgan.data import digits
+from fastgan.data import digits, loading
+from fastgan.data.image_set import to_unit_range
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
-from fastgan.step.step import LOSSES, Step
+from fastgan.step.losses import LOSSES
+from fastgan.step.step import Step
 from kernels import philox
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -43,7 +43,7 @@ def make_step(config: TrainConfig, dtype: torch.dtype = torch.float32) -> Step:
 def batches(config: TrainConfig, count: int) -> list[Tensor]:
     """The first batches of real digits, uint8 [B, 1, H, W]."""
     images = digits.full(config.image_size).images
-    order = data.epoch_order(config, len(images), 0)
+    order = loading.epoch_order(config, len(images), 0)
     return [images[index] for index in order.split(config.batch_size)[:count]]
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fastgan import data
 from fastgan.config.presets import preset
 from fastgan.config.schema import NetworkConfig, TrainConfig
+from fastgan.data import loading
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.step.step import Step
@@ -74,7 +74,7 @@ def iterate(step: Step, feed: Feed) -> Tensor:
 
 def parts(config: TrainConfig) -> tuple[Step, Feed]:
     networks = Networks(Shape(28, 1, 10, config.network, config.finer_codes)).initialise(0)
-    feed = build_feed(config, data.load(config), torch.device("cpu"))
+    feed = build_feed(config, loading.load(config), torch.device("cpu"))
     feed.ensure(0, 64)
     return Step(networks, ClassPrior("learned", 10), config, torch.device("cpu")), feed
 
@@ -109,8 +109,8 @@ def test_an_iteration_touches_one_device_only(config: TrainConfig, monkeypatch: 
     ) -> torch.optim.Optimizer:
         return torch.optim.SGD([*parameters, *prior], lr=0.1)
 
-    monkeypatch.setattr("fastgan.step.make_adam", descent)
-    monkeypatch.setattr("fastgan.step.step_unless", lambda optimizer, bad: optimizer.step())
+    monkeypatch.setattr("fastgan.step.step.make_adam", descent)
+    monkeypatch.setattr("fastgan.step.step.step_unless", lambda optimizer, bad: optimizer.step())
     networks = Networks(Shape(28, 1, 10, config.network, config.finer_codes)).to(META)
     step = Step(networks, ClassPrior("learned", 10).to(META), config, META)
     images = torch.empty(100, 1, 28, 28, dtype=torch.uint8, device=META)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from fastgan.sweep import table
-from fastgan.sweep.table import Cell, Gain
+from fastgan.sweep import statistics, table
+from fastgan.sweep.methods import METHOD_NAMES
+from fastgan.sweep.statistics import Cell, Gain
 
 EPYC, GPU = "AMD EPYC (2 threads)", "NVIDIA H200"
 
@@ -47,7 +48,7 @@ def _near(cell: Cell | Gain, **expected: Any) -> None:
 
 
 def test_mean_spread_and_worst_by_the_figures_direction() -> None:
-    cells = table.summarise(_sweep())["elastic", 20]
+    cells = statistics.summarise(_sweep())["elastic", 20]
     # NMI 0.9, 0.8, 0.7: squares about the mean 0.01, 0, 0.01, over n - 1 = 2. Higher is better, so the worst is 0.7.
     _near(cells["nmi"], mean=0.8, std=0.1, worst=0.7, n=3)
     # 0.01, 0.03, 0.02, lower is better.
@@ -55,7 +56,7 @@ def test_mean_spread_and_worst_by_the_figures_direction() -> None:
 
 
 def test_a_run_without_a_figure_does_not_count_for_it() -> None:
-    cells = table.summarise(_sweep())["elastic", 20]
+    cells = statistics.summarise(_sweep())["elastic", 20]
     # ENT is null and diversity missing in the third run: 0.2, 0.4 and 0.5, 0.7, each 0.1 from its mean.
     _near(cells["ent"], mean=0.3, std=math.sqrt(0.02), worst=0.4, n=2)
     _near(cells["diversity"], mean=0.6, std=math.sqrt(0.02), worst=0.5, n=2)
@@ -65,11 +66,11 @@ def test_a_run_without_a_figure_does_not_count_for_it() -> None:
 
 def test_a_figure_that_is_not_finite_counts_as_missing() -> None:
     rows = [_row("elastic", 1, e5=_figures(math.nan, math.inf)), _row("elastic", 2, e5=_figures(0.5, None))]
-    assert table.summarise(rows) == {("elastic", 5): {"nmi": Cell(0.5, None, 0.5, 1)}}
+    assert statistics.summarise(rows) == {("elastic", 5): {"nmi": Cell(0.5, None, 0.5, 1)}}
 
 
 def test_one_run_has_no_standard_deviation() -> None:
-    assert table.summarise(_sweep())["mine", 5] == {
+    assert statistics.summarise(_sweep())["mine", 5] == {
         "ent": Cell(1.31, None, 1.31, 1),
         "nmi": Cell(0.31, None, 0.31, 1),
     }
@@ -78,13 +79,13 @@ def test_one_run_has_no_standard_deviation() -> None:
 
 
 def test_methods_in_the_papers_order_then_others_and_epochs_by_number() -> None:
-    rows = [_row(m, 1, e20=_figures(1, 0), e5=_figures(1, 0)) for m in ("b", "a", *reversed(table.METHOD_NAMES))]
+    rows = [_row(m, 1, e20=_figures(1, 0), e5=_figures(1, 0)) for m in ("b", "a", *reversed(METHOD_NAMES))]
     methods = ["uniform", "ground-truth", "gumbel-softmax", "ground-truth-contrastive", "elastic", "a", "b"]
-    assert list(table.summarise(rows)) == [(method, epoch) for method in methods for epoch in (5, 20)]
+    assert list(statistics.summarise(rows)) == [(method, epoch) for method in methods for epoch in (5, 20)]
 
 
 def test_gains_take_the_pairs_only() -> None:
-    found = table.gains(_sweep())
+    found = statistics.gains(_sweep())
     # Splits 2 and 3. NMI 0.8 - 0.5 and 0.7 - 0.8: 0.3, -0.1, each 0.2 from the mean 0.1.
     _near(found["nmi"], mean=0.1, std=math.sqrt(0.08), n=2, better=1)
     # Prior error 0.03 - 0.02 and 0.02 - 0.05: 0.01, -0.03; the negative one is better.
@@ -96,23 +97,23 @@ def test_gains_take_the_pairs_only() -> None:
 
 def test_gains_at_an_epoch_and_over_another_method() -> None:
     # NMI 0.6 - 0.4 and 0.7 - 0.4.
-    _near(table.gains(_sweep(), epoch=5)["nmi"], mean=0.25, std=math.sqrt(0.005), n=2, better=2)
-    _near(table.gains(_sweep(), "uniform", "elastic", 5)["nmi"], mean=-0.25, std=math.sqrt(0.005), n=2, better=0)
+    _near(statistics.gains(_sweep(), epoch=5)["nmi"], mean=0.25, std=math.sqrt(0.005), n=2, better=2)
+    _near(statistics.gains(_sweep(), "uniform", "elastic", 5)["nmi"], mean=-0.25, std=math.sqrt(0.005), n=2, better=0)
     # `mine` meets elastic on split 1, whose last common epoch is 5: 0.31 - 0.5.
-    _near(table.gains(_sweep(), "mine", "elastic")["nmi"], mean=-0.19, std=None, n=1, better=0)
-    assert table.gains(_sweep(), "mine", "uniform") == {}
-    assert table.gains(_sweep(), epoch=10) == {}
+    _near(statistics.gains(_sweep(), "mine", "elastic")["nmi"], mean=-0.19, std=None, n=1, better=0)
+    assert statistics.gains(_sweep(), "mine", "uniform") == {}
+    assert statistics.gains(_sweep(), epoch=10) == {}
 
 
 def test_a_pair_has_the_same_split_and_seed_and_a_tie_is_not_better() -> None:
     rows = [_row(m, 1, seed, e5=_figures(0.5, 0.5)) for m, seed in (("elastic", 0), ("elastic", 1), ("uniform", 1))]
-    assert table.gains(rows) == {"ent": Gain(0.0, None, 1, 0), "nmi": Gain(0.0, None, 1, 0)}
+    assert statistics.gains(rows) == {"ent": Gain(0.0, None, 1, 0), "nmi": Gain(0.0, None, 1, 0)}
 
 
 def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
     rows, backwards = _sweep(), _sweep()[::-1]
-    assert list(table.summarise(rows).items()) == list(table.summarise(backwards).items())
-    assert table.gains(rows) == table.gains(backwards)
+    assert list(statistics.summarise(rows).items()) == list(statistics.summarise(backwards).items())
+    assert statistics.gains(rows) == statistics.gains(backwards)
     assert table.as_text(rows) == table.as_text(iter(backwards))
     assert table.as_markdown(rows) == table.as_markdown(backwards)
     table.plot(rows, tmp_path / "a.png")
@@ -123,12 +124,12 @@ def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("render", [table.as_text, table.as_markdown])
 def test_both_renderings_hold_every_number(render: Any) -> None:
     text = render(_sweep())
-    for (method, epoch), cells in table.summarise(_sweep()).items():
-        assert table.METHOD_NAMES.get(method, method) in text
+    for (method, epoch), cells in statistics.summarise(_sweep()).items():
+        assert METHOD_NAMES.get(method, method) in text
         assert str(epoch) in text
         for key, cell in cells.items():
             for value in (cell.mean, cell.std, cell.worst):
-                assert value is None or f"{value:.{table.MERITS[key].decimals}f}" in text
+                assert value is None or f"{value:.{statistics.MERITS[key].decimals}f}" in text
     # The gains over uniform on splits 2 and 3, with their sign; then times, each device apart; then the article.
     for number in ("+0.100", "0.283", "1/2", "-0.0100", "0.0283", "-0.600", "1/1"):
         assert number in text
@@ -166,7 +167,7 @@ def test_a_name_can_break_no_markdown_table() -> None:
 
 
 def test_text_fits_120_columns_with_three_digits_of_runs_and_long_names() -> None:
-    full = dict.fromkeys(table.MERITS, 0.5)
+    full = dict.fromkeys(statistics.MERITS, 0.5)
     rows = [_row(m, split, 0, e20=full) for m in ("elastic", "uniform") for split in range(150)]
     rows.append(_row("long name " * 20, 1, 0, 1.0, "a device " * 20, e20=full))
     lines = table.as_text(rows).splitlines()
@@ -204,7 +205,7 @@ def _one_line(error: pytest.ExceptionInfo[ValueError], *parts: str) -> None:
 
 
 def test_no_rows_is_an_error(tmp_path: Path) -> None:
-    calls: list[Any] = [table.summarise, table.gains, table.as_text, table.as_markdown]
+    calls: list[Any] = [statistics.summarise, statistics.gains, table.as_text, table.as_markdown]
     for call in [*calls, lambda rows: table.plot(rows, tmp_path / "sweep.png")]:
         with pytest.raises(ValueError) as error:
             call([])
@@ -221,10 +222,10 @@ def test_a_run_that_is_there_twice_is_an_error() -> None:
 
 def test_other_formats_and_mixed_sweeps_are_errors() -> None:
     with pytest.raises(ValueError) as error:
-        table.summarise([*_sweep(), {"format": 2}])
+        statistics.summarise([*_sweep(), {"format": 2}])
     _one_line(error, "format 1", "2")
     other = _row("elastic", 9)
     other["run"]["recipe"] = "own"
     with pytest.raises(ValueError) as error:
-        table.summarise([*_sweep(), other])
+        statistics.summarise([*_sweep(), other])
     _one_line(error, "mnist with recipe own", "mnist with recipe paper")

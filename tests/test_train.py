@@ -19,7 +19,7 @@ import torch
 from fastgan import evaluate, sample, train
 from fastgan.config import command_line
 from fastgan.errors import DivergenceError
-from fastgan.step.step import LOSSES
+from fastgan.step.losses import LOSSES
 from fastgan.training import engine
 
 SIX_EPOCHS = ("--epochs", "6", "--eval-every", "3", "--save-every", "1", "--log-every", "640", "--average-decay", "0.9")

@@ -10,8 +10,8 @@ import torch
 from advance import DEFAULT_RECIPE
 from torch import Tensor
 
-from fastgan import data
 from fastgan.config.schema import NetworkConfig, TrainConfig
+from fastgan.data import loading
 from fastgan.errors import ConfigError
 from fastgan.training.engine import Trainer
 
@@ -35,7 +35,7 @@ def trained(trainer: Trainer, steps: int) -> dict[str, Tensor]:
 
 
 def make(config: TrainConfig) -> Trainer:
-    return Trainer(config, data.load(config), CPU)
+    return Trainer(config, loading.load(config), CPU)
 
 
 def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
@@ -68,17 +68,17 @@ def test_a_restarted_trainer_is_as_good_as_new(name: str) -> None:
     trained(used, 4)
     assert used.fits(after)
     where = places(used)
-    used.restart(after, data.load(after))
+    used.restart(after, loading.load(after))
     same(trained(used, 6), trained(make(after), 6))
     assert places(used) == where, "what a graph reads and writes has not moved"
-    used.restart(before, data.load(before))
+    used.restart(before, loading.load(before))
     same(trained(used, 3), trained(make(before), 3))
 
 
 def test_the_same_run_again() -> None:
     trainer = make(SMALL)
     first = trained(trainer, 5)
-    trainer.restart(SMALL, data.load(SMALL))
+    trainer.restart(SMALL, loading.load(SMALL))
     same(trained(trainer, 5), first)
 
 
@@ -93,7 +93,7 @@ def test_a_checkpoint_is_loaded_in_place(amp: bool) -> None:
     expected = trained(whole, 4)
     used = make(dataclasses.replace(config, seed=9))
     trained(used, 5)
-    used.restart(config, data.load(config))
+    used.restart(config, loading.load(config))
     where = places(used)
     used.step.load_state(model, training)
     assert places(used) == where
@@ -123,7 +123,7 @@ def test_what_changes_the_operations_needs_a_new_trainer(changes: dict[str, Any]
     other = dataclasses.replace(SMALL, **changes)
     assert not trainer.fits(other)
     with pytest.raises(AssertionError):
-        trainer.restart(other, data.load(other))
+        trainer.restart(other, loading.load(other))
 
 
 def test_what_cannot_be_built_is_told() -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from fastgan.augment.tensor import TensorTransform, adjust, warp
-from fastgan.augment.transform import colour_matrices, draw, draw_colours, to_unit_range
+from fastgan.augment.transform import colour_matrices, draw, draw_colours
 from fastgan.config.schema import TransformConfig
+from fastgan.data.image_set import to_unit_range
 
 SEED = torch.tensor(123)
 STILL: dict[str, Any] = {"rotation": 0.0, "zoom": (1.0, 1.0), "shift": 0.0}

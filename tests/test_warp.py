@@ -9,7 +9,7 @@ import torch
 from test_transform import STILL, angles_and_zooms, glyph, maps
 
 from fastgan.augment.tensor import warp
-from fastgan.augment.transform import to_unit_range
+from fastgan.data.image_set import to_unit_range
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])

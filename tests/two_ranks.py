@@ -17,10 +17,9 @@ import torch
 from advance import DEFAULT_RECIPE
 from torch import Tensor, nn
 
-from fastgan import data
-from fastgan.augment import make_transform
+from fastgan.augment.factory import make_transform
 from fastgan.config.schema import NetworkConfig, TrainConfig
-from fastgan.data import digits
+from fastgan.data import digits, loading
 from fastgan.models import sync_batchnorm
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
@@ -202,7 +201,7 @@ def order(gang: Gang) -> Found:
     from fastgan.training.engine import build_feed
 
     config = dataclasses.replace(PAPER, batch_size=10, contrastive_weight=0.0)
-    feed = build_feed(config, data.load(config), CPU, gang=gang)
+    feed = build_feed(config, loading.load(config), CPU, gang=gang)
     return {f"epoch {epoch}": feed.order(epoch)[: feed.epoch_images] for epoch in range(2)}
 
 

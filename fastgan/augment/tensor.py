@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.augment.transform import MID_GREY, colour_matrices, draw, draw_colours, to_unit_range
+from fastgan.augment.transform import MID_GREY, colour_matrices, draw, draw_colours
 from fastgan.config.schema import TransformConfig
+from fastgan.data.image_set import to_unit_range
 
 BLOCK = 64  # images at a time on a CPU: a block's tensors stay in the cache, where those of thousands would not
 

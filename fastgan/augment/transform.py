@@ -25,11 +25,6 @@ MID_GREY = 128.0  # of 255; what contrast leaves as it is, for images of bytes a
 _TO_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.321), (0.211, -0.523, 0.311))
 
 
-def to_unit_range(images_BCHW: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 images to [-1, 1]."""
-    return images_BCHW.to(dtype) / 127.5 - 1.0
-
-
 def _uniform(count: int, columns: int, seed: Tensor, first_image: int | Tensor, place: int) -> Tensor:
     offset = torch.full_like(seed, place)
     return kernels.uniform((count, columns), seed=seed, offset=offset, row_start=first_image)

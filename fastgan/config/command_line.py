@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fastgan.config.presets import preset
-from fastgan.config.schema import TrainConfig, validate
+from fastgan.config.schema import TrainConfig
+from fastgan.config.validation import validate
 from fastgan.errors import ConfigError, FastganError
 from fastgan.runtime import stages
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from sklearn.datasets import load_digits
 
-from fastgan.data.image_set import ImageSet, JudgeSet, resized, shuffled
+from fastgan.data.image_set import ImageSet, JudgeSet, resized
 from fastgan.data.imbalance import LARGEST, imbalanced
+from fastgan.seeding import shuffled
 
 HELD_OUT_SEED = 0  # the judge's held-out fifth is the same for every run
 

@@ -7,7 +7,8 @@ from collections import Counter
 import torch
 from torch import Tensor
 
-from fastgan.data.image_set import ImageSet, JudgeSet, shuffled
+from fastgan.data.image_set import ImageSet, JudgeSet
+from fastgan.seeding import shuffled
 
 SEED = 0  # the held-out share is the same for every run
 ONE_IN = 5

@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from fastgan.config.schema import stream_seed
 
 DIGESTED = 1024  # images that a digest reads at a time
 
@@ -77,10 +74,6 @@ def resized(images: Tensor, size: int) -> Tensor:
     return torch.cat(parts).round().clamp(0, 255).to(torch.uint8)
 
 
-def shuffled(count: int, seed: int, purpose: str) -> Tensor:
-    """A permutation of range(count), int64, that depends on (count, seed, purpose) alone.
-
-    It sorts the raw output of PCG64, which NumPy promises never to change, so every version draws alike.
-    """
-    raw = np.random.PCG64(stream_seed(seed, purpose)).random_raw(count)
-    return torch.from_numpy(np.argsort(raw, kind="stable"))
+def to_unit_range(images_BCHW: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 images to [-1, 1]."""
+    return images_BCHW.to(dtype) / 127.5 - 1.0

@@ -9,8 +9,9 @@ from importlib.resources import files
 import torch
 from torch import Tensor
 
-from fastgan.data.image_set import ImageSet, shuffled
+from fastgan.data.image_set import ImageSet
 from fastgan.errors import DataError
+from fastgan.seeding import shuffled
 from fastgan.text import counted
 
 LARGEST = 6300  # images of the most frequent class in most splits: what other data sets are scaled by

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fastgan import data
 from fastgan.config import schedule
 from fastgan.config.schema import TrainConfig
-from fastgan.data import ImageSet
+from fastgan.data import loading
+from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError
 from fastgan.evaluation import diagnosis, metrics
 from fastgan.inference import trained_run
@@ -52,8 +52,8 @@ def load_beside(path: Path, run: TrainedRun, config: TrainConfig, images: ImageS
 
 def _check_files(path: Path, run: TrainedRun, config: TrainConfig, images: ImageSet, settings: TrainConfig) -> None:
     """Raise ConfigError when the images of a run of `settings` are other files or have other pixels."""
-    ours, theirs = data.data_folder(run.config), data.data_folder(settings)
-    moved = data.data_folder(config) if theirs.resolve() == ours.resolve() else theirs
+    ours, theirs = loading.data_folder(run.config), loading.data_folder(settings)
+    moved = loading.data_folder(config) if theirs.resolve() == ours.resolve() else theirs
     theirs_now = replace(
         settings,
         data_dir=moved,
@@ -61,12 +61,12 @@ def _check_files(path: Path, run: TrainedRun, config: TrainConfig, images: Image
         labels_from_folders=config.labels_from_folders,  # no matter here, and neither are bad files
         skip_bad=config.skip_bad,
     )
-    found = data.load(theirs_now)
-    one_folder = moved.resolve() == data.data_folder(config).resolve()
+    found = loading.load(theirs_now)
+    one_folder = moved.resolve() == loading.data_folder(config).resolve()
     if found.paths != images.paths or (not one_folder and found.digest() != images.digest()):
         raise ConfigError(
             f"--beside {path}: of other images ({len(found.images):,} in {moved}, {len(images.images):,} in "
-            f"{data.data_folder(config)}); name another run"
+            f"{loading.data_folder(config)}); name another run"
         )
 
 
@@ -95,7 +95,7 @@ def agreement(codes_N: Tensor, run: TrainedRun, other: TrainedRun, images: Image
     """
     theirs_N, _ = assign(other.networks, images.images, other.config, other.device)
     for each, found_N in ((run, codes_N), (other, theirs_N)):
-        sizes_K = diagnosis.cluster_sizes(found_N, each.config.classes)
+        sizes_K = metrics.cluster_sizes(found_N, each.config.classes)
         if how := diagnosis.collapsed(each.prior.probabilities().detach().cpu(), sizes_K):
             return {}, f"Withheld: {each.run.path} has collapsed and has no classes to agree on. {how}"
     figures = metrics.agreement(codes_N, theirs_N, run.config.classes, other.config.classes)

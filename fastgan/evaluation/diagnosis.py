@@ -10,37 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fastgan.config.schedule import GROUPED_AT, SHOWN
-from fastgan.evaluation.metrics import effective_classes
-from fastgan.text import counted
+from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
+from fastgan.evaluation.metrics import UNUSED_SHARE, effective_classes, unused_codes
+from fastgan.text import counted, words
 
 # Images below which a run is hardly trained: where a run of the default length first groups them. NMI was 0.003 after
 # 37,312 images of MNIST, and of the digits 0.000 after 46,080 and 0.931 after 92,160.
 FEW_SHOWN = GROUPED_AT[0]
 NEAR_ONE = 1.2  # effective number of classes below which they are one; two of which one holds 95% have 1.22
-UNUSED_SHARE = 0.1  # a code that gets less than this times 1/K of the real images is unused
-# Confusion above this makes two codes candidates to be merged. With 15 codes for MNIST's ten classes, 3,000 images, the
-# five pairs that showed one digit had 0.075 to 0.12, the first of all others 0.028; with ten codes none had over 0.015.
-CONFUSED = 0.05
-BESIDE_OTHERS = 3.0
 PRIOR_AT_UNIFORM = 0.1  # a prior whose every probability is within this, relative to 1/K, has not left uniform
 SIZES_UNEVEN = 0.5  # cluster sizes of which one is further than this from 1/K, relative to it, are uneven
 DISCRIMINATOR_WON = 0.1  # mean d_loss below which the generator is told nothing any more; 1.39 is a draw
 ONE_IMAGE = 0.33  # samples closer to each other than this times the code's real images are one image again and again
 AGREE, DISAGREE = 0.8, 0.4  # adjusted Rand index above, or below, which two runs agree, or do not; a rule of thumb
-MOST_CODES = 2000  # above this the K x K confusion is not computed
-
-
-@dataclass(frozen=True)
-class MergeCandidate:
-    """Two codes that Q confuses, `first` < `second`, and how much: 0 never, 0.5 as good as one code."""
-
-    first: int
-    second: int
-    confusion: float
 
 
 @dataclass(frozen=True)
@@ -68,16 +53,6 @@ class Facts:
     merge: Sequence[MergeCandidate] = ()
     last_d_loss: float | None = None
     spreads_K: Sequence[float] = field(default=())
-
-
-def cluster_sizes(codes_N: Tensor, classes: int) -> Tensor:
-    """Shares [K], float64, of images by the code, int64, that Q gives them."""
-    return torch.bincount(codes_N, minlength=classes).double() / len(codes_N)
-
-
-def unused_codes(sizes_K: Tensor) -> list[int]:
-    """Codes that nearly no real image gets: less than a tenth of 1/K."""
-    return torch.nonzero(sizes_K < UNUSED_SHARE / len(sizes_K)).flatten().tolist()
 
 
 def collapsed(prior_K: Tensor, sizes_K: Tensor) -> str:
@@ -122,55 +97,9 @@ def hardly_trained(prior_K: Tensor, sizes_K: Tensor, images_seen: int, images_pl
     return Finding("Hardly trained", f"{text} {how}".rstrip(), remedy)
 
 
-def confusion(probabilities_NK: Tensor, codes_N: Tensor) -> Tensor:
-    """C [K, K], float32, symmetric, zero on its diagonal: how much Q confuses two codes.
-
-    C_ij is the mean of Q_j over the images whose code is i, averaged with that of Q_i over those of j; a code without
-    images has only one of the two.
-    """
-    count = probabilities_NK.shape[1]
-    counts = torch.bincount(codes_N, minlength=count)
-    sums = torch.zeros(count, count).index_add(0, codes_N, probabilities_NK.float())
-    means = sums / counts.clamp_min(1)[:, None]
-    used = (counts > 0).float()
-    both = (means + means.T) / (used[:, None] + used).clamp_min(1)
-    return both.fill_diagonal_(0)
-
-
-def merge_candidates(probabilities_NK: Tensor, codes_N: Tensor) -> list[MergeCandidate]:
-    """Pairs of codes that Q confuses, the most confused first; none above 2,000 codes.
-
-    More than CONFUSED, and than BESIDE_OTHERS times what either is confused with the codes besides: a Q that knows
-    nothing confuses all, which says nothing of any pair.
-
-    Args:
-        probabilities_NK: Q's code probabilities of transforms of real images, of which it is less sure than of the
-            images: where one class has two codes, a transform may well have the other.
-        codes_N: the most probable codes of the images themselves, int64.
-    """
-    count = probabilities_NK.shape[1]
-    if count > MOST_CODES:
-        return []
-    found_KK = confusion(probabilities_NK, codes_N)
-    total_K = found_KK.sum(1)
-    others_KK = (total_K[:, None] + total_K - 2 * found_KK) / max(2 * (count - 2), 1)
-    wanted = (found_KK > CONFUSED) & (found_KK > BESIDE_OTHERS * others_KK)
-    found = [MergeCandidate(i, j, float(found_KK[i, j])) for i, j in torch.nonzero(wanted.triu(1)).tolist()]
-    return sorted(found, key=lambda pair: -pair.confusion)
-
-
 def last_mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
     """The last value of `key` in the rows of metrics.jsonl, None where there is none."""
     return next((float(row[key]) for row in reversed(rows) if row.get(key) is not None), None)
-
-
-def withheld(accuracy: float, required: float) -> str:
-    """What is said instead of the figures of a judge that is not believed."""
-    found = math.floor(1000 * accuracy) / 10  # 94.96% is not 95%
-    return (
-        f"NMI, ENT and all else that a judge says of generated images are withheld: its accuracy on held-out real "
-        f"images is {found:.1f}%, and {100 * required:.3g}% is needed; label more images"
-    )
 
 
 def agreement(ari: float) -> str:
@@ -180,14 +109,6 @@ def agreement(ari: float) -> str:
     if ari < DISAGREE:
         return "Low agreement: the classes are a matter of chance; try another --classes, or more --epochs."
     return "Agreement in part: some classes are in the data, others a matter of chance; try another --classes."
-
-
-def words(codes: Sequence[int], most: int = 12) -> str:
-    """1, 2 and 3; a long list is cut short."""
-    shown = [str(code) for code in codes[:most]]
-    if len(codes) > most:
-        shown.append(f"{len(codes) - most} more")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def findings(facts: Facts) -> list[Finding]:

@@ -6,7 +6,6 @@ Legend: N images, K codes, C real classes, Z noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,17 +15,15 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-import kernels
-from fastgan import data
-from fastgan.config.schema import TrainConfig, stream_seed
-from fastgan.data import ImageSet
-from fastgan.data.image_set import shuffled
-from fastgan.evaluation import diagnosis, judge, metrics
+from fastgan.config.schema import TrainConfig
+from fastgan.data.image_set import ImageSet
+from fastgan.evaluation import metrics
 from fastgan.evaluation.judge import real_parts
 from fastgan.evaluation.judge_network import Judge
-from fastgan.inference.labelling import BATCH, assign, autocast, read_transforms, together
+from fastgan.inference.labelling import assign
+from fastgan.inference.sampling import Sampler
 from fastgan.models.networks import Generator, Networks
-from fastgan.runtime.stages import say
+from fastgan.seeding import shuffled
 
 PER_CODE = 1000  # generated images of each code for NMI and ENT
 DIVERSITY = 10_000  # generated and real images, at most, that the Frechet distance compares
@@ -43,49 +40,6 @@ class Evaluation:
     counts_KC: Tensor | None
     sizes_K: Tensor
     codes_N: Tensor
-
-
-class Sampler:
-    """Draws images from a generator in eval mode; the same seed gives the same images."""
-
-    def __init__(self, generator: Generator, config: TrainConfig, device: torch.device, purpose: str) -> None:
-        self.generator, self.config, self.device = generator, config, device
-        self.together = together(config.image_size)
-        self.seed = torch.tensor(stream_seed(config.seed, purpose), device=device)
-
-    def __call__(self, codes_N: Tensor, offset: int = 0) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of hard one-hot codes [N]."""
-        return torch.cat(list(self.parts(codes_N, offset)))
-
-    def parts(self, codes_N: Tensor, offset: int = 0) -> Iterator[Tensor]:
-        """The same images a part [B, C, H, W] at a time, for more of them than the memory holds."""
-        start = 0
-        for codes in codes_N.split(self.together):
-            one_hot = torch.nn.functional.one_hot(codes, self.config.classes).float()
-            yield self.draw(self._noise(start, len(codes), offset), one_hot)
-            start += len(codes)
-
-    def noise(self, rows: int, offset: int = 0) -> Tensor:
-        """The noise [N, Z], float32, on the device, of images 0 to rows - 1; `offset` gives others."""
-        parts = [self._noise(start, min(BATCH, rows - start), offset) for start in range(0, rows, BATCH)]
-        return torch.cat(parts)
-
-    @torch.inference_mode()
-    def _noise(self, start: int, rows: int, offset: int) -> Tensor:
-        place, width = torch.tensor(offset, device=self.device), self.config.network.noise
-        return kernels.normal((rows, width), seed=self.seed, offset=place, row_start=start)
-
-    @torch.inference_mode()
-    def draw(self, noise_NZ: Tensor, codes_NK: Tensor) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of the noise and the codes as given."""
-        was_training = self.generator.training
-        self.generator.eval()
-        images = []
-        for noise, codes in zip(noise_NZ.split(self.together), codes_NK.split(self.together), strict=True):
-            with autocast(self.config, self.device):
-                images.append(self.generator(noise.to(self.device), codes.to(self.device)).float().cpu())
-        self.generator.train(was_training)
-        return torch.cat(images)
 
 
 class Evaluator:
@@ -114,11 +68,11 @@ class Evaluator:
         """
         prior_K = prior_K.detach().cpu().double()
         codes, confidences = assign(networks, self.images.images, self.config, self.device)
-        sizes = diagnosis.cluster_sizes(codes, self.config.classes)
+        sizes = metrics.cluster_sizes(codes, self.config.classes)
         row: dict[str, Any] = {
             "effective_classes": metrics.effective_classes(prior_K),
             "confidence": float(confidences.mean()),
-            "unused_codes": len(diagnosis.unused_codes(sizes)),
+            "unused_codes": len(metrics.unused_codes(sizes)),
             "prior_to_cluster_sizes": float((sizes - prior_K).square().mean().sqrt()),
         }
         labels = self.images.labels
@@ -171,18 +125,6 @@ class Evaluator:
         }
 
 
-def confused_codes(
-    networks: Networks, images_NCHW: Tensor, codes_N: Tensor, config: TrainConfig, device: torch.device
-) -> list[diagnosis.MergeCandidate]:
-    """Pairs of codes that transforms of the real images exchange, which one may read as one code.
-
-    Args:
-        images_NCHW: uint8; codes_N: what Q says of them, int64 on the CPU.
-    """
-    chosen_M, transformed_MK = read_transforms(networks, images_NCHW, config, device)
-    return diagnosis.merge_candidates(transformed_MK, codes_N[chosen_M])
-
-
 def context_rows(images: ImageSet, classes: int) -> dict[str, float]:
     """What plain k-means gives on the same images, on pixels and on 50 principal components.
 
@@ -202,21 +144,3 @@ def context_rows(images: ImageSet, classes: int) -> dict[str, float]:
         found = metrics.clustering(codes, labels, classes, images.label_count)
         row |= {f"kmeans_{name}_accuracy": found["accuracy"], f"kmeans_{name}_nmi": found["nmi"]}
     return row
-
-
-def obtain_judge(config: TrainConfig, images: ImageSet, device: torch.device) -> Judge | None:
-    """The judge for a run's data; None where the images have no labels, or too few to train and test one.
-
-    One that is not to be believed is returned too, and one line says so: only its accuracy may be told.
-    """
-    if images.labels is None:
-        return None
-    shares = data.load_judge_set(config, images)
-    refused = judge.too_few(shares) if config.own_images else None
-    if refused is not None:
-        say(f"warning: {refused}")
-        return None
-    found = judge.obtain(shares, device, config.cache_dir)
-    if not found.believed:
-        say(f"warning: {diagnosis.withheld(found.accuracy, found.required)}")
-    return found

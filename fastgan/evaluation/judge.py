@@ -8,6 +8,7 @@ eyes.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fastgan.augment import to_unit_range
-from fastgan.config.schema import stream_seed
-from fastgan.data import ImageSet, JudgeSet, cache
+from fastgan.config.schema import TrainConfig
+from fastgan.data import cache, loading
+from fastgan.data.image_set import ImageSet, JudgeSet, to_unit_range
+from fastgan.evaluation import judge
 from fastgan.evaluation.judge_network import Judge, JudgeNetwork
 from fastgan.inference.labelling import together
 from fastgan.runtime.precision import fastest
 from fastgan.runtime.stages import say, stage
+from fastgan.seeding import stream_seed
 
 BATCH = 128
 FORMAT = "4"  # a change of network, training or file makes older files stale
@@ -257,3 +260,30 @@ def _read(path: Path, image_size: int, required: float, device: torch.device) ->
         return Judge(network.to(device).eval(), float(metadata["accuracy"]), required)
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError):
         return None
+
+
+def withheld(accuracy: float, required: float) -> str:
+    """What is said instead of the figures of a judge that is not believed."""
+    found = math.floor(1000 * accuracy) / 10  # 94.96% is not 95%
+    return (
+        f"NMI, ENT and all else that a judge says of generated images are withheld: its accuracy on held-out real "
+        f"images is {found:.1f}%, and {100 * required:.3g}% is needed; label more images"
+    )
+
+
+def obtain_judge(config: TrainConfig, images: ImageSet, device: torch.device) -> Judge | None:
+    """The judge for a run's data; None where the images have no labels, or too few to train and test one.
+
+    One that is not to be believed is returned too, and one line says so: only its accuracy may be told.
+    """
+    if images.labels is None:
+        return None
+    shares = loading.load_judge_set(config, images)
+    refused = judge.too_few(shares) if config.own_images else None
+    if refused is not None:
+        say(f"warning: {refused}")
+        return None
+    found = judge.obtain(shares, device, config.cache_dir)
+    if not found.believed:
+        say(f"warning: {withheld(found.accuracy, found.required)}")
+    return found

@@ -6,10 +6,7 @@ Legend: K codes, C real classes, N images, D feature length.
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -113,78 +110,14 @@ def effective_classes(prior_K: Tensor) -> float:
     return float(torch.special.entr(prior_K.double()).sum().exp())
 
 
-# The figures that people read, in this order, and what each means.
-SHOWN = {
-    "nmi": "NMI of code and judged class (1 is perfect)",
-    "ent": "ENT, mean entropy of the counts (0 is perfect)",
-    "prior_error": "prior error (learned against true frequencies)",
-    "prior_error_uniform": "  the same for a uniform prior",
-    "cluster_size_error": "  the same for the sizes of Q's clusters of real images",
-    "cluster_accuracy": "clustering accuracy of the real images by Q",
-    "cluster_nmi": "clustering NMI of the real images by Q",
-    "kmeans_pixels_accuracy": "  clustering accuracy of k-means on pixels",
-    "kmeans_pca_accuracy": "  clustering accuracy of k-means on PCA features",
-    "frechet_distance": "Frechet distance in the judge's features",
-    "diversity": "diversity within a code, relative to the real class",
-    "effective_classes": "effective number of classes, exp(entropy of the prior)",
-    "unused_codes": "codes that nearly no image gets",
-    "confidence": "Q's mean confidence on the real images",
-    "agreement_ari": "agreement of the two runs, adjusted Rand index",
-    "agreement_nmi": "  the same as NMI",
-    "agreement_accuracy": "  images with the same code, codes matched one to one",
-    "judge_accuracy": "the judge's accuracy on held-out real images",
-}
+UNUSED_SHARE = 0.1  # a code that gets less than this times 1/K of the real images is unused
 
 
-def table(row: dict[str, Any]) -> str:
-    """The figures of an evaluation, a line each."""
-    lines = []
-    for key, meaning in SHOWN.items():
-        value = row.get(key)
-        if value is not None:
-            lines.append(f"  {meaning:<58} {value if isinstance(value, int) else format(value, '.4f')}")
-    return "\n".join(lines)
+def cluster_sizes(codes_N: Tensor, classes: int) -> Tensor:
+    """Shares [K], float64, of images by the code, int64, that Q gives them."""
+    return torch.bincount(codes_N, minlength=classes).double() / len(codes_N)
 
 
-def _is_row(row: Any) -> bool:
-    """Whether it is flat, of finite numbers and null, with images seen: whatever else a line holds is damage."""
-    return (
-        isinstance(row, dict)
-        and isinstance(row.get("images_seen"), int)
-        and all(value is None or (isinstance(value, (int, float)) and abs(value) < 1e300) for value in row.values())
-    )
-
-
-class MetricsLog:
-    """metrics.jsonl: one flat JSON object a line, appended; NaN and infinity are written as null."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def append(self, row: dict[str, Any]) -> None:
-        """Write one row and flush it."""
-        clean = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(clean) + "\n")
-
-    def rows(self) -> list[dict[str, Any]]:
-        """All whole rows; a line cut short by a kill, or damaged otherwise, is left out."""
-        if not self.path.exists():
-            return []
-        rows = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):  # also of a number too long, and of brackets in brackets
-                continue
-            if _is_row(row):
-                rows.append(row)
-        return rows
-
-    def keep_until(self, images_seen: int) -> None:
-        """Drop what a run resumed at `images_seen` is about to write again: later rows, and a grouping made there."""
-        rows = [row for row in self.rows() if row["images_seen"] <= images_seen]
-        kept = [row for row in rows if row["images_seen"] < images_seen or "regrouped" not in row]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        partial.replace(self.path)
+def unused_codes(sizes_K: Tensor) -> list[int]:
+    """Codes that nearly no real image gets: less than a tenth of 1/K."""
+    return torch.nonzero(sizes_K < UNUSED_SHARE / len(sizes_K)).flatten().tolist()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import os
 import shutil
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from torch import Tensor
 
 from fastgan.errors import ConfigError
 
@@ -82,3 +87,28 @@ def _put(source: Path, target: Path) -> str:
             if kind == "copy":
                 raise
     raise AssertionError("the last way returns or raises")
+
+
+def write_table(out: Path, names: Sequence[str], first: str, codes_N2: Tensor, confidences_N2: Tensor) -> None:
+    """A csv file, whole or not at all; `first` heads the column of names.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    partial = out.parent / f".{out.name}.{uuid.uuid4().hex}"
+    rows = zip(names, codes_N2.tolist(), confidences_N2.tolist(), strict=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Names that are no valid text, as some file systems allow, go out as the bytes that they are.
+        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow((first, "class", "confidence", "second_class", "second_confidence"))
+            table.writerows((name, k, f"{p:.6f}", also, f"{q:.6f}") for name, (k, also), (p, q) in rows)
+        partial.replace(out)
+    except OSError as error:
+        raise ConfigError(
+            f"--out {out}: cannot be written ({error.strerror or error}); name a .csv file in a folder that can"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # gone, or never made
+            partial.unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastgan.config.serialization import to_json
 from fastgan.inference.trained_run import TrainedRun
-from fastgan.runs import run_folder
+from fastgan.runtime import environment
 
 SETTINGS = (
     *("dataset", "recipe", "split", "imbalance", "image_size", "classes", "prior", "finer_codes", "epochs"),
@@ -68,7 +68,7 @@ that comes from someone you do not trust. The safetensors file holds numbers alo
 def readme(run: TrainedRun) -> str:
     """The whole text."""
     shape, settings = run.networks.shape, to_json(run.config)
-    versions = run_folder.environment(run.device)["versions"]
+    versions = environment.environment(run.device)["versions"]
     return TEXT.format(
         dataset=run.config.dataset,
         images_seen=run.images_seen,

@@ -5,22 +5,19 @@ Legend: N images, K codes, D embedding.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastgan.augment import make_transform, to_unit_range
 from fastgan.config.schema import TrainConfig
-from fastgan.data.image_set import shuffled
+from fastgan.data.image_set import to_unit_range
 from fastgan.models.networks import Networks
 from fastgan.runtime import precision
 from fastgan.runtime.stages import stage
 
 BATCH = 1000  # images at a time, at most
 BATCH_AREA = BATCH * 28 * 28  # their pixels, at most: what the networks hold of a batch grows with these
-TRANSFORMED = 5_000  # images, at most, whose transforms are read
 
 
 def autocast(config: TrainConfig, device: torch.device) -> Any:
@@ -53,30 +50,6 @@ def read(networks: Networks, images: Tensor, config: TrainConfig, device: torch.
             seen.update(len(embedding))
     networks.train(was_training)
     return embeddings, logits
-
-
-def read_transforms(
-    networks: Networks, images: Tensor, config: TrainConfig, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Some images' indices [M], int64, and Q's code probabilities [M, K] of a transform of each, on the CPU.
-
-    Args:
-        images: uint8 [N, C, H, W]; at most TRANSFORMED of them are taken, at random but always the same.
-    """
-    chosen_M = shuffled(len(images), config.seed, "read-transforms")[:TRANSFORMED]
-    size = together(config.image_size)
-    plain = replace(config, augment="torchvision")
-    transform = make_transform(plain, channels=images.shape[1], most=size, device=device)
-    was_training = networks.training
-    networks.eval()
-    found = []
-    for number, index in enumerate(chosen_M.split(size)):
-        transform.start(images[index.to(images.device)].to(device), number * size)
-        with torch.inference_mode(), autocast(config, device):
-            embedding = networks.code_head.embed(networks.front_end(transform.finish()))
-            found.append(networks.code_head.code(embedding).float().softmax(1).cpu())
-    networks.train(was_training)
-    return chosen_M, torch.cat(found)
 
 
 def assign(networks: Networks, images: Tensor, config: TrainConfig, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,16 @@ Legend: N rows, S steps, K codes, Z noise.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+
+import kernels
+from fastgan.config.schema import TrainConfig
+from fastgan.inference.labelling import BATCH, autocast, together
+from fastgan.models.networks import Generator
+from fastgan.seeding import stream_seed
 
 NEARLY_PARALLEL = 1e-4  # radians; below it, and as near to a half turn, the sines of a spherical blend vanish
 
@@ -31,3 +39,46 @@ def spherical(start_NZ: Tensor, end_NZ: Tensor, steps: int) -> Tensor:
     of_start, of_end = (torch.sin(part * angle_N11) / sine.clamp_min(NEARLY_PARALLEL) for part in (1 - t_S1, t_S1))
     round_NSZ = of_start * start_NZ.double()[:, None] + of_end * end_NZ.double()[:, None]
     return torch.where(straight, linear(start_NZ.double(), end_NZ.double(), steps), round_NSZ).to(start_NZ.dtype)
+
+
+class Sampler:
+    """Draws images from a generator in eval mode; the same seed gives the same images."""
+
+    def __init__(self, generator: Generator, config: TrainConfig, device: torch.device, purpose: str) -> None:
+        self.generator, self.config, self.device = generator, config, device
+        self.together = together(config.image_size)
+        self.seed = torch.tensor(stream_seed(config.seed, purpose), device=device)
+
+    def __call__(self, codes_N: Tensor, offset: int = 0) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of hard one-hot codes [N]."""
+        return torch.cat(list(self.parts(codes_N, offset)))
+
+    def parts(self, codes_N: Tensor, offset: int = 0) -> Iterator[Tensor]:
+        """The same images a part [B, C, H, W] at a time, for more of them than the memory holds."""
+        start = 0
+        for codes in codes_N.split(self.together):
+            one_hot = torch.nn.functional.one_hot(codes, self.config.classes).float()
+            yield self.draw(self._noise(start, len(codes), offset), one_hot)
+            start += len(codes)
+
+    def noise(self, rows: int, offset: int = 0) -> Tensor:
+        """The noise [N, Z], float32, on the device, of images 0 to rows - 1; `offset` gives others."""
+        parts = [self._noise(start, min(BATCH, rows - start), offset) for start in range(0, rows, BATCH)]
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def _noise(self, start: int, rows: int, offset: int) -> Tensor:
+        place, width = torch.tensor(offset, device=self.device), self.config.network.noise
+        return kernels.normal((rows, width), seed=self.seed, offset=place, row_start=start)
+
+    @torch.inference_mode()
+    def draw(self, noise_NZ: Tensor, codes_NK: Tensor) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of the noise and the codes as given."""
+        was_training = self.generator.training
+        self.generator.eval()
+        images = []
+        for noise, codes in zip(noise_NZ.split(self.together), codes_NK.split(self.together), strict=True):
+            with autocast(self.config, self.device):
+                images.append(self.generator(noise.to(self.device), codes.to(self.device)).float().cpu())
+        self.generator.train(was_training)
+        return torch.cat(images)

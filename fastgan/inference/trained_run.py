@@ -15,6 +15,7 @@ from fastgan.models.networks import Generator, Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.runs import checkpoint, run_folder
 from fastgan.runtime import precision, threads
+from fastgan.runtime.device import choose_device
 from fastgan.step.step import load_model
 
 
@@ -46,7 +47,7 @@ def choose_processor(device: str, count: int) -> torch.device:
     Raises:
         ConfigError: for a device or a number of threads that cannot be had.
     """
-    chosen = run_folder.choose_device(device)
+    chosen = choose_device(device)
     note = threads.choose(count)
     if note and chosen.type == "cpu":
         print(f"note: {note}", file=sys.stderr)

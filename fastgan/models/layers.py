@@ -38,3 +38,42 @@ class Linear(nn.Linear):
             result: Tensor = _OneDnnLinear.apply(x, self.weight, self.bias)
             return result
         return F.linear(x, self.weight, self.bias)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """x [B, C, H, W] in the layout in which oneDNN's convolutions are fastest; on a GPU, and in float64, as it is.
+
+    Of one channel torch takes both layouts for the same, so the strides say which is meant. A convolution that reads
+    this layout writes it too, and so do normalisations: all layers follow.
+    """
+    if x.device.type != "cpu" or x.dtype == torch.float64 or torch.compiler.is_compiling():
+        return x
+    if x.shape[1] == 1:
+        return x.contiguous().view(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+class _Unroll(torch.autograd.Function):
+    """x [B, C, H, W] in channels-last layout to [B, C * H * W], and its gradient back into that layout.
+
+    Flatten's own gradient would be channels first, and every layer below would mix both, which is slow.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.shape = x.shape
+        return x.flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad.view(ctx.shape).contiguous(memory_format=torch.channels_last)
+
+
+class Flatten(nn.Module):
+    """[B, C, H, W] to [B, C * H * W], whichever layout it comes in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_contiguous():
+            return x.flatten(1)
+        result: Tensor = _Unroll.apply(x)
+        return result

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fastgan.config.schema import NetworkConfig, halvings, stream_seed
-from fastgan.models.layers import Linear
+from fastgan.config.schema import NetworkConfig, halvings
+from fastgan.models.layers import Flatten, Linear, channels_last
 from fastgan.models.sync_batchnorm import NORMALISING, SyncBatchNorm
+from fastgan.seeding import stream_seed
 
 WEIGHT_STD = 0.02  # of every Linear, Conv and ConvTranspose weight; biases start at zero
 WIDEST = 512
@@ -83,45 +83,6 @@ class Generator(nn.Module):
     def forward(self, noise_BZ: Tensor, code_BK: Tensor) -> Tensor:
         hidden = self.linear(torch.cat((noise_BZ, code_BK), dim=1))
         return torch.tanh(self.image(self.blocks(channels_last(hidden))))
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """x [B, C, H, W] in the layout in which oneDNN's convolutions are fastest; on a GPU, and in float64, as it is.
-
-    Of one channel torch takes both layouts for the same, so the strides say which is meant. A convolution that reads
-    this layout writes it too, and so do normalisations: all layers follow.
-    """
-    if x.device.type != "cpu" or x.dtype == torch.float64 or torch.compiler.is_compiling():
-        return x
-    if x.shape[1] == 1:
-        return x.contiguous().view(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-class _Unroll(torch.autograd.Function):
-    """x [B, C, H, W] in channels-last layout to [B, C * H * W], and its gradient back into that layout.
-
-    Flatten's own gradient would be channels first, and every layer below would mix both, which is slow.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.shape = x.shape
-        return x.flatten(1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad.view(ctx.shape).contiguous(memory_format=torch.channels_last)
-
-
-class Flatten(nn.Module):
-    """[B, C, H, W] to [B, C * H * W], whichever layout it comes in."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_contiguous():
-            return x.flatten(1)
-        result: Tensor = _Unroll.apply(x)
-        return result
 
 
 class FrontEnd(nn.Module):

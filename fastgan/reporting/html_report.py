@@ -19,13 +19,15 @@ from torch import Tensor
 
 from fastgan.config import schedule
 from fastgan.config.schema import TrainConfig
-from fastgan.data import ImageSet
-from fastgan.evaluation import diagnosis, metrics
-from fastgan.evaluation.evaluator import Sampler, confused_codes
+from fastgan.data.image_set import ImageSet
+from fastgan.evaluation import diagnosis, judge, metrics
+from fastgan.evaluation.confusion import MergeCandidate, confused_codes
 from fastgan.inference.labelling import read
+from fastgan.inference.sampling import Sampler
 from fastgan.models.networks import Generator, Networks
 from fastgan.reporting import images, plots
 from fastgan.reporting.images import Picture
+from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN
 from fastgan.runs import run_folder
 
 NAME = "report.html"
@@ -88,7 +90,7 @@ class Page:
     withheld: str
     effective: float
     unused: Sequence[int]
-    merge: Sequence[diagnosis.MergeCandidate]
+    merge: Sequence[MergeCandidate]
     prior_kind: str
     settings: Sequence[tuple[str, str]]
     environment: Sequence[tuple[str, str]]
@@ -127,7 +129,7 @@ def collect(state: RunState) -> Page:
     _, logits = read(state.networks, state.images.images, config, state.device)
     probabilities_NK = logits.softmax(1).cpu()
     confidences_N, codes_N = probabilities_NK.max(1)
-    sizes_K = diagnosis.cluster_sizes(codes_N, config.classes)
+    sizes_K = metrics.cluster_sizes(codes_N, config.classes)
     planned = schedule.planned(config, len(codes_N), run_folder.ranks_of(state.settings))
     hardly = diagnosis.hardly_trained(prior_K, sizes_K, state.images_seen, planned) is not None
     merge = [] if hardly else confused_codes(state.networks, state.images.images, codes_N, config, state.device)
@@ -197,13 +199,13 @@ def collect(state: RunState) -> Page:
         confusion=[(k, counts_KC[k].tolist()) for k in shown] if counts_KC is not None else [],
         figures=[
             (meaning.strip(), str(value) if isinstance(value, int) else f"{value:.4f}")
-            for key, meaning in metrics.SHOWN.items()
+            for key, meaning in SHOWN.items()
             if (value := evaluated.get(key)) is not None
         ],
         figures_after=evaluated.get("images_seen", 0),
         withheld=_withheld(evaluated, labelled=labels is not None),
         effective=effective,
-        unused=diagnosis.unused_codes(sizes_K),
+        unused=metrics.unused_codes(sizes_K),
         merge=merge,
         prior_kind="learned" if config.prior == "learned" else "fixed",
         settings=_flat(state.settings["settings"]),
@@ -221,7 +223,7 @@ def _summary(
     prior_K: Tensor, sizes_K: Tensor, confidence: float, effective: float, seen: int, planned: int
 ) -> list[str]:
     """How many classes, how frequent, how sure: a sentence each."""
-    count, unused = len(sizes_K), diagnosis.unused_codes(sizes_K)
+    count, unused = len(sizes_K), metrics.unused_codes(sizes_K)
     order = sizes_K.argsort(descending=True, stable=True).tolist()
     used = [k for k in order if k not in set(unused)]
     first, last = used[0], used[-1]
@@ -248,7 +250,7 @@ def _withheld(evaluated: dict[str, Any], *, labelled: bool) -> str:
     accuracy, required = evaluated.get("judge_accuracy"), evaluated.get("judge_required")
     if accuracy is None or required is None:
         return "No NMI and ENT of generated images: this evaluation had no judge, a classifier of the real classes."
-    return f"{diagnosis.withheld(accuracy, required)}."
+    return f"{judge.withheld(accuracy, required)}."
 
 
 def _frequencies(codes: Sequence[Code], *, labelled: bool) -> Picture:
@@ -270,12 +272,12 @@ def _charts(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Picture]]:
     found = []
     logged = [row for row in rows if row.get("d_loss") is not None]
     if logged:
-        last = ", ".join(f"{name} {logged[-1][key]:.3f}" for key, name in plots.LOSS_NAMES.items())
+        last = ", ".join(f"{name} {logged[-1][key]:.3f}" for key, name in LOSS_NAMES.items())
         text = f"Curves of the losses over images seen; at the end: {last}."
         found.append(("Losses", images.chart(lambda theme: plots.losses_chart(logged, theme), text)))
     evaluated = [row for row in rows if row.get("confidence") is not None]
     if evaluated:
-        figures = [f"{name} {evaluated[-1][key]:.3f}" for key, name in plots.FIGURES.items() if key in evaluated[-1]]
+        figures = [f"{name} {evaluated[-1][key]:.3f}" for key, name in FIGURES.items() if key in evaluated[-1]]
         last = ", ".join(figures) or f"mean confidence {evaluated[-1]['confidence']:.3f}"
         text = f"Curves of the figures of each evaluation over images seen; at the end: {last}."
         found.append(("Evaluations", images.chart(lambda theme: plots.figures_chart(evaluated, theme), text)))

@@ -8,13 +8,15 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torchvision.utils import save_image
 
 from fastgan.evaluation import metrics
 
@@ -68,3 +70,18 @@ def _uri(content: bytes, kind: str) -> str:
 def chart(draw: Callable[[str], bytes], text: str) -> Picture:
     light, dark = (_uri(draw(theme), "image/svg+xml") for theme in ("light", "dark"))
     return Picture(light, text, dark)
+
+
+def save_grid(images: Tensor, path: Path, columns: int) -> None:
+    """Images [N, C, H, W] in [-1, 1] as a grid with `columns` images a row."""
+    # A single row or column of tiny images is hard to look at: double their size below 32 pixels.
+    if images.shape[-1] < 32:
+        images = images.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    save_image(images, str(path), nrow=columns, normalize=True, value_range=(-1, 1), padding=2, pad_value=0.3)
+
+
+def save_singles(images: Tensor, paths: Sequence[Path]) -> None:
+    """Images [N, 1 or 3, H, W] in [-1, 1], a file each, at their own size: grey ones of one channel."""
+    bytes_NHWC = ((images + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    for image, path in zip(bytes_NHWC, paths, strict=True):
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)

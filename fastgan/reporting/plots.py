@@ -9,39 +9,13 @@ from typing import Any
 
 import matplotlib
 from cycler import cycler
-from PIL import Image
 from torch import Tensor
-from torchvision.utils import save_image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402 - the backend comes first: no display is needed
 from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: E402
 
-LOSS_NAMES = {
-    "d_loss": "discriminator",
-    "g_loss": "generator",
-    "information_loss": "information",
-    "contrastive_loss": "contrastive",
-    "agreement_loss": "agreement",
-    "grouping_loss": "groups",
-}
-FIGURES_WITHOUT_LABELS = {"effective_classes": "effective classes", "confidence": "Q's mean confidence"}
-FIGURES = {"nmi": "NMI", "ent": "ENT", "cluster_accuracy": "clustering accuracy", "prior_error": "prior error"}
-
-
-def save_grid(images: Tensor, path: Path, columns: int) -> None:
-    """Images [N, C, H, W] in [-1, 1] as a grid with `columns` images a row."""
-    # A single row or column of tiny images is hard to look at: double their size below 32 pixels.
-    if images.shape[-1] < 32:
-        images = images.repeat_interleave(2, -1).repeat_interleave(2, -2)
-    save_image(images, str(path), nrow=columns, normalize=True, value_range=(-1, 1), padding=2, pad_value=0.3)
-
-
-def save_singles(images: Tensor, paths: Sequence[Path]) -> None:
-    """Images [N, 1 or 3, H, W] in [-1, 1], a file each, at their own size: grey ones of one channel."""
-    bytes_NHWC = ((images + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    for image, path in zip(bytes_NHWC, paths, strict=True):
-        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
+from fastgan.reporting.labels import FIGURES, LOSS_NAMES
 
 
 def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:

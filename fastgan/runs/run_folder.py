@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-import fastgan
-import kernels
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import from_json, to_json
 from fastgan.errors import ConfigError, FastganError, RunWriteError
-
-PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "scipy", "safetensors", "nvidia-dali-cuda130")
+from fastgan.runtime.device import device_name
+from fastgan.runtime.environment import environment
 
 
 @dataclass(frozen=True)
@@ -198,86 +192,3 @@ def ranks_of(settings: dict[str, Any]) -> int:
 def saved_config(path: Path) -> TrainConfig:
     """The settings of an existing run; raises ConfigError naming the folder when there are none to read."""
     return from_json(read_settings(path)["settings"])
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, device, threads and commit: what a reader needs to judge a run's figures."""
-    versions = {"python": platform.python_version(), "fastgan": fastgan.__version__}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {
-        "versions": versions,
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "git_commit": _git_commit(),
-        "command": " ".join(sys.orig_argv[1:]),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that --device asks for; raises ConfigError for cuda where there is none."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: no CUDA GPU is to be seen; use --device cpu or auto")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def choose_kernels(name: Literal["auto", "triton", "reference"]) -> None:
-    """Run the kernels that --kernels asks for from here on; raises ConfigError where they cannot run."""
-    try:
-        kernels.use_backend(name)
-    except ValueError as error:
-        raise ConfigError(f"--kernels {name}: {error}") from error
-
-
-def choose_algorithms(deterministic: bool, device: torch.device) -> None:
-    """Take deterministic algorithms on a GPU from here on, or whichever are fastest; nothing changes on a CPU.
-
-    To be called before the GPU's first matrix product. An operation that has no deterministic algorithm warns.
-    """
-    on_gpu = deterministic and device.type == "cuda"
-    if on_gpu:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS sums in one order with this alone
-    torch.use_deterministic_algorithms(on_gpu, warn_only=on_gpu)
-    torch.backends.cudnn.deterministic = on_gpu
-    # Else every new tensor would be filled, to show up what reads it before it is written.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's with its number of cores."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name} ({torch.get_num_threads()} threads)"
-
-
-def _git_commit() -> str | None:
-    """The commit of the source tree, with a + when it has changes; None outside a repository."""
-    here = Path(__file__).parent
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head + ("+" if changes else "")

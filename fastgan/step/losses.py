@@ -105,3 +105,6 @@ def mean_code(logits_BK: Tensor) -> Tensor:
 def prior_loss(prior_logits_K: Tensor, mean_K: Tensor) -> Tensor:
     """Cross-entropy of the prior to Q's mean code probabilities: smallest where both agree."""
     return -(mean_K * prior_logits_K.log_softmax(0)).sum()
+
+
+LOSSES = ("d_loss", "g_loss", "information_loss", "contrastive_loss", "agreement_loss", "grouping_loss")

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fastgan import augment
 from fastgan.config.schema import TrainConfig
+from fastgan.data import image_set
 from fastgan.models.networks import Networks
 from fastgan.models.prior import ClassPrior
 from fastgan.runtime.distributed import ALONE, Gang
@@ -57,7 +57,7 @@ class Objectives:
             group_B: the codes that a grouping gave the real images, int64, -1 for none.
         """
         net, config, count = self.networks, self.config, len(real_BCHW)
-        real = augment.to_unit_range(real_BCHW, self.prior.logits.dtype)
+        real = image_set.to_unit_range(real_BCHW, self.prior.logits.dtype)
         other = None if other_BCHW is None else other_BCHW.to(real.dtype)
         shared, follow = config.front_end_learns, not config.real_averages
         both_BH, other_BH = self._forward_groups(real, other, fake_BCHW, shared, follow)

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 import kernels
-from fastgan.config.schema import TrainConfig, stream_seed
+from fastgan.config.schema import TrainConfig
 from fastgan.models.average import approach, float_buffers, way_to_go
 from fastgan.models.networks import Generator, Networks, frozen
 from fastgan.models.prior import ClassPrior
 from fastgan.models.sync_batchnorm import keep_from_compiler, synchronise
 from fastgan.runtime import precision
 from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.seeding import stream_seed
 from fastgan.step.compile import Compiled
 from fastgan.step.mixed import LowPrecision
 from fastgan.step.nonfinite import Guard, first_bias
@@ -42,7 +43,6 @@ from fastgan.step.optimizers import (
 from fastgan.step.optimizers import load_state as load_adam
 
 FIRST_SCALE = 2.0**10  # of float16's losses; it overflows at 65,504, and torch's 2^16 would lose a run's first steps
-LOSSES = ("d_loss", "g_loss", "information_loss", "contrastive_loss", "agreement_loss", "grouping_loss")
 
 
 class Step:

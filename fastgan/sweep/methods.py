@@ -56,3 +56,17 @@ def parse_numbers(flag: str, text: str, least: int, most: int | None) -> list[in
             raise ConfigError(f"--{flag} {text}: {allowed}")
         found |= set(range(low, high + 1))
     return sorted(found)
+
+
+METHOD_NAMES = {
+    "uniform": "uniform InfoGAN",
+    "ground-truth": "ground-truth InfoGAN",
+    "gumbel-softmax": "Gumbel-Softmax",
+    "ground-truth-contrastive": "ground-truth + contrastive",
+    "elastic": "Elastic-InfoGAN",
+}
+"""The methods in the order of the table, and the names to show; any other comes after them under its own name."""
+
+
+def _name(method: str) -> str:
+    return METHOD_NAMES.get(method, method)

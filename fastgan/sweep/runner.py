@@ -17,18 +17,18 @@ from typing import Any
 
 import torch
 
-from fastgan import data
 from fastgan.config.command_line import FREE_ON_RESUME, differences
 from fastgan.config.schema import TrainConfig
-from fastgan.data import ImageSet
+from fastgan.data import loading
+from fastgan.data.image_set import ImageSet
 from fastgan.errors import CheckpointCorruptError, ConfigError
-from fastgan.evaluation.evaluator import obtain_judge
+from fastgan.evaluation.judge import obtain_judge
 from fastgan.runs import run_folder
 from fastgan.runs.run_folder import RunFolder
 from fastgan.runtime import stages
 from fastgan.runtime.distributed import Ranks
 from fastgan.runtime.turns import NO_OTHERS, SharedTurns, Turns
-from fastgan.step.step import LOSSES
+from fastgan.step.losses import LOSSES
 from fastgan.sweep.results import Results, RunKey
 from fastgan.text import counted
 from fastgan.training.engine import Trainer
@@ -134,8 +134,8 @@ class Sweep:
     def _images(self, config: TrainConfig) -> ImageSet:
         """The images of a run; the files are read once."""
         if self._everything is None:
-            self._everything = data.load_everything(config)
-        return data.load(config, self._everything)
+            self._everything = loading.load_everything(config)
+        return loading.load(config, self._everything)
 
     def _trainer_for(self, config: TrainConfig, images: ImageSet) -> Trainer:
         """The trainer of the run before, with what it has compiled and captured, if it fits."""

@@ -24,8 +24,7 @@ import torch
 
 from fastgan.config.schema import TrainConfig
 from fastgan.errors import FastganError, RunError
-from fastgan.runs import run_folder
-from fastgan.runtime import threads
+from fastgan.runtime import device, threads
 from fastgan.runtime.distributed import Ranks
 from fastgan.runtime.memory import keep_freed_memory
 from fastgan.sweep.at_once import Crew
@@ -151,7 +150,7 @@ def _sweep(part: Part) -> Sweep:
     threading.Thread(target=_leave_after, args=(part.parent,), name="parent", daemon=True).start()
     sys.orig_argv[:] = part.command  # for run.json: what the user called
     keep_freed_memory()
-    run_folder.choose_kernels(part.kernels)
+    device.choose_kernels(part.kernels)
     threads.choose(part.threads)
     results = Results(part.folder, **part.sweep)
     return Sweep(results, part.runs, torch.device("cpu"), Ranks(), part.pictures, named=True)

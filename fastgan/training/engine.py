@@ -13,15 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgan import augment, data
-from fastgan.config.schema import TrainConfig, stream_seed
-from fastgan.data import ImageSet
+from fastgan.augment import factory
+from fastgan.config.schema import TrainConfig
+from fastgan.data import loading
+from fastgan.data.image_set import ImageSet
 from fastgan.inference import labelling
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.seeding import stream_seed
 from fastgan.step.compile import Compiled
-from fastgan.step.step import LOSSES, Step
+from fastgan.step.losses import LOSSES
+from fastgan.step.step import Step
 from fastgan.training.cuda_graphs import Iterations
 from fastgan.training.loader import Feed, chunk_images, placed
 from fastgan.training.pseudo_labels import find_groups
@@ -55,7 +58,7 @@ def build_feed(
     chunk = chunk or chunk_images(config.batch_size, channels * height * width, device)
     transform = None
     if config.learns_from_real:
-        transform = augment.make_transform(
+        transform = factory.make_transform(
             config, channels=channels, most=chunk, device=device, dtype=dtype, rank=gang.rank
         )
     return Feed(
@@ -80,7 +83,7 @@ def _order(config: TrainConfig, images: ImageSet, gang: Gang = ALONE) -> Callabl
     count, job = len(images.images), config.batch_size * gang.count
 
     def share(epoch: int) -> Tensor:
-        order = data.epoch_order(config, count, epoch)
+        order = loading.epoch_order(config, count, epoch)
         if gang.count == 1:
             return order
         return order[: count // job * job].view(-1, gang.count, config.batch_size)[:, gang.rank].flatten()

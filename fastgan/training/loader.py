@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgan.augment import Transform
+from fastgan.augment.factory import Transform
 
 SLOTS = 2  # chunks in the ring: one that is read, one that is written; what runs over their border reads both
 MOST_IMAGES = {"cuda": 8192, "cpu": 1024}

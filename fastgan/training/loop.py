@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from fastgan.config.schema import TrainConfig
-from fastgan.data import ImageSet
+from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError, DivergenceError
 from fastgan.evaluation import metrics
-from fastgan.evaluation.evaluator import Evaluation, Evaluator, Sampler, context_rows, obtain_judge
-from fastgan.reporting import html_report, plots
-from fastgan.runs import checkpoint, run_folder
+from fastgan.evaluation.evaluator import Evaluation, Evaluator, context_rows
+from fastgan.evaluation.judge import obtain_judge
+from fastgan.inference.sampling import Sampler
+from fastgan.reporting import html_report, labels, plots
+from fastgan.reporting.images import save_grid
+from fastgan.runs import checkpoint, metrics_log, run_folder
 from fastgan.runs.run_folder import RunFolder
 from fastgan.runs.tensorboard import Board
 from fastgan.runtime import stages
@@ -28,9 +31,10 @@ from fastgan.runtime.stages import stage
 from fastgan.runtime.threads import Starvation
 from fastgan.runtime.turns import NO_OTHERS, Turns
 from fastgan.step import nonfinite
-from fastgan.step.step import LOSSES
+from fastgan.step.losses import LOSSES
+from fastgan.training.checkpointer import SaveBudget
 from fastgan.training.engine import Trainer
-from fastgan.training.progress import Progress, SaveBudget, Stopwatch
+from fastgan.training.progress import Progress, Stopwatch
 
 GRID_COLUMNS = 10
 AGREED_EVERY = 8  # turns of the loop after which the ranks tell each other of signals
@@ -76,7 +80,7 @@ class Loop:
         self.step, self.feed, self.iterations = trainer.step, trainer.feed, trainer.iterations
         self.pictures, self.context, self.checkpoints, self.turns = pictures, context, checkpoints, turns
         self.gang, self.batch, self.silent = trainer.gang, trainer.batch, not trainer.gang.leads
-        self.log = metrics.MetricsLog(run.metrics)
+        self.log = metrics_log.MetricsLog(run.metrics)
         self.board = Board(run.tensorboard if self.gang.leads else None)
         self.progress, self.budget = Progress(trainer.loss_sum, self.gang), SaveBudget(config.save_share)
         self.epoch_images = trainer.epoch_images
@@ -302,7 +306,7 @@ class Loop:
         self._last = dataclasses.replace(found, row=row)
         if self.pictures:
             self._draw(found, probabilities.cpu())
-        shown = {key: name for key, name in plots.FIGURES.items() if key in row} or plots.FIGURES_WITHOUT_LABELS
+        shown = {key: name for key, name in labels.FIGURES.items() if key in row} or labels.FIGURES_WITHOUT_LABELS
         figures = ", ".join(f"{name} {row[key]:.3f}" for key, name in shown.items())
         self._say(f"epoch {row['epoch']} of {self.config.epochs}: {figures}")
 
@@ -312,7 +316,7 @@ class Loop:
         codes = torch.arange(config.classes).repeat_interleave(GRID_COLUMNS)
         images = Sampler(self.step.sampling_generator, config, self.device, "samples")(codes)
         epoch = round(self.images_seen / self.epoch_images)
-        plots.save_grid(images, self.run.samples / f"epoch-{epoch:04d}.png", GRID_COLUMNS)
+        save_grid(images, self.run.samples / f"epoch-{epoch:04d}.png", GRID_COLUMNS)
         frequencies, true_K, matched = self.images.class_frequencies(), None, None
         if found.counts_KC is not None:
             matched = metrics.match_codes(found.counts_KC)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fastgan.runtime.distributed import ALONE, Gang
-from fastgan.step.step import LOSSES
+from fastgan.step.losses import LOSSES
 
 
 class Stopwatch:
@@ -73,28 +73,3 @@ class Progress:
         self.loss_sum.zero_()
         self.steps = 0
         return dict(zip(LOSSES, means, strict=True))
-
-
-class SaveBudget:
-    """Keeps checkpoints to their share of the time: each must be followed by enough training.
-
-    Args:
-        share: of the time, at most; 1 for any.
-        clock: seconds.
-    """
-
-    def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._share, self._clock = share, clock
-        self._took, self._since = 0.0, clock()
-
-    def allows(self) -> bool:
-        """Whether another may be saved now, if it takes as long as the last."""
-        return self._share >= 1 or self._took <= self._share * (self._took + self._clock() - self._since)
-
-    @contextmanager
-    def saving(self) -> Iterator[None]:
-        """Inside, one is saved."""
-        begin = self._clock()
-        yield
-        self._since = self._clock()
-        self._took = self._since - begin

@@ -29,7 +29,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 from fastgan.config.schema import GroupingConfig
-from fastgan.data.image_set import shuffled
+from fastgan.seeding import shuffled
 
 SCALE = 7  # the neighbour whose distance is the scale of an image's affinities
 DIRECTIONS = (1.0, 1.5, 2.0, 3.0, 4.5)  # eigenvectors a code, each tried with

@@ -24,15 +24,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastgan.config.schema import validate
+from fastgan.config.validation import validate
 from fastgan.data import cache, decode, mnist
 from fastgan.data.scan import scan
 from fastgan.errors import FastganError
 from fastgan.evaluation import judge
 from fastgan.evaluation.judge_network import Judge, JudgeNetwork
-from fastgan.evaluation.metrics import MetricsLog
 from fastgan.inference import trained_run
 from fastgan.runs import checkpoint, run_folder
+from fastgan.runs.metrics_log import MetricsLog
 from faults import Result, children, mnist_files
 from faults.pictures import KINDS, saved
 

@@ -21,9 +21,9 @@ from ports import free_port
 from torch import Tensor
 
 import kernels
-from fastgan import augment
+from fastgan.augment import transform
 from fastgan.config.schema import TrainConfig
-from fastgan.data import ImageSet
+from fastgan.data.image_set import ImageSet
 from fastgan.runtime.distributed import Gang
 from fastgan.training.engine import Trainer
 from faults import Result, children, hooks
@@ -288,7 +288,7 @@ def draws(config: TrainConfig, images: ImageSet, epochs: int) -> dict[str, list[
             found["codes' uniform numbers"] += rows(kernels.uniform((own, config.classes), **given))
             found["noise"] += rows(step.noise(own, clock))
             assert feed.transform is not None
-            maps = augment.draw(
+            maps = transform.draw(
                 config.transform, config.image_size, own, seed=feed.transform.seed, first_image=seen // RANKS
             )
             found["transforms"] += rows(maps)

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 
 import kernels
-from fastgan import augment, data
+from fastgan.augment import factory, transform
 from fastgan.config.command_line import train_config
 from fastgan.config.schema import TrainConfig
+from fastgan.data import loading
 from fastgan.runs import checkpoint
 from fastgan.runs.run_folder import saved_config
 from fastgan.training.engine import Trainer
@@ -155,17 +156,17 @@ def repeats(count: int, folder: Path) -> Result:
     batches: list[bytes] = []
     for seed in (0, 1):
         config = train_config([*children.TINY, "--seed", str(seed)], _no_run)
-        images = data.load(config)
+        images = loading.load(config)
         trainer = Trainer(config, images, torch.device("cpu"))
-        own = augment.transform_seed(config, torch.device("cpu"))
+        own = factory.transform_seed(config, torch.device("cpu"))
         size = config.batch_size
-        orders += (data.epoch_order(config, len(images.images), epoch).numpy().tobytes() for epoch in range(count))
+        orders += (loading.epoch_order(config, len(images.images), epoch).numpy().tobytes() for epoch in range(count))
         for seen in range(0, count * trainer.feed.epoch_images, size):
             clock = torch.tensor(seen)
             noise += ranks.rows(trainer.step.noise(size, clock))
             uniform = kernels.uniform((size, config.classes), seed=trainer.step.noise_seed, offset=clock)
             codes += ranks.rows(uniform)
-            maps += ranks.rows(augment.draw(config.transform, config.image_size, size, seed=own, first_image=seen))
+            maps += ranks.rows(transform.draw(config.transform, config.image_size, size, seed=own, first_image=seen))
             trainer.feed.ensure(seen, seen + size)
             batches.append(trainer.feed.take(clock)[0].numpy().tobytes())
     for name, seen_rows in (
@@ -177,7 +178,7 @@ def repeats(count: int, folder: Path) -> Result:
     ):
         result.count(_repeated(name, seen_rows))
     config = train_config([*children.TINY, "--batch-size", str(children.BATCH // ranks.RANKS)], _no_run)
-    shared = ranks.draws(config, data.load(config), count)
+    shared = ranks.draws(config, loading.load(config), count)
     for name, seen_rows in shared.items():
         result.count(_repeated(f"{name} over ranks", seen_rows))
     result.note = (

@@ -15,11 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastgan import data
 from fastgan.config.schema import NetworkConfig, TrainConfig, TransformConfig
+from fastgan.data import loading
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
-from fastgan.step.step import LOSSES, Step
+from fastgan.step.losses import LOSSES
+from fastgan.step.step import Step
 from fastgan.training.engine import build_feed
 
 PATH = Path(__file__).with_name("step_losses.txt")
@@ -40,7 +41,7 @@ def run() -> Tensor:
     networks = Networks(shape).initialise(CONFIG.seed).double()
     prior = ClassPrior("learned", CONFIG.classes).double()
     step = Step(networks, prior, CONFIG, torch.device("cpu"))
-    feed = build_feed(CONFIG, data.load(CONFIG), torch.device("cpu"), torch.float64)
+    feed = build_feed(CONFIG, loading.load(CONFIG), torch.device("cpu"), torch.float64)
     losses = []
     for number in range(STEPS):
         feed.ensure(number * CONFIG.batch_size, (number + 1) * CONFIG.batch_size)

@@ -167,7 +167,7 @@ def test_where_triton_cannot_build(probes: list[Exception | None], error: Except
 
 def test_triton_by_name_is_tried_at_once(probes: list[Exception | None]) -> None:
     from fastgan.errors import ConfigError
-    from fastgan.runs.run_folder import choose_kernels
+    from fastgan.runtime.device import choose_kernels
 
     probes.append(RuntimeError(NO_COMPILER))
     with pytest.raises(ConfigError, match=r"--kernels triton: .*Failed to find C compiler.*install a C compiler"):

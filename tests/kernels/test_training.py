@@ -11,9 +11,8 @@ from tolerances import close
 from torch import Tensor
 
 import kernels
-from fastgan import data
 from fastgan.config.schema import NetworkConfig, TrainConfig
-from fastgan.data import digits
+from fastgan.data import digits, loading
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.step.step import Step
@@ -30,7 +29,7 @@ STEPS = 20
 def run(backend: str, config: TrainConfig = CONFIG) -> tuple[Step, Tensor, Tensor]:
     """A trained step, its losses [STEPS, 6], and images that its generator draws."""
     images = digits.full(16).images
-    order = data.epoch_order(config, len(images), 0)
+    order = loading.epoch_order(config, len(images), 0)
     with use_backend(backend):  # type: ignore[arg-type]
         networks = Networks(Shape(16, 1, 10, config.network, config.finer_codes)).initialise(0)
         assert sum(parameter.numel() for parameter in networks.parameters()) < 200_000

@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from fastgan.data import loading
 from null_gpu.child import ROOT, told
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -84,14 +85,13 @@ def count(recipe: str, **changes: Any) -> dict[str, Any]:
     """Of one setting: the nodes of its captured iteration by maker, and its bytes by kind."""
     import torch
 
-    from fastgan import data
     from fastgan.config.presets import preset
     from fastgan.training.engine import Trainer
     from null_gpu.seen import graphs
 
     own = dataclasses.replace(preset("mnist", recipe), dataset="digits", imbalance="none", augment="torchvision")
     config = dataclasses.replace(own, **changes)
-    images = data.load(config)
+    images = loading.load(config)
     before = len(graphs())
     Trainer(config, images, torch.device("cuda")).prepare(0)
     nodes = Counter(map(maker, min(graphs()[before:], key=len)))

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 import torch._dynamo
 
-from fastgan import data
 from fastgan.config.presets import preset
+from fastgan.data import loading
 from fastgan.training.engine import Trainer
 from null_gpu.seen import graphs, problems, waits
 
@@ -29,7 +29,7 @@ def look(recipe: str = "default", channels: int = 1, **changes: Any) -> dict[str
     known, captured = problems(), len(graphs())
     own = dataclasses.replace(preset("mnist", recipe), dataset="digits", imbalance="none", augment="torchvision")
     config = dataclasses.replace(own, **changes)
-    images = data.load(config)
+    images = loading.load(config)
     if channels > 1:
         images = dataclasses.replace(images, images=images.images.repeat(1, channels, 1, 1))
     with warnings.catch_warnings(record=True) as said:

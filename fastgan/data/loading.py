@@ -1,0 +1,87 @@
+"""Images by the name of their data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from fastgan.config.schema import TrainConfig
+from fastgan.data import digits, faces, folder, held_out, mnist
+from fastgan.data.image_set import ImageSet, JudgeSet
+from fastgan.errors import ConfigError
+from fastgan.seeding import shuffled
+from fastgan.text import counted
+
+
+def data_folder(config: TrainConfig) -> Path:
+    """The folder of the data set's files."""
+    return config.data_dir if config.data_dir is not None else Path("data")
+
+
+def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
+    """The training images of a run. Raises DataError for bad files, ConfigError for more batch or codes than images.
+
+    Args:
+        everything: what `load_everything` gave, if it is at hand: nothing is read then.
+    """
+    everything = load_everything(config) if everything is None else everything
+    choose = mnist.choose if config.dataset == "mnist" else digits.choose
+    images = everything if config.imbalance == "none" else choose(everything, config.split, config.seed)
+    if config.batch_size > len(images.images):
+        held = counted(len(images.images), "image")
+        raise ConfigError(f"--batch-size {config.batch_size}: larger than the data, which has {held}")
+    if config.classes > len(images.images):
+        raise ConfigError(f"--classes {config.classes}: more codes than the data has images, {len(images.images)}")
+    return images
+
+
+def load_everything(config: TrainConfig) -> ImageSet:
+    """All images of a data set, before a split chooses among them. Raises DataError for bad files."""
+    if config.dataset == "mnist":
+        return mnist.everything(data_folder(config), config.image_size)
+    if config.dataset == "folder":
+        return folder.full(
+            data_folder(config),
+            config.image_size,
+            config.channels,
+            labels_from_folders=config.labels_from_folders,
+            skip_bad=config.skip_bad,
+            cache_dir=config.cache_dir,
+        )
+    if config.dataset == "youtube-faces":
+        return faces.full(
+            data_folder(config),
+            config.image_size,
+            config.channels,
+            identities=config.identities,
+            frame_stride=config.frame_stride,
+            skip_bad=config.skip_bad,
+            cache_dir=config.cache_dir,
+        )
+    return digits.full(config.image_size)
+
+
+def load_folder(config: TrainConfig, images: Path, *, skip_bad: bool) -> ImageSet:
+    """All images of any folder, without labels, each read as the run's own were. Raises DataError for bad files."""
+    read = faces.elsewhere if config.dataset == "youtube-faces" else folder.full
+    return read(images, config.image_size, config.channels, skip_bad=skip_bad, cache_dir=config.cache_dir)
+
+
+def load_judge_set(config: TrainConfig, images: ImageSet | None = None) -> JudgeSet:
+    """The labelled images that this run's judge is trained and tested on.
+
+    Args:
+        images: the run's own, of which its judge gets a share; mnist and digits have a judge for all runs.
+    """
+    if config.dataset == "mnist":
+        return mnist.judge_set(data_folder(config), config.image_size)
+    if config.dataset == "digits":
+        return digits.judge_set(config.image_size)
+    assert images is not None
+    return held_out.judge_set(images)
+
+
+def epoch_order(config: TrainConfig, count: int, epoch: int) -> Tensor:
+    """The order of the images in epoch 0, 1, ...: int64 [count], from (seed, epoch) alone."""
+    return shuffled(count, config.seed, f"order-{epoch}")

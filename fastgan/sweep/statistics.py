@@ -1,0 +1,172 @@
+"""What a sweep's runs say together: means, spreads and paired gains."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fastgan.sweep.methods import METHOD_NAMES, _name
+
+
+@dataclass(frozen=True)
+class Merit:
+    """A figure of merit: its name, which way is better, and how many decimals tell two methods apart."""
+
+    name: str
+    higher_is_better: bool
+    decimals: int = 3
+
+
+MERITS = {
+    "ent": Merit("ENT", False),
+    "nmi": Merit("NMI", True),
+    "prior_error": Merit("prior error", False, 4),
+    "cluster_accuracy": Merit("clustering accuracy", True),
+    "diversity": Merit("diversity", True),
+}
+
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a method after an epoch, over its n runs; std is None for one run."""
+
+    mean: float
+    std: float | None
+    worst: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Differences of one figure, method minus the other, over n pairs; `better` counts strictly better pairs.
+
+    The differences keep the figure's own sign: for ENT and prior error a negative mean is a gain.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+    better: int
+
+
+def summarise(rows: Iterable[Row]) -> dict[tuple[str, int], dict[str, Cell]]:
+    """Every (method, epoch), in the table's order, with the figures that at least one run has."""
+    runs = _checked(rows)
+    summary: dict[tuple[str, int], dict[str, Cell]] = {}
+    for method in _methods(runs):
+        own = [row for row in runs if row["run"]["method"] == method]
+        for epoch in sorted({epoch for row in own for epoch in _epochs(row)}):
+            cells = summary[method, epoch] = {}
+            for key, merit in MERITS.items():
+                values = [value for row in own if (value := _figure(row, epoch, key)) is not None]
+                if values:
+                    worst = min(values) if merit.higher_is_better else max(values)
+                    cells[key] = Cell(statistics.fmean(values), _std(values), worst, len(values))
+    return summary
+
+
+def gains(
+    rows: Iterable[Row], method: str = "elastic", over: str = "uniform", epoch: int | None = None
+) -> dict[str, Gain]:
+    """Paired differences, `method` minus `over`, on the (split, seed) that both have; none without pairs.
+
+    Without `epoch`, the last one that the two runs of some pair both have.
+    """
+    pairs = _pairs(_checked(rows), method, over)
+    if epoch is None:
+        epoch = _last_common_epoch(pairs)
+    if epoch is None:
+        return {}
+    found = {}
+    for key, merit in MERITS.items():
+        both = [(_figure(mine, epoch, key), _figure(other, epoch, key)) for mine, other in pairs]
+        differences = [a - b for a, b in both if a is not None and b is not None]
+        if differences:
+            better = sum(d > 0 if merit.higher_is_better else d < 0 for d in differences)
+            found[key] = Gain(statistics.fmean(differences), _std(differences), len(differences), better)
+    return found
+
+
+def _checked(rows: Iterable[Row]) -> list[Row]:
+    """The rows sorted by method, split and seed; ValueError for none, for duplicates and for mixed sweeps."""
+    runs = list(rows)
+    if not runs:
+        raise ValueError("no runs to tabulate: the sweep has no finished run")
+    if other := {repr(row.get("format")) for row in runs} - {"1"}:
+        raise ValueError(f"runs of format 1 are read, not {', '.join(sorted(other))}")
+    runs.sort(key=_identity)
+    for before, row in zip(runs, runs[1:], strict=False):
+        if _identity(before) == _identity(row):
+            raise ValueError("method {}, split {}, seed {} is there twice: keep one".format(*_identity(row)))
+    sweeps = sorted({(str(row["run"]["dataset"]), str(row["run"]["recipe"])) for row in runs})
+    if len(sweeps) > 1:
+        names = ", ".join(f"{dataset} with recipe {recipe}" for dataset, recipe in sweeps)
+        raise ValueError(f"runs of different sweeps do not share a table: {names}")
+    return runs
+
+
+def _identity(row: Row) -> tuple[str, int, int]:
+    run = row["run"]
+    return run["method"], run["split"], run["seed"]
+
+
+def _methods(runs: list[Row]) -> list[str]:
+    known = list(METHOD_NAMES)
+    return sorted(
+        {row["run"]["method"] for row in runs}, key=lambda m: (known.index(m) if m in known else len(known), m)
+    )
+
+
+def _epochs(row: Row) -> list[int]:
+    return sorted(int(epoch) for epoch in row["evaluations"])
+
+
+def _figure(row: Row, epoch: int, key: str) -> float | None:
+    return _finite(row["evaluations"].get(str(epoch), {}).get(key))
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _std(values: list[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def _pairs(runs: list[Row], method: str, over: str) -> list[tuple[Row, Row]]:
+    """The runs of both methods with the same split and seed."""
+    by_identity = {_identity(row): row for row in runs}
+    found = [(row, by_identity.get((over, *_identity(row)[1:]))) for row in runs if row["run"]["method"] == method]
+    return [(mine, other) for mine, other in found if other is not None]
+
+
+def _last_common_epoch(pairs: list[tuple[Row, Row]]) -> int | None:
+    return max((epoch for mine, other in pairs for epoch in {*_epochs(mine)} & {*_epochs(other)}), default=None)
+
+
+def _compared(runs: list[Row]) -> list[tuple[str, int, dict[str, Gain]]]:
+    """Every other method that has pairs with uniform: its name, the last common epoch, and its gains there."""
+    found = []
+    for method in _methods(runs):
+        epoch = None if method == "uniform" else _last_common_epoch(_pairs(runs, method, "uniform"))
+        if epoch is not None:
+            found.append((method, epoch, gains(runs, method, "uniform", epoch)))
+    return found
+
+
+def _times(runs: list[Row]) -> list[tuple[str, float, int, int, str]]:
+    """(name, mean seconds, n, epochs, device) of each method, apart for each device and length of training."""
+    seconds: dict[tuple[str, str, int], list[float]] = {}
+    for row in runs:
+        value = _finite(row.get("train_seconds"))
+        device = row.get("environment", {}).get("device") or "an unknown device"
+        if value is not None:
+            seconds.setdefault((row["run"]["method"], device, row["run"]["epochs"]), []).append(value)
+    order = sorted(seconds, key=lambda key: (_methods(runs).index(key[0]), key))
+    return [(_name(key[0]), statistics.fmean(seconds[key]), len(seconds[key]), key[2], key[1]) for key in order]
