@@ -67,7 +67,7 @@ class Child:
     """A process that trains when it is told to."""
 
     def __init__(self, kind: str, own_threads: int) -> None:
-        command = [sys.executable, "-m", "bench.at_once", "--child", kind, str(own_threads)]
+        command = [sys.executable, "-m", "bench.studies.at_once", "--child", kind, str(own_threads)]
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def begin(self, steps: int) -> None:

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.measure import machine, slug
-from bench.photographs import write_folder
+from bench.studies.photographs import write_folder
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results"
 DISTINCT = 2000  # images that are drawn; the others are links to them
 FEW = 1000  # images for networks of the default widths, which read up to so many at once
@@ -98,7 +98,7 @@ def _lines(title: str, flags: str, images: int, seen: Watched) -> list[str]:
 
 def main() -> int:
     """Print the rows; with --save keep them in bench/results/."""
-    parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.studies.memory", description=__doc__)
     parser.add_argument("--images", type=int, default=100_000, help="images of the large folder")
     parser.add_argument("--save", action="store_true", help="write bench/results/memory-*.txt as well")
     asked = parser.parse_args()

@@ -1,4 +1,4 @@
-"""A whole 20-epoch MNIST run on a GPU, timed: `python -m bench.gpu_train KIND`, one of KINDS. Needs no tyro."""
+"""A whole 20-epoch MNIST run on a GPU, timed: `python -m bench.gpu.train KIND`, one of KINDS. Needs no tyro."""
 
 from __future__ import annotations
 

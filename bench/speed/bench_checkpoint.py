@@ -1,6 +1,6 @@
 """What checkpoints cost at the presets' cadence: the seconds of one, beside those of the training between two.
 
-    pytest bench/bench_checkpoint.py [--save-results]
+    pytest bench/speed/bench_checkpoint.py [--save-results]
 
 On MNIST (or digits at its size) and on images of 64x64x3, by their presets in bfloat16 with the default networks. A
 checkpoint is what a run writes: weights, optimisers, averaged generator and groups, hashed and synced to disk. Where it
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from bench.conftest import Results
-from bench.gpu_loop import Way
+from bench.gpu.loop import Way
 from bench.measure import machine, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from bench.timing import seconds
