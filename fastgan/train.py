@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from fastgan.config.command_line import run_command, train_config
-from fastgan.config.schedule import fitted
+from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import to_json
 from fastgan.data import cache, loading
@@ -169,7 +169,7 @@ def main(argv: Sequence[str]) -> int:
 
 def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gang) -> int:
     """Begin a run, or go on with it. Returns the exit code."""
-    config = gang.agreed(lambda: fitted(config, len(images.images), gang.count))
+    config = gang.agreed(lambda: resolve_schedule(config, len(images.images), gang.count))
     # Before the folder is made: what cannot be built leaves nothing behind.
     trainer = gang.agreed(lambda: Trainer(config, images, device, gang))
     how = trainer.how

@@ -22,7 +22,7 @@ from bench.measure import machine, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from bench.timing import seconds
 from fastgan.config.presets import preset
-from fastgan.config.schedule import fitted
+from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.data import image_set
 from fastgan.data.image_set import ImageSet
@@ -34,7 +34,7 @@ PHOTOGRAPHS = 10_000
 
 
 def _photographs(folder: Path) -> tuple[TrainConfig, ImageSet]:
-    config = fitted(dataclasses.replace(preset("folder"), data_dir=folder), PHOTOGRAPHS)
+    config = resolve_schedule(dataclasses.replace(preset("folder"), data_dir=folder), PHOTOGRAPHS)
     draw = torch.Generator().manual_seed(0)
     shape = (PHOTOGRAPHS, config.channels, config.image_size, config.image_size)
     pixels = torch.randint(256, shape, dtype=torch.uint8, generator=draw)
