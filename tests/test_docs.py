@@ -52,7 +52,7 @@ OF_OTHERS = {"nproc-per-node", "standalone", "logdir", "help", "long", "only"}  
 def commands(document: str) -> list[tuple[str, list[str]]]:
     """The modules of ours that a document calls, each with the flags that it is given."""
     text = (ROOT / document).read_text(encoding="utf-8").replace("\\\n", " ")
-    found = re.findall(r"-m ((?:fastgan|bench)\.\w+)([^`\n]*)", text)
+    found = re.findall(r"-m ((?:fastgan|bench)(?:\.\w+)+)([^`\n]*)", text)
     return [(module, re.findall(r"--([a-z][\w.-]*)", flags)) for module, flags in found]
 
 
