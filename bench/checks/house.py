@@ -152,7 +152,10 @@ def tree(package: Path, order: list[str]) -> str:
     lines = [f"{package.name}/"]
     for room in reversed(order):
         if room == COMMANDS:
-            what, files = "Run as `python -m fastgan.NAME`: they parse, wire, print.", [p for p in beside if _is_run(p)]
+            what, files = (
+                "Run as python -m fastgan.train and so on: they parse, wire the rooms together, print.",
+                [p for p in beside if _is_run(p)],
+            )
         else:
             what = (
                 ast.get_docstring(ast.parse((package / room / "__init__.py").read_text(encoding="utf-8"))) or ""
