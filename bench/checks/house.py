@@ -112,10 +112,10 @@ def _imported(tree: ast.Module, package: str) -> Iterator[tuple[str, ...]]:
 
 def _room(package: Path, parts: tuple[str, ...], order: list[str]) -> str | None:
     """The room of a dotted name; None for the small files beside the rooms, which every room may import."""
-    if (package / parts[0]).is_dir():
+    if parts[0] in order:
         return parts[0]
-    is_command = (package / f"{parts[0]}.py").exists() and COMMANDS in order and _is_run(package / f"{parts[0]}.py")
-    return COMMANDS if is_command else None
+    beside = package / f"{parts[0]}.py"
+    return COMMANDS if COMMANDS in order and beside.exists() and _is_run(beside) else None
 
 
 def _is_run(path: Path) -> bool:
