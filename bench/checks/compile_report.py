@@ -1,6 +1,6 @@
 """Compile every Triton kernel for a GPU that need not be there, and read what the compiler made of it.
 
-    python -m bench.compile_report [--capability 80 90] [--most N] [--save]
+    python -m bench.checks.compile_report [--capability 80 90] [--most N] [--save]
 
 Registers, stack (spills) and shared memory a kernel, the tensor-core instructions and the widest accesses in its PTX.
 Nothing here is a time. Exit code 1 if a kernel spills, takes more shared memory than there is, misses the tensor cores

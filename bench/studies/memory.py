@@ -1,6 +1,6 @@
 """How much memory training on a folder of one's own images takes: resident memory, open files and threads.
 
-    python -m bench.memory [--images 100000] [--save]
+    python -m bench.studies.memory [--images 100000] [--save]
 
 Each row is a process `python -m fastgan.train --dataset folder` with its default recipe at 64x64x3, that decodes the
 folder, groups all its images once, evaluates (Q reads all of them), labels all of them again for its page, and is
@@ -102,7 +102,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=100_000, help="images of the large folder")
     parser.add_argument("--save", action="store_true", help="write bench/results/memory-*.txt as well")
     asked = parser.parse_args()
-    lines = [f"python -m bench.memory --images {asked.images}", ""]
+    lines = [f"python -m bench.studies.memory --images {asked.images}", ""]
     with tempfile.TemporaryDirectory(prefix="fastgan-memory-") as place:
         here = Path(place)
         rows = (
