@@ -1,4 +1,4 @@
-"""Break each kernel on purpose, a line at a time, and see that a test fails: `python -m bench.checks.mutations [--save]`.
+"""Break each kernel on purpose, a line at a time: some test must fail. `python -m bench.checks.mutations [--save]`.
 
 Works on a copy of the tree. Each line of the table: what was broken, and the first test that noticed.
 """

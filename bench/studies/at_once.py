@@ -1,4 +1,6 @@
-"""One run with all threads, or two with one thread each? `python -m bench.studies.at_once [--rounds 12] [--steps 30] [--save]`.
+"""One run with all threads, or two with one thread each?
+
+`python -m bench.studies.at_once [--rounds 12] [--steps 30] [--save]`.
 
 Steps of `fastgan.reproduce`'s runs on a CPU: of one process with two threads, and of two processes with one thread each
 at the same time, in turns. A round begins when others leave the machine alone; one in which they keep more than QUIET
