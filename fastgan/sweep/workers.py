@@ -54,7 +54,7 @@ class Worker:
     """A process that trains runs, as its parent sees it."""
 
     def __init__(self, part: Part) -> None:
-        path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+        path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
             [sys.executable, "-c", WORK],
             stdin=subprocess.PIPE,
