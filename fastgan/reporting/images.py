@@ -18,8 +18,6 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import save_image
 
-from fastgan.evaluation import metrics
-
 PIXEL_BUDGET = 2_000_000  # bytes of pixels on a page
 
 
@@ -30,17 +28,6 @@ class Picture:
     uri: str
     text: str
     dark: str | None = None
-
-
-def floats(images: Tensor, index: Tensor) -> Tensor:
-    """Chosen images [N, C, H, W] in [-1, 1], float32, on the CPU."""
-    return images[index.to(images.device)].cpu().float() / 127.5 - 1
-
-
-def spread(samples: Tensor, real: Tensor) -> float:
-    """Mean pairwise distance of samples in pixels, relative to that of real images; NaN where that is unknown or 0."""
-    theirs = metrics.mean_pairwise_distance(real.flatten(1))
-    return metrics.mean_pairwise_distance(samples.flatten(1)) / theirs if theirs else math.nan
 
 
 def side(shape: torch.Size, count: int) -> int:
