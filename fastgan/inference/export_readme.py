@@ -1,4 +1,4 @@
-"""The README.md of an export: what goes in and comes out, and how to load it with torch alone."""
+"""The README.md of an export: what goes in and comes out, and how to load it with only torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SETTINGS = (
 
 
 def readme(run: TrainedRun) -> str:
-    """The whole text."""
+    """The README of an export of this run, as Markdown."""
     shape, settings = run.networks.shape, to_json(run.config)
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
