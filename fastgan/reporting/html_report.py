@@ -11,13 +11,16 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from fastgan.evaluation import code_summary, diagnosis, judge
+from fastgan.evaluation import code_summary, judge
 from fastgan.evaluation.code_summary import CodeSummary, RunSummary
 from fastgan.evaluation.code_summary import RunState as RunState  # what callers of `write` make
-from fastgan.evaluation.confusion import MergeCandidate
+from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
+from fastgan.evaluation.diagnosis import Finding
+from fastgan.evaluation.metrics import UNUSED_SHARE
 from fastgan.reporting import images, plots
 from fastgan.reporting.images import Picture
 from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN
+from fastgan.text import words
 
 NAME = "report.html"
 SHOWN_PICTURES = 8  # generated and real ones of each code
@@ -45,7 +48,7 @@ class Page:
     title: str
     data: str
     summary: Sequence[str]
-    findings: Sequence[diagnosis.Finding]
+    findings: Sequence[Finding]
     hardly_trained: bool
     codes: Sequence[Code]
     codes_left_out: int
@@ -82,8 +85,9 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["flags"] = _flags
-    return environment.get_template("report.html.j2").render(page=page, advice=diagnosis)
+    environment.filters |= {"flags": _flags, "listed": words}
+    template = environment.get_template("report.html.j2")
+    return template.render(page=page, unused_share=UNUSED_SHARE, confused=CONFUSED)
 
 
 def _flags(text: str) -> Markup:
