@@ -15,7 +15,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["fastgan", "fastgan.*", "kernels", "kernels.*"]),
-    package_data={"fastgan.data": ["*.csv"], "fastgan": ["py.typed"], "fastgan.reporting": ["templates/*.j2"]},
+    package_data={
+        "fastgan": ["py.typed"],
+        "fastgan.data": ["*.csv"],
+        "fastgan.inference": ["templates/*.j2"],
+        "fastgan.reporting": ["templates/*.j2"],
+    },
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.11",

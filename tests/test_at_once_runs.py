@@ -224,3 +224,12 @@ def test_a_killed_process_is_told() -> None:
     with pytest.raises(RunError, match="its process was killed, perhaps for want of memory"):
         worker.take(RunKey("uniform", 1, 0))
     worker.close()
+
+
+def test_a_worker_imports_the_same_package_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(workers, "WORK", "import fastgan, sys; sys.stdout.write(fastgan.__file__)")
+    worker = workers.Worker(workers.Part(tmp_path, {}, {}, frozenset(), "auto", 1, os.getpid(), ()))
+    assert worker._process.stdout is not None
+    assert worker._process.stdout.read().decode() == str(ROOT / "fastgan" / "__init__.py")
+    worker.close()

@@ -133,17 +133,17 @@ def test_a_judge_reads_images_batch_by_batch() -> None:
 
     mapped = dataclasses.replace(images, images=Mapped())  # type: ignore[arg-type]
     found = judge.train(held_out.judge_set(mapped), CPU)
-    assert found.accuracy == 1.0 and found.believed and max(taken) == 128
+    assert found.accuracy == 1.0 and found.reliable and max(taken) == 128
     again = judge.train(held_out.judge_set(images), CPU)
     assert judge._digest(again.network.state_dict(), "1") == judge._digest(found.network.state_dict(), "1")
 
 
 @pytest.mark.usefixtures("few_steps")
-def test_a_judge_that_knows_the_frequent_class_alone_is_not_believed() -> None:
+def test_a_judge_that_knows_the_frequent_class_alone_is_not_reliable() -> None:
     images = flat(400, known=False)
     images = dataclasses.replace(images, labels=(torch.arange(400) % 20 == 0).long())
     found = judge.train(held_out.judge_set(images), CPU)
-    assert found.accuracy < 0.8 and not found.believed
+    assert found.accuracy < 0.8 and not found.reliable
 
 
 @pytest.mark.usefixtures("few_steps")
@@ -189,7 +189,7 @@ def test_without_a_good_judge_nothing_is_said_of_generated_images(
 ) -> None:
     images = flat(200, known=False)
     found = judge.obtain_judge(config(data_dir=here), images, CPU)
-    assert found is not None and not found.believed
+    assert found is not None and not found.reliable
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"{100 * found.accuracy:.1f}%" in said and "95% is needed; label more images" in said
     row = evaluated(images, found)
@@ -207,7 +207,7 @@ def test_with_a_good_judge_all_is_told() -> None:
 def test_just_below_is_below() -> None:
     assert "94.9%" in judge.withheld(0.94999, 0.95)
     network = JudgeNetwork(1, 2, 8)
-    assert Judge(network, 0.95, 0.95).believed and not Judge(network, 0.94999, 0.95).believed
+    assert Judge(network, 0.95, 0.95).reliable and not Judge(network, 0.94999, 0.95).reliable
 
 
 @pytest.mark.parametrize(

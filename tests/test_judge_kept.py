@@ -92,7 +92,7 @@ def test_a_judge_of_ones_own_images_is_trained_once_and_kept_in_the_cache(
 ) -> None:
     own, images = config(data_dir=here), flat(200)
     found = judge.obtain_judge(own, images, CPU)
-    assert found is not None and found.believed
+    assert found is not None and found.reliable
     assert "the judge's accuracy on 40 held-out images is 100.0%" in capsys.readouterr().err
     assert [path.suffix for path in kept(tmp_path / "user-cache" / "fastgan")] == [".safetensors"]
     assert list(here.iterdir()) == []
@@ -114,7 +114,7 @@ def test_a_judge_that_cannot_be_kept_serves_this_run_alone(
     place = tmp_path / "user-cache" / "fastgan" / "judges"
 
     def said() -> str:
-        assert judge.obtain(shares, CPU).believed
+        assert judge.obtain(shares, CPU).reliable
         return capsys.readouterr().err.strip().splitlines()[-1]
 
     def full(_: Any, path: str, **other: Any) -> None:
@@ -142,7 +142,7 @@ def test_a_judge_is_not_trained_for_a_cache_of_the_flags_that_cannot_be_written_
 
 @pytest.mark.parametrize("change", ["accuracy", "weights"])
 def test_a_judge_whose_file_was_changed_is_not_read(change: str, tmp_path: Path) -> None:
-    """Its accuracy decides whether it is believed, and is as well guarded as its weights."""
+    """Its accuracy decides whether it is reliable, so it is checked like its weights."""
     path = tmp_path / "judge.safetensors"
     judge._write(Judge(JudgeNetwork(1, 3, 8), 0.94, 0.95), path)
     kept = judge._read(path, 8, 0.95, CPU)

@@ -21,7 +21,7 @@ from fastgan import page, train
 from fastgan.config import command_line
 from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data.image_set import ImageSet
-from fastgan.evaluation import confusion
+from fastgan.evaluation import code_summary, confusion
 from fastgan.models.networks import Networks, Shape
 from fastgan.reporting import html_report
 from fastgan.reporting.labels import LOSS_NAMES
@@ -279,12 +279,12 @@ def test_a_warning_is_on_the_page_when_it_should_be(
     def asked(networks: Networks, images: torch.Tensor, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return images, torch.tensor(logits).repeat(40 // len(logits), 1)
 
-    monkeypatch.setattr(html_report, "Sampler", Drawn)
+    monkeypatch.setattr(code_summary, "Sampler", Drawn)
 
     def transformed(*args: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.arange(40), asked(*args)[1].softmax(1)
 
-    monkeypatch.setattr(html_report, "read", asked)
+    monkeypatch.setattr(code_summary, "read", asked)
     monkeypatch.setattr(confusion, "read_transforms", transformed)
     given = state(4, **({"rows": [ROW | {"d_loss": 1.3}]} | wrong))
     found = check(html_report.render(html_report.collect(given)))

@@ -1,4 +1,7 @@
-"""Which codes Q confuses: what its answers for an image and for its transforms tell."""
+"""Which codes Q confuses, measured on transforms of the real images.
+
+Legend: N images, M images whose transforms are read, K codes.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,15 @@ from fastgan.seeding import shuffled
 # Confusion above this makes two codes candidates to be merged. With 15 codes for MNIST's ten classes, 3,000 images, the
 # five pairs that showed one digit had 0.075 to 0.12, the first of all others 0.028; with ten codes none had over 0.015.
 CONFUSED = 0.05
-
-
+# Confusion must also be this many times the mean confusion of either code with all others.
 BESIDE_OTHERS = 3.0
-
-
 MOST_CODES = 2000  # above this the K x K confusion is not computed
+TRANSFORMED = 5_000  # images, at most, whose transforms are read
 
 
 @dataclass(frozen=True)
 class MergeCandidate:
-    """Two codes that Q confuses, `first` < `second`, and how much: 0 never, 0.5 as good as one code."""
+    """Two codes that Q confuses, `first` < `second`, and how much: 0 not at all, 0.5 as if they were one code."""
 
     first: int
     second: int
@@ -49,14 +50,14 @@ def confusion(probabilities_NK: Tensor, codes_N: Tensor) -> Tensor:
 
 
 def merge_candidates(probabilities_NK: Tensor, codes_N: Tensor) -> list[MergeCandidate]:
-    """Pairs of codes that Q confuses, the most confused first; none above 2,000 codes.
+    """Pairs of codes that Q confuses, the most confused first; none above MOST_CODES codes.
 
-    More than CONFUSED, and than BESIDE_OTHERS times what either is confused with the codes besides: a Q that knows
-    nothing confuses all, which says nothing of any pair.
+    Their confusion is above CONFUSED, and above BESIDE_OTHERS times the mean confusion of either with the other codes:
+    an untrained Q confuses all codes, which is no reason to merge any two.
 
     Args:
-        probabilities_NK: Q's code probabilities of transforms of real images, of which it is less sure than of the
-            images: where one class has two codes, a transform may well have the other.
+        probabilities_NK: Q's code probabilities of transforms of real images: where one class has two codes, an image
+            and its transform often get different ones.
         codes_N: the most probable codes of the images themselves, int64.
     """
     count = probabilities_NK.shape[1]
@@ -70,13 +71,10 @@ def merge_candidates(probabilities_NK: Tensor, codes_N: Tensor) -> list[MergeCan
     return sorted(found, key=lambda pair: -pair.confusion)
 
 
-TRANSFORMED = 5_000  # images, at most, whose transforms are read
-
-
 def read_transforms(
     networks: Networks, images: Tensor, config: TrainConfig, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Some images' indices [M], int64, and Q's code probabilities [M, K] of a transform of each, on the CPU.
+    """The indices of some images [M], int64, and Q's code probabilities [M, K] of a transform of each, on the CPU.
 
     Args:
         images: uint8 [N, C, H, W]; at most TRANSFORMED of them are taken, at random but always the same.
@@ -100,10 +98,10 @@ def read_transforms(
 def confused_codes(
     networks: Networks, images_NCHW: Tensor, codes_N: Tensor, config: TrainConfig, device: torch.device
 ) -> list[MergeCandidate]:
-    """Pairs of codes that transforms of the real images exchange, which one may read as one code.
+    """Pairs of codes that Q confuses on transforms of the real images: candidates to be read as one code.
 
     Args:
-        images_NCHW: uint8; codes_N: what Q says of them, int64 on the CPU.
+        images_NCHW: uint8; codes_N: Q's codes of them, int64 on the CPU.
     """
     chosen_M, transformed_MK = read_transforms(networks, images_NCHW, config, device)
     return merge_candidates(transformed_MK, codes_N[chosen_M])

@@ -1,4 +1,4 @@
-"""What the figures of a run advise: whether K fits the data, and what looks wrong, with what to do about it.
+"""Findings from a run's figures: whether K fits the data, what looks wrong, and what to do about it.
 
 Legend: N images, K codes.
 """
@@ -20,11 +20,11 @@ from fastgan.text import counted, words
 # Images below which a run is hardly trained: where a run of the default length first groups them. NMI was 0.003 after
 # 37,312 images of MNIST, and of the digits 0.000 after 46,080 and 0.931 after 92,160.
 FEW_SHOWN = GROUPED_AT[0]
-NEAR_ONE = 1.2  # effective number of classes below which they are one; two of which one holds 95% have 1.22
+NEAR_ONE = 1.2  # effective number of classes below which it counts as one; two classes of 95% and 5% have 1.22
 PRIOR_AT_UNIFORM = 0.1  # a prior whose every probability is within this, relative to 1/K, has not left uniform
 SIZES_UNEVEN = 0.5  # cluster sizes of which one is further than this from 1/K, relative to it, are uneven
-DISCRIMINATOR_WON = 0.1  # mean d_loss below which the generator is told nothing any more; 1.39 is a draw
-ONE_IMAGE = 0.33  # samples closer to each other than this times the code's real images are one image again and again
+DISCRIMINATOR_WON = 0.1  # mean d_loss below which the generator learns little more; 1.39 is a draw
+ONE_IMAGE = 0.33  # samples this close to each other, relative to the code's real images, count as one image
 AGREE, DISAGREE = 0.8, 0.4  # adjusted Rand index above, or below, which two runs agree, or do not; a rule of thumb
 
 
@@ -39,10 +39,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the findings are drawn from.
+    """The figures that the findings are based on.
 
-    prior_K, sizes_K: probabilities and shares of the real images; spreads_K: how far a code's samples are from each
-    other, relative to its real images (NaN where unknown); last_d_loss: the last logged mean.
+    prior_K, sizes_K: probabilities and shares of the real images; spreads_K: mean pairwise distance of a code's
+    samples, relative to that of its real images (NaN where unknown); last_d_loss: the last logged mean.
     """
 
     prior_K: Tensor
@@ -56,10 +56,10 @@ class Facts:
 
 
 def collapsed(prior_K: Tensor, sizes_K: Tensor) -> str:
-    """How all images have come into one or two codes, in a sentence; empty where they have not.
+    """A sentence on how the codes have collapsed into one or two; empty where they have not.
 
-    That is: one code alone is in use (has a tenth of 1/K of the real images), or two of more than four; or the
-    effective number of classes, exp(entropy), of the clusters or of the prior is below NEAR_ONE.
+    They have when only one code is used (by at least a tenth of 1/K of the real images), or two of more than four; or
+    when the effective number of classes, exp(entropy), of the clusters or of the prior is below NEAR_ONE.
 
     Args:
         prior_K, sizes_K: probabilities, and shares of the real images.
@@ -69,29 +69,29 @@ def collapsed(prior_K: Tensor, sizes_K: Tensor) -> str:
     if len(used) == 1 or (len(used) == 2 and count > 4):
         share, named = float(sizes_K[used].sum()), " or ".join(map(str, used))
         return f"{share:.1%} of the real images have code {named}, of {count} codes."
-    for said, shares_K in (("Q's clusters amount", sizes_K), ("The prior amounts", prior_K)):
+    for subject, shares_K in (("Q's clusters amount", sizes_K), ("The prior amounts", prior_K)):
         if (effective := effective_classes(shares_K)) < NEAR_ONE:
-            return f"{said} to {effective:.2f} equally frequent classes."
+            return f"{subject} to {effective:.2f} equally frequent classes."
     return ""
 
 
 def hardly_trained(prior_K: Tensor, sizes_K: Tensor, images_seen: int, images_planned: int) -> Finding | None:
-    """Why little that is said of a run's classes can be relied on; None for a run that has trained.
+    """Why a run's classes are not reliable yet; None for a run that has trained.
 
     It has seen fewer than FEW_SHOWN = 64,000 images, a fifth of the 320,000 that a run shows by default (schedule.py),
-    or it has collapsed, whatever it has seen: see `collapsed`.
+    or it has collapsed after any number of images: see `collapsed`.
     """
     few, how = images_seen < FEW_SHOWN, collapsed(prior_K, sizes_K)
     if not few:
-        again = "Train again with another --seed; if it comes to that again, with fewer --classes or more --epochs."
+        again = "Train again with another --seed; if it collapses again, with fewer --classes or more --epochs."
         return Finding("Hardly trained: the codes have collapsed", how, again) if how else None
     seen = f"{images_seen:,}" + (f" of {images_planned:,} planned" if images_seen < images_planned else "")
-    text = f"It has been shown {seen} images; below {FEW_SHOWN:,} little can be told, and samples may be grey."
+    text = f"It has been shown {seen} images; below {FEW_SHOWN:,} the figures mean little, and samples may be grey."
     if images_seen < images_planned and images_planned >= FEW_SHOWN:
         remedy = "Continue it with python -m fastgan.train --resume --run-dir and this folder."
     else:
         remedy = (
-            "Go on with it by --resume and more --epochs; with your own images rather begin anew without --epochs: a "
+            "Continue it with --resume and more --epochs; with your own images, better start again without --epochs: a "
             f"run then shows {SHOWN:,}, and groups them when it has seen enough."
         )
     return Finding("Hardly trained", f"{text} {how}".rstrip(), remedy)
@@ -103,7 +103,7 @@ def last_mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
 
 
 def agreement(ari: float) -> str:
-    """How to read the adjusted Rand index of two runs."""
+    """What the adjusted Rand index of two runs means, in a sentence."""
     if ari >= AGREE:
         return "High agreement: both runs find nearly the same classes, which are in the data, not a matter of chance."
     if ari < DISAGREE:
@@ -112,11 +112,11 @@ def agreement(ari: float) -> str:
 
 
 def findings(facts: Facts) -> list[Finding]:
-    """What looks wrong in a run, the gravest first; empty where nothing does.
+    """What looks wrong in a run, the worst first; empty where nothing does.
 
-    Of a run that is hardly trained, which comes first, what only follows from it is held back: codes that nothing uses
-    or that Q confuses, and a prior at uniform; where too few images were shown, also samples that are all alike, and
-    that it stopped early, which is said then anyway.
+    For a run that is hardly trained, its consequences are left out: unused codes, codes that Q confuses and a prior at
+    uniform; where too few images were shown, also samples that are all alike, and the early stop, which the first
+    finding already mentions.
     """
     hardly = hardly_trained(facts.prior_K, facts.sizes_K, facts.images_seen, facts.images_planned)
     checks = [_stopped_early, _discriminator_won, _one_image, _unused, _confused, _prior_at_uniform]
@@ -157,7 +157,7 @@ def _one_image(facts: Facts) -> Finding | None:
         "A code draws one image again and again",
         f"{named} samples whose mean pairwise distance in pixels is below {ONE_IMAGE} times that of the code's real "
         "images.",
-        "Train for more --epochs; if it stays, train again with another --seed or fewer --classes.",
+        "Train for more --epochs; if that does not help, train again with another --seed or fewer --classes.",
     )
 
 
@@ -180,19 +180,19 @@ def _confused(facts: Facts) -> Finding | None:
         return None
     pairs = [f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in facts.merge[:6]]
     more = f", and {counted(len(facts.merge) - 6, 'more pair')}" if len(facts.merge) > 6 else ""
-    # Codes that hang together through pairs are one group: each group is one class too many for every further code.
+    # Codes linked through pairs are one group: every code of a group but one is a class too many.
     left = max(2, len(facts.sizes_K) - _spare(facts.merge, len(facts.sizes_K)))
     fewer = f"; if they do, read them as one, or train again with --classes {left}" if left < len(facts.sizes_K) else ""
     return Finding(
         "Q confuses codes" if len(facts.merge) > 1 else "Q confuses two codes",
         f"Codes {'; '.join(pairs)}{more}: confusion above {CONFUSED:.3g} on transforms of real images, "
         "where 0.5 is as good as one code.",
-        f"Look whether they show the same kind of image{fewer}. If Q is unsure of everything, train for more --epochs.",
+        f"See whether they show the same kind of image{fewer}. If Q is unsure of everything, train for more --epochs.",
     )
 
 
 def _spare(merge: Sequence[MergeCandidate], count: int) -> int:
-    """How many codes fewer there are when all pairs are merged."""
+    """How many fewer codes there are when all pairs are merged."""
     group = list(range(count))
     for pair in merge:
         old, new = group[pair.second], group[pair.first]

@@ -1,4 +1,4 @@
-"""One evaluation of a run: what the judge sees in generated images, and what Q makes of the real ones.
+"""One evaluation of a run: the judge's classes of generated images, and Q's codes of the real ones.
 
 Legend: N images, K codes, C real classes, Z noise.
 """
@@ -27,14 +27,14 @@ from fastgan.seeding import shuffled
 
 PER_CODE = 1000  # generated images of each code for NMI and ENT
 DIVERSITY = 10_000  # generated and real images, at most, that the Frechet distance compares
-CONTEXT = 1 << 25  # numbers of the images, at most, that k-means is run on
+CONTEXT = 1 << 25  # pixel values, at most, that k-means is run on
 PAIRWISE = 500  # images of a code or class whose mean pairwise distance is taken
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures as one flat row, the count matrix M [K, C] (None without a judge), the share of real images that Q gives
-    each code, and the code of each, int64 on the CPU."""
+    """row: the figures; counts_KC: the count matrix M, None without a judge; sizes_K: shares of the real images by Q's
+    code; codes_N: that code of each, int64 on the CPU."""
 
     row: dict[str, Any]
     counts_KC: Tensor | None
@@ -43,17 +43,17 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates one run again and again; what depends on the real images alone is computed once.
+    """Evaluates a run repeatedly; what depends only on the real images is computed once.
 
     Args:
         images: the run's training images, with labels where they are known.
-        judge: None where there is none: what needs its eyes (NMI, ENT, prior error, Frechet distance, diversity) is
-            then left out, not guessed, and so it is where the judge is not believed, whose accuracy is still told.
+        judge: None where there is none. Without a reliable one, NMI, ENT, prior error, Frechet distance and diversity
+            are left out; the accuracy of one that is not reliable is still reported.
     """
 
     def __init__(self, images: ImageSet, judge: Judge | None, config: TrainConfig, device: torch.device) -> None:
         self.images, self.config, self.device = images, config, device
-        self.judge = judge if judge is not None and judge.believed else None
+        self.judge = judge if judge is not None and judge.reliable else None
         self.about_judge: dict[str, Any] = {}
         if judge is not None:
             self.about_judge = {"judge_accuracy": judge.accuracy, "judge_required": judge.required}
@@ -62,9 +62,9 @@ class Evaluator:
             self.real_classes, self.real_features = self.judge(real_parts(images.images, index))
 
     def __call__(self, networks: Networks, generator: Generator, prior_K: Tensor) -> Evaluation:
-        """Figures of the networks as they are.
+        """Figures of the networks in their present state.
 
-        generator: the one that draws the images (networks.generator or its average); prior_K: probabilities.
+        generator: draws the images (networks.generator or its average); prior_K: probabilities.
         """
         prior_K = prior_K.detach().cpu().double()
         codes, confidences = assign(networks, self.images.images, self.config, self.device)
@@ -84,7 +84,7 @@ class Evaluator:
         return Evaluation(row, counts, sizes, codes)
 
     def _judge(self, generator: Generator, prior_K: Tensor, sizes_K: Tensor, row: dict[str, Any]) -> Tensor:
-        """Add to `row` what the judge sees in generated images; returns M."""
+        """Add the figures of generated images, as the judge classifies them, to `row`; returns M."""
         assert self.judge is not None
         classes, codes = self.images.label_count, self.config.classes
         sampler = Sampler(generator, self.config, self.device, "evaluation")
@@ -105,7 +105,7 @@ class Evaluator:
     def _diversity(
         self, sampler: Sampler, prior_K: Tensor, drawn: Tensor, features: Tensor, matched: Tensor
     ) -> dict[str, Any]:
-        """Frechet distance, and how varied each code's images are beside the real class that it stands for."""
+        """Frechet distance, and how varied each code's images are, relative to the real class that it stands for."""
         count = len(self.real_features)
         # Codes in proportion to the prior, without chance: the k-th quantile belongs to the code it falls on.
         edges = prior_K.cumsum(0)
@@ -126,9 +126,9 @@ class Evaluator:
 
 
 def context_rows(images: ImageSet, classes: int) -> dict[str, float]:
-    """What plain k-means gives on the same images, on pixels and on 50 principal components.
+    """K-means on the same images as a baseline, on pixels and on 50 principal components.
 
-    Where all of them would not fit into memory as floats, it is some of them, drawn at random.
+    Where all images would not fit into memory as floats, a random part of them is used.
     """
     assert images.labels is not None
     count, labels, chosen = len(images.images), images.labels, images.images

@@ -1,8 +1,7 @@
-"""The judge: a classifier of real classes, trained on labelled images, that says what generated images show.
+"""The judge, or evaluation classifier: trained on labelled real images, it classifies generated ones.
 
 It is trained once and kept in the user's cache, under a digest of the images and labels that it is trained and tested
-on: other data in the place of these have another judge. It never touches training: only evaluation looks through its
-eyes.
+on, so that other data have another judge. Training never uses it, only evaluation does.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from torch import Tensor
 from fastgan.config.schema import TrainConfig
 from fastgan.data import cache, loading
 from fastgan.data.image_set import ImageSet, JudgeSet, to_unit_range
-from fastgan.evaluation import judge
 from fastgan.evaluation.judge_network import Judge, JudgeNetwork
 from fastgan.inference.labelling import together
 from fastgan.runtime.precision import fastest
@@ -32,8 +30,8 @@ from fastgan.runtime.stages import say, stage
 from fastgan.seeding import stream_seed
 
 BATCH = 128
-FORMAT = "4"  # a change of network, training or file makes older files stale
-# Accuracy on held-out images below which a judge is not believed: of these data sets, and of one's own images.
+FORMAT = "4"  # raised with the network, the training or the file format: older files are then stale
+# Accuracy on held-out images below which a judge is not reliable: of these data sets, and of one's own images.
 REQUIRED = {"mnist": 0.990, "digits": 0.960}
 REQUIRED_OF_OWN = 0.95
 EPOCHS = {"mnist": 2, "digits": 40}
@@ -46,8 +44,8 @@ FEWEST_TESTED = 20  # held-out images: with fewer, 95% and 90% cannot be told ap
 class Plan:
     """How a judge is trained.
 
-    shift: largest shift of a batch, pixels; own: of one's own images, which are mirrored, shifted over their own
-    reflection, and drawn class by class; required: the accuracy below which the judge is not believed.
+    shift: largest shift of a batch, pixels; own: for one's own images, which are mirrored, shifted with reflection
+    padding, and drawn with equal class frequencies; required: the accuracy below which the judge is not reliable.
     """
 
     steps: int
@@ -58,7 +56,7 @@ class Plan:
 
 
 def plan(data: JudgeSet) -> Plan:
-    """As many steps as suit the data: of one's own images by their number, so that few and many take minutes."""
+    """The plan for these data: for one's own images the steps follow their number, so that many take minutes too."""
     count, size = len(_rows(data.train, data.train_rows)), data.train.images.shape[-1]
     if data.name in EPOCHS:
         return Plan(EPOCHS[data.name] * (count // BATCH), BATCH, 1, False, required(data.name))
@@ -67,21 +65,21 @@ def plan(data: JudgeSet) -> Plan:
 
 
 def required(name: str) -> float:
-    """The accuracy below which the judge of data set `name` is not believed."""
+    """The accuracy below which the judge of data set `name` is not reliable."""
     return REQUIRED.get(name, REQUIRED_OF_OWN)
 
 
 def identity(data: JudgeSet) -> str:
-    """What a judge is kept under: other images, labels, shares, class names or ways of training have another.
+    """The digest that a judge is kept under: of images, labels, shares, class names and plan.
 
-    What the files are called is no part of it: a judge sees pixels alone.
+    File names have no part in it: a judge sees only pixels.
     """
     hasher = hashlib.sha256(f"judge {FORMAT} {data.name} {plan(data)}".encode())
     parts = ((data.train, data.train_rows), (data.test, data.test_rows))
     for images, rows in parts:
         assert images.labels is not None
-        said = f"{tuple(images.images.shape)} {images.label_count} {images.class_names}"
-        hasher.update(said.encode(errors="surrogateescape"))
+        description = f"{tuple(images.images.shape)} {images.label_count} {images.class_names}"
+        hasher.update(description.encode(errors="surrogateescape"))
         hasher.update(images.labels.cpu().long().contiguous().numpy().data)
         hasher.update(_rows(images, rows).cpu().contiguous().numpy().data)
     data.train.add_pixels(hasher)
@@ -91,26 +89,26 @@ def identity(data: JudgeSet) -> str:
 
 
 def too_few(data: JudgeSet) -> str | None:
-    """Why no judge can be had of these images, in words; None where one can."""
-    said = "what a judge would say of generated images (NMI, ENT, ...) is left out"
+    """Why no judge can be trained on these images, in words; None where one can."""
+    omitted = "what a judge would say of generated images (NMI, ENT, ...) is left out"
     if data.train.label_count < 2:
-        return f"{said}: the images have one class alone"
+        return f"{omitted}: the images have only one class"
     if len(_rows(data.test, data.test_rows)) < FEWEST_TESTED:
         count = len(data.train.images)
-        return f"{said}: {count} labelled images are too few to train and test one; label more, 100 at least"
+        return f"{omitted}: {count} labelled images are too few to train and test one; label more, 100 at least"
     return None
 
 
 def obtain(data: JudgeSet, device: torch.device, cache_dir: Path | None = None) -> Judge:
     """The judge of these images: read from its file, or trained and kept there.
 
-    One that cannot be kept serves this run alone, and a line says so.
+    One that cannot be kept is used for this run only, with a warning.
 
     Args:
         cache_dir: where judges are kept; None for the user's cache.
 
     Raises:
-        ConfigError: when `cache_dir` cannot be written to and the judge is not there.
+        ConfigError: `cache_dir` cannot be written to and does not hold the judge.
     """
     path = cache.cache_dir(cache_dir) / "judges" / f"{identity(data)}.safetensors"
     judge = _read(path, data.train.images.shape[-1], required(data.name), device)
@@ -125,16 +123,16 @@ def obtain(data: JudgeSet, device: torch.device, cache_dir: Path | None = None) 
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(judge, path)
     except (OSError, SafetensorError) as error:
-        said = getattr(error, "strerror", None) or " ".join(str(error).split())
+        cause = getattr(error, "strerror", None) or " ".join(str(error).split())
         say(
-            f"warning: {path.parent}: the judge cannot be kept there and serves this run alone ({said}); name a folder "
-            "that can be written by --cache-dir"
+            f"warning: {path.parent}: the judge cannot be kept there and serves this run alone ({cause}); name a "
+            "folder that can be written by --cache-dir"
         )
     return judge
 
 
 def _say(judge: Judge, data: JudgeSet) -> None:
-    """The accuracy, on how many images, and which classes had none to spare."""
+    """Print the accuracy, on how many images, and how many classes had none to test."""
     assert data.test.labels is not None
     rows = _rows(data.test, data.test_rows)
     classes, tested = data.test.label_count, len(data.test.labels[rows].unique())
@@ -149,9 +147,9 @@ def _say(judge: Judge, data: JudgeSet) -> None:
 def train(data: JudgeSet, device: torch.device, how: Plan | None = None) -> Judge:
     """Train on data.train, measure on data.test; the same weights whenever the data, machine and threads are the same.
 
-    The accuracy is the share of the images that are named rightly; of one's own images it is taken class by class and
-    averaged, lest a judge be believed that knows the most frequent class alone. Images are read batch by batch: they
-    may outgrow the memory.
+    The accuracy is the share of images classified correctly; for one's own images it is the mean over classes, so that
+    a judge that knows only the most frequent class does not count as reliable. Images are read batch by batch, as they
+    may not fit into memory.
     """
     how = plan(data) if how is None else how
     images, labels = data.train.images, data.train.labels
@@ -202,7 +200,7 @@ def _take(images: Tensor, rows: Tensor) -> Tensor:
 
 
 def _batches(rows: Tensor, labels: Tensor, how: Plan) -> Iterator[Tensor]:
-    """Batches of `rows`, epoch after epoch, without end; of one's own images each class is as likely as any other."""
+    """Endless batches of `rows`, epoch after epoch; of one's own images each class is drawn equally often."""
     weights = 1.0 / torch.bincount(labels[rows])[labels[rows]].double() if how.own else None
     while True:
         if weights is None:
@@ -214,7 +212,7 @@ def _batches(rows: Tensor, labels: Tensor, how: Plan) -> Iterator[Tensor]:
 
 
 def _moved(images: Tensor, how: Plan) -> Tensor:
-    """A batch in [-1, 1] shifted by a few pixels: generated images sit less exactly than real ones."""
+    """A batch in [-1, 1] shifted by a few pixels: generated images are centred less exactly than real ones."""
     far, size = how.shift, images.shape[-1]
     if how.own:
         mirrored = (torch.rand(len(images), 1, 1, 1) < 0.5).to(images.device)
@@ -247,7 +245,7 @@ def _digest(tensors: dict[str, Tensor], accuracy: str) -> str:
 
 
 def _read(path: Path, image_size: int, required: float, device: torch.device) -> Judge | None:
-    """The judge in `path`, or None when the file is absent, stale or damaged (it is then trained anew)."""
+    """The judge in `path`, or None when the file is absent, stale or damaged (it is then trained again)."""
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -263,7 +261,7 @@ def _read(path: Path, image_size: int, required: float, device: torch.device) ->
 
 
 def withheld(accuracy: float, required: float) -> str:
-    """What is said instead of the figures of a judge that is not believed."""
+    """The message in place of the figures of a judge that is not reliable."""
     found = math.floor(1000 * accuracy) / 10  # 94.96% is not 95%
     return (
         f"NMI, ENT and all else that a judge says of generated images are withheld: its accuracy on held-out real "
@@ -274,16 +272,16 @@ def withheld(accuracy: float, required: float) -> str:
 def obtain_judge(config: TrainConfig, images: ImageSet, device: torch.device) -> Judge | None:
     """The judge for a run's data; None where the images have no labels, or too few to train and test one.
 
-    One that is not to be believed is returned too, and one line says so: only its accuracy may be told.
+    One that is not reliable is returned too, with a warning: only its accuracy is reported.
     """
     if images.labels is None:
         return None
     shares = loading.load_judge_set(config, images)
-    refused = judge.too_few(shares) if config.own_images else None
+    refused = too_few(shares) if config.own_images else None
     if refused is not None:
         say(f"warning: {refused}")
         return None
-    found = judge.obtain(shares, device, config.cache_dir)
-    if not found.believed:
+    found = obtain(shares, device, config.cache_dir)
+    if not found.reliable:
         say(f"warning: {withheld(found.accuracy, found.required)}")
     return found

@@ -1,4 +1,4 @@
-"""The judge's network, and what it sees in images.
+"""The judge's network, and its reading of images.
 
 Legend: B batch, N images, D length of the features.
 """
@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 
 FEATURES = 128  # length of the last hidden layer, in which diversity is measured
-LARGEST = 32  # pixels: of a larger image the first convolution takes every second, fourth or eighth
+LARGEST = 32  # pixels: for larger images the first convolution has a stride of 2, 4 or 8
 
 
 class JudgeNetwork(nn.Module):
     """3x3 convolutions with pooling and a hidden layer: image [B, C, H, W] to class logits [B, classes].
 
-    Up to 32 pixels there are two. Above, the first has a stride that brings the map to at most 32 pixels, and a kernel
-    to match, and a third one follows. So the linear layer reads at most 8 x 8 pixels, and a judge of 256 pixels costs
-    little more than one of 64.
+    Up to 32 pixels there are two convolutions. Above, the first has a stride that brings the map to at most 32 pixels,
+    with a kernel to match, and a third one follows: the linear layer reads at most 8 x 8 pixels, and a judge of 256
+    pixels costs little more than one of 64.
 
-    Pooling stands before the normalisation, which then reads a quarter of the numbers, and weights lie channels last,
-    in which order CPUs and GPUs alike convolve fastest; images follow them.
+    Pooling comes before the normalisation, which then reads a quarter of the numbers. Weights are channels last, the
+    fastest layout for convolutions on CPUs and GPUs; images follow them.
     """
 
     def __init__(self, channels: int, classes: int, image_size: int) -> None:
@@ -57,15 +57,15 @@ def _convolved(before: int, width: int, stride: int = 1, *, pooled: bool = True)
 
 @dataclass(frozen=True)
 class Judge:
-    """A trained judge, its accuracy on held-out real images, and the accuracy below which it is not believed."""
+    """A trained judge, its accuracy on held-out real images, and the accuracy below which it is not reliable."""
 
     network: JudgeNetwork
     accuracy: float
     required: float
 
     @property
-    def believed(self) -> bool:
-        """Whether anything may be said of generated images through its eyes."""
+    def reliable(self) -> bool:
+        """Whether its classes of generated images may be reported."""
         return self.accuracy >= self.required
 
     @torch.inference_mode()

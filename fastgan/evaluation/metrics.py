@@ -1,4 +1,4 @@
-"""The figures of merit, and the log that keeps them.
+"""The figures of merit.
 
 The count matrix M_KC holds, for each code (row), how often its images were judged to be each real class (column).
 Legend: K codes, C real classes, N images, D feature length.

@@ -1,4 +1,7 @@
-"""Files sorted into a subfolder a class, as links where that can be, and nothing overwritten."""
+"""Cluster assignments on disk: files sorted into a folder for each class, and the csv table.
+
+Legend: N images.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +26,20 @@ def check_place(folder: Path, images: Path) -> None:
     except OSError as error:
         raise ConfigError(f"--sort-into {folder}: cannot be read ({error.strerror or error}); name another") from error
     if taken:
-        raise ConfigError(f"--sort-into {folder}: is there already and not empty; name a new folder")
+        raise ConfigError(f"--sort-into {folder}: already exists and is not empty; name a new folder")
     if folder.resolve().is_relative_to(images.resolve()):
-        raise ConfigError(f"--sort-into {folder}: lies in {images}, whose images it would double; name one outside")
+        raise ConfigError(
+            f"--sort-into {folder}: lies in {images}, whose images would be there twice; name one outside"
+        )
 
 
 def sort_into(folder: Path, paths: Sequence[Path], codes: Sequence[int]) -> dict[str, int]:
-    """Put each file into `folder`/class-KK under its own name, with a number where another file has it already.
+    """Link or copy each file into `folder`/class-KK under its own name, with a number where that name is taken.
 
-    A class without images gets no folder.
+    A class without images gets no folder. Nothing is overwritten.
 
     Returns:
-        how many became hard links, symbolic links and copies; kinds that did not occur are left out.
+        How many became hard links, symbolic links and copies; kinds that did not occur are left out.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -71,12 +76,12 @@ def _copy(source: Path, target: Path) -> None:
             raise
 
 
-# From what costs least to what always works; a link across file systems, or on one without links, is an OSError.
+# From the cheapest to the one that always works; a link that the file system cannot make is an OSError.
 WAYS: dict[str, Callable[[Path, Path], None]] = {"hard link": os.link, "symbolic link": os.symlink, "copy": _copy}
 
 
 def _put(source: Path, target: Path) -> str:
-    """Make `target` of `source` and say how; FileExistsError where it is there already."""
+    """Make `target` from `source` and return how; FileExistsError where it exists already."""
     for kind, make in WAYS.items():
         try:
             make(source, target)
@@ -90,7 +95,7 @@ def _put(source: Path, target: Path) -> str:
 
 
 def write_table(out: Path, names: Sequence[str], first: str, codes_N2: Tensor, confidences_N2: Tensor) -> None:
-    """A csv file, whole or not at all; `first` heads the column of names.
+    """Write a csv file atomically; `first` is the heading of the column of names.
 
     Raises:
         ConfigError: it cannot be written.
@@ -99,7 +104,7 @@ def write_table(out: Path, names: Sequence[str], first: str, codes_N2: Tensor, c
     rows = zip(names, codes_N2.tolist(), confidences_N2.tolist(), strict=True)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        # Names that are no valid text, as some file systems allow, go out as the bytes that they are.
+        # File names that are not valid text, which some file systems allow, are written as their bytes.
         with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow((first, "class", "confidence", "second_class", "second_confidence"))

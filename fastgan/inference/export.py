@@ -1,4 +1,4 @@
-"""A trained run as programs that need torch alone."""
+"""Export: a trained run as programs that need only torch."""
 
 from __future__ import annotations
 
@@ -23,13 +23,11 @@ from fastgan.models.networks import CodeHead, FrontEnd, Generator
 from fastgan.runtime.stages import stage
 
 FILES = ("model.safetensors", "generator.pt2", "labeller.pt2", "README.md")
-
-
 M = TypeVar("M", bound=nn.Module)
 
 
 class Drawer(nn.Module):
-    """Noise [B, Z] and code [B, K] to images [B, C, H, W]; named so that a program's weights are named as ours."""
+    """Noise [B, Z] and code [B, K] to images [B, C, H, W]; the attribute's name keeps the names of the weights."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -53,7 +51,7 @@ class Labeller(nn.Module):
 
 
 def plain(module: M) -> M:
-    """A copy on the same weights in which torch's own layers stand for ours, so that tracing meets torch's ops alone.
+    """A copy that shares the weights, with torch's own layers in place of ours, so that tracing meets only torch's ops.
 
     On a CPU our Linear calls an op that only some builds of torch have, and our Flatten an autograd function.
     """
@@ -75,21 +73,21 @@ def programs(run: TrainedRun) -> tuple[ExportedProgram, ExportedProgram]:
     shape, batch = run.networks.shape, Dim("batch")
     drawer = plain(Drawer(run.generator))
     labeller = plain(Labeller(run.networks.front_end, run.networks.code_head))
-    # The finer head shaped the features while they were learned; a program needs it no more.
+    # The overclustering head only shaped the features during training.
     labeller.code_head.finer = None
-    # Two images: a traced batch of one would count as fixed.
+    # Two images: torch.export takes a batch of one as a fixed size.
     inputs = (torch.zeros(2, shape.network.noise), torch.zeros(2, shape.classes))
     images = torch.zeros(2, shape.channels, shape.image_size, shape.image_size, dtype=torch.uint8)
     drawing = torch.export.export(drawer, inputs, dynamic_shapes=({0: batch}, {0: batch}))
     labelling = torch.export.export(labeller, (images,), dynamic_shapes=({0: batch},))
     for program in (drawing, labelling):
-        for node in program.graph.nodes:  # where the sources lay is nobody's business
+        for node in program.graph.nodes:  # paths of this machine do not belong in an export
             node.meta.pop("stack_trace", None)
     return drawing, labelling
 
 
 def tensors(run: TrainedRun) -> dict[str, Tensor]:
-    """generator.*, front_end.* and code_head.*, named as in the networks' state_dict, and prior.probabilities [K]."""
+    """generator.*, front_end.* and code_head.*, with the names of the state_dict, and prior.probabilities [K]."""
     parts = {"generator": run.generator, "front_end": run.networks.front_end, "code_head": run.networks.code_head}
     found = {
         f"{part}.{name}": value.contiguous()
@@ -100,10 +98,10 @@ def tensors(run: TrainedRun) -> dict[str, Tensor]:
 
 
 def export(run: TrainedRun, out: Path, overwrite: bool = False) -> None:
-    """Make the folder `out` of FILES, whole or not at all.
+    """Write FILES into the folder `out`, atomically.
 
     Raises:
-        ConfigError: `out` is there already, or cannot be written.
+        ConfigError: `out` is taken, or cannot be written.
     """
     out = Path(os.path.abspath(out))
     _check_free(out, overwrite)
@@ -112,7 +110,7 @@ def export(run: TrainedRun, out: Path, overwrite: bool = False) -> None:
     partial = out.with_name(f".partial-{out.name}-{uuid.uuid4().hex}")
     try:
         partial.mkdir(parents=True)
-        # Not save_file: what that writes nobody but its owner may read.
+        # Not save_file, whose files only their owner may read.
         (partial / FILES[0]).write_bytes(save(tensors(run)))
         for program, name in zip(traced, FILES[1:3], strict=True):
             torch.export.save(program, partial / name)
@@ -128,7 +126,7 @@ def export(run: TrainedRun, out: Path, overwrite: bool = False) -> None:
             shutil.rmtree(before)
         else:
             partial.rename(out)
-    except (OSError, RuntimeError) as error:  # torch tells of a full disk by RuntimeError
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         cause = getattr(error, "strerror", None) or error
         raise ConfigError(f"--out {out}: cannot be written ({cause}); name a folder that can") from error
     finally:
@@ -136,7 +134,7 @@ def export(run: TrainedRun, out: Path, overwrite: bool = False) -> None:
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
-    """Raise ConfigError where `out` is taken by what may not be replaced."""
+    """Raise ConfigError where `out` exists and may not be replaced."""
     if not out.is_symlink() and not out.exists():
         return
     if not overwrite:

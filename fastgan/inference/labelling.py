@@ -1,4 +1,4 @@
-"""What trained networks say of images, in eval mode and batch by batch.
+"""Q's codes and embeddings of images, in eval mode and batch by batch.
 
 Legend: N images, K codes, D embedding.
 """
@@ -17,7 +17,7 @@ from fastgan.runtime import precision
 from fastgan.runtime.stages import stage
 
 BATCH = 1000  # images at a time, at most
-BATCH_AREA = BATCH * 28 * 28  # their pixels, at most: what the networks hold of a batch grows with these
+BATCH_AREA = BATCH * 28 * 28  # their pixels, at most: the memory for activations grows with these
 
 
 def autocast(config: TrainConfig, device: torch.device) -> Any:
@@ -26,7 +26,7 @@ def autocast(config: TrainConfig, device: torch.device) -> Any:
 
 
 def together(image_size: int) -> int:
-    """How many images of that side to read, or to draw, at once."""
+    """How many images of that size to read, or to draw, at a time."""
     return max(1, min(BATCH, BATCH_AREA // image_size**2))
 
 
@@ -36,7 +36,7 @@ def read(networks: Networks, images: Tensor, config: TrainConfig, device: torch.
     was_training = networks.training
     networks.eval()
     shape = networks.shape
-    # Made beforehand, lest what is kept of each batch leave holes in the memory between them.
+    # Allocated once: results kept from each batch would fragment the memory.
     embeddings = torch.empty(len(images), shape.network.embedding, device=device)
     logits = torch.empty(len(images), shape.classes, device=device)
     size = together(config.image_size)

@@ -1,6 +1,6 @@
-"""Ways from one code to another and from one noise to another, in even steps.
+"""Samples of a generator, and interpolation between codes and between noises.
 
-Legend: N rows, S steps, K codes, Z noise.
+Legend: B batch, N rows, S steps, K codes, Z noise.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from fastgan.inference.labelling import BATCH, autocast, together
 from fastgan.models.networks import Generator
 from fastgan.seeding import stream_seed
 
-NEARLY_PARALLEL = 1e-4  # radians; below it, and as near to a half turn, the sines of a spherical blend vanish
+NEARLY_PARALLEL = 1e-4  # radians; this near to 0 or to a half turn the sines of a spherical interpolation vanish
 
 
 def linear(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """[..., K] and [..., K] to [..., S, K], both ends included; `steps` is at least 2."""
+    """Linear interpolation of [..., K] and [..., K]: [..., S, K], both ends included; `steps` is at least 2."""
     t_S1 = torch.linspace(0.0, 1.0, steps, dtype=start.dtype, device=start.device)[:, None]
     return (1 - t_S1) * start.unsqueeze(-2) + t_S1 * end.unsqueeze(-2)
 
 
 def spherical(start_NZ: Tensor, end_NZ: Tensor, steps: int) -> Tensor:
-    """[N, S, Z] along the great circle from `start` to `end`, both ends included; `steps` is at least 2.
+    """Spherical interpolation from `start` to `end`: [N, S, Z], both ends included; `steps` is at least 2.
 
-    Half way along a straight line normal noise is shorter than any that a generator has met in training; on the
-    circle it keeps its length. Rows that point the same way, or opposite ways, are blended along the line.
+    Half way along a straight line normal noise is shorter than any that the generator has met in training; on the
+    great circle it keeps its length. Rows that point the same way, or opposite ways, are interpolated linearly.
     """
     cosine_N = torch.nn.functional.cosine_similarity(start_NZ.double(), end_NZ.double(), dim=1)
     angle_N11 = torch.acos(cosine_N.clamp(-1, 1))[:, None, None]
@@ -54,7 +54,7 @@ class Sampler:
         return torch.cat(list(self.parts(codes_N, offset)))
 
     def parts(self, codes_N: Tensor, offset: int = 0) -> Iterator[Tensor]:
-        """The same images a part [B, C, H, W] at a time, for more of them than the memory holds."""
+        """The same images in parts [B, C, H, W], for more of them than fit into memory."""
         start = 0
         for codes in codes_N.split(self.together):
             one_hot = torch.nn.functional.one_hot(codes, self.config.classes).float()
@@ -62,7 +62,7 @@ class Sampler:
             start += len(codes)
 
     def noise(self, rows: int, offset: int = 0) -> Tensor:
-        """The noise [N, Z], float32, on the device, of images 0 to rows - 1; `offset` gives others."""
+        """The noise [N, Z], float32, on the device, of images 0 to rows - 1; another `offset` gives other noise."""
         parts = [self._noise(start, min(BATCH, rows - start), offset) for start in range(0, rows, BATCH)]
         return torch.cat(parts)
 
@@ -73,7 +73,7 @@ class Sampler:
 
     @torch.inference_mode()
     def draw(self, noise_NZ: Tensor, codes_NK: Tensor) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of the noise and the codes as given."""
+        """Images [N, C, H, W] in [-1, 1], float32, on the CPU, of this noise and these codes."""
         was_training = self.generator.training
         self.generator.eval()
         images = []

@@ -1,4 +1,4 @@
-"""A finished (or stopped) run, read back: its settings and its networks, ready to draw images and to label them."""
+"""A finished or stopped run, loaded: its settings and its networks, ready to draw images and to label them."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class TrainedRun:
     device: torch.device
 
     def config_at(self, data_dir: Path | None, cache_dir: Path | None = None) -> TrainConfig:
-        """The settings with the folder where the run's data lie now, and another cache; None leaves each as it was."""
+        """The settings with another data folder and another cache; None leaves each as it was."""
         config = self.config if data_dir is None else replace(self.config, data_dir=data_dir)
         return config if cache_dir is None else replace(config, cache_dir=cache_dir)
 
     def ranks(self) -> int:
-        """On how many ranks the run went on last."""
+        """The number of ranks that the run was last trained on."""
         return run_folder.ranks_of(run_folder.read_settings(self.run.path))
 
 
 def choose_processor(device: str, count: int) -> torch.device:
-    """The device of a command that reads a run, which takes `count` threads of a CPU; see `threads.choose`.
+    """The device of a command that reads a run; sets the number of CPU threads, see `threads.choose`.
 
     Raises:
-        ConfigError: for a device or a number of threads that cannot be had.
+        ConfigError: the device or the number of threads is not available.
     """
     chosen = choose_device(device)
     note = threads.choose(count)
@@ -68,8 +68,8 @@ def load(path: Path, device: torch.device) -> TrainedRun:
         average = Generator(shape) if config.average_decay > 0 else None
         load_model(state, networks, prior, average)
     except (KeyError, IndexError, RuntimeError) as error:
-        said = " ".join(str(error).split())  # torch lists the names on lines of their own
-        raise CheckpointCorruptError(f"checkpoint {newest}: does not fit {run.settings} ({said})") from error
+        cause = " ".join(str(error).split())  # torch lists the names on lines of their own
+        raise CheckpointCorruptError(f"checkpoint {newest}: does not fit {run.settings} ({cause})") from error
     before, now = run_folder.precision_of(values), precision.for_reading(config, device)
     if now.note and now.name != before:
         print(f"note: trained in {before}; read in {now.note}", file=sys.stderr)

@@ -1,11 +1,7 @@
-"""report.html: one page that shows a run, with every picture inside it; python -m fastgan.page RUN writes it anew.
-
-Legend: N images, K codes, C real classes.
-"""
+"""report.html: one page that shows a run, with every picture inside it; python -m fastgan.page RUN writes it again."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,46 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import torch
 from markupsafe import Markup, escape
-from torch import Tensor
 
-from fastgan.config import schedule
-from fastgan.config.schema import TrainConfig
-from fastgan.data.image_set import ImageSet
-from fastgan.evaluation import diagnosis, judge, metrics
-from fastgan.evaluation.confusion import MergeCandidate, confused_codes
-from fastgan.inference.labelling import read
-from fastgan.inference.sampling import Sampler
-from fastgan.models.networks import Generator, Networks
+from fastgan.evaluation import code_summary, judge
+from fastgan.evaluation.code_summary import CodeSummary, RunSummary
+from fastgan.evaluation.code_summary import RunState as RunState  # what callers of `write` make
+from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
+from fastgan.evaluation.diagnosis import Finding
+from fastgan.evaluation.metrics import UNUSED_SHARE
 from fastgan.reporting import images, plots
 from fastgan.reporting.images import Picture
 from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN
-from fastgan.runs import run_folder
+from fastgan.text import words
 
 NAME = "report.html"
 SHOWN_PICTURES = 8  # generated and real ones of each code
 SHOWN_CODES = 100  # the most frequent ones, where there are more
-DRAWN = 32  # samples of each code whose mean pairwise distance is taken
-COMPARED = 200  # real images of each code, at most, that it is compared with
-
-
-@dataclass(frozen=True)
-class RunState:
-    """What a page is made from: networks as they are, and the real images with which they are looked at.
-
-    prior_K: probabilities; rows: those of metrics.jsonl; settings: run.json as read.
-    """
-
-    config: TrainConfig
-    networks: Networks
-    generator: Generator
-    prior_K: Tensor
-    images: ImageSet
-    images_seen: int
-    rows: Sequence[dict[str, Any]]
-    settings: dict[str, Any]
-    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -71,12 +43,12 @@ class Code:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the template is given. `confusion`: real class's names, and a row of counts a code."""
+    """Everything that the template shows. `confusion`: a code and its images of each real class."""
 
     title: str
     data: str
     summary: Sequence[str]
-    findings: Sequence[diagnosis.Finding]
+    findings: Sequence[Finding]
     hardly_trained: bool
     codes: Sequence[Code]
     codes_left_out: int
@@ -97,7 +69,7 @@ class Page:
 
 
 def write(folder: Path, state: RunState) -> Path:
-    """Write report.html into a run's folder, replaced in one go, and return its path. Raises OSError."""
+    """Write report.html into a run's folder, atomically, and return its path. Raises OSError."""
     path, partial = folder / NAME, folder / f".{NAME}"
     partial.write_text(render(collect(state)), encoding="utf-8")
     partial.replace(path)
@@ -113,8 +85,9 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["flags"] = _flags
-    return environment.get_template("report.html.j2").render(page=page, advice=diagnosis)
+    environment.filters |= {"flags": _flags, "listed": words}
+    template = environment.get_template("report.html.j2")
+    return template.render(page=page, unused_share=UNUSED_SHARE, confused=CONFUSED)
 
 
 def _flags(text: str) -> Markup:
@@ -123,126 +96,117 @@ def _flags(text: str) -> Markup:
 
 
 def collect(state: RunState) -> Page:
-    """Ask the networks, and gather what the page shows."""
-    config, labels = state.config, state.images.labels
-    prior_K = state.prior_K.detach().cpu().double()
-    _, logits = read(state.networks, state.images.images, config, state.device)
-    probabilities_NK = logits.softmax(1).cpu()
-    confidences_N, codes_N = probabilities_NK.max(1)
-    sizes_K = metrics.cluster_sizes(codes_N, config.classes)
-    planned = schedule.total_images(config, len(codes_N), run_folder.ranks_of(state.settings))
-    hardly = diagnosis.hardly_trained(prior_K, sizes_K, state.images_seen, planned) is not None
-    merge = [] if hardly else confused_codes(state.networks, state.images.images, codes_N, config, state.device)
-    names = state.images.class_names or [str(c) for c in range(state.images.label_count)]
-    counts_KC = None
-    if labels is not None:
-        counts_KC = metrics.count_matrix(codes_N, labels, config.classes, len(names))
-
-    shown = sorted(torch.argsort(sizes_K, descending=True, stable=True)[:SHOWN_CODES].tolist())
-    side = images.side(state.images.images.shape, 2 * SHOWN_PICTURES * len(shown))
-    codes, spreads = [], [math.nan] * config.classes
-    drawn = Sampler(state.generator, config, state.device, "page")
-    for k in shown:
-        own = torch.nonzero(codes_N == k).flatten()
-        surest = own[confidences_N[own].argsort(descending=True, stable=True)]
-        samples = drawn(torch.full((DRAWN,), k), offset=k)
-        spreads[k] = images.spread(samples, images.floats(state.images.images, own[:COMPARED]))
-        stands_for, true_share = None, None
-        if counts_KC is not None and len(own):
-            label = int(counts_KC[k].argmax())
-            stands_for, true_share = names[label], float(counts_KC[:, label].sum() / len(codes_N))
-        about = "" if stands_for is None else f", which mostly gets class {stands_for}"
-        real = [
-            Picture(
-                images.png(image, side),
-                f"Real image that Q gives code {k} with {float(confidences_N[i]):.0%}"
-                + ("" if labels is None else f", of class {names[int(labels[i])]}"),
-            )
-            for i, image in zip(
-                surest[:SHOWN_PICTURES].tolist(),
-                images.floats(state.images.images, surest[:SHOWN_PICTURES]),
-                strict=True,
-            )
-        ]
-        made = [
-            Picture(images.png(image, side), f"Generated image {i + 1} of code {k}{about}")
-            for i, image in enumerate(samples[:SHOWN_PICTURES])
-        ]
-        confidence = float(confidences_N[own].mean()) if len(own) else None
-        codes.append(Code(k, float(prior_K[k]), float(sizes_K[k]), confidence, stands_for, true_share, made, real))
-
+    """Have the run measured, and put what the page shows into words and pictures."""
+    run = code_summary.summarise_run(state)
+    labelled, side = run.counts_KC is not None, _side(state)
+    codes, spreads = [], {}
+    for code in code_summary.summarise_codes(state, run, SHOWN_CODES):
+        codes.append(_code(state, run, code, side))
+        spreads[code.number] = code.spread
+    counts = [] if run.counts_KC is None else run.counts_KC.tolist()
     evaluated: dict[str, Any] = next((row for row in reversed(state.rows) if "confidence" in row), {})
-    facts = diagnosis.Facts(
-        prior_K=prior_K,
-        sizes_K=sizes_K,
-        prior_is_learned=config.prior == "learned",
-        images_seen=state.images_seen,
-        images_planned=planned,
-        merge=merge,
-        last_d_loss=diagnosis.last_mean(state.rows, "d_loss"),
-        spreads_K=spreads,
-    )
-    effective = metrics.effective_classes(prior_K)
     return Page(
         title=f"{_name(state)}: classes, their frequencies and generated images",
-        data=f"{len(codes_N):,} images of {config.image_size} x {config.image_size} pixels, "
-        + ("unlabelled" if labels is None else f"{len(names)} real classes, which training never saw"),
-        summary=_summary(prior_K, sizes_K, float(confidences_N.mean()), effective, state.images_seen, planned),
-        findings=diagnosis.findings(facts),
-        hardly_trained=hardly,
+        data=_data(state, run),
+        summary=_summary(state, run),
+        findings=code_summary.diagnose(state, run, spreads),
+        hardly_trained=run.hardly_trained,
         codes=codes,
-        codes_left_out=config.classes - len(shown),
+        codes_left_out=state.config.classes - len(codes),
         pixelated=side < 64,
-        frequencies=_frequencies(codes, labelled=labels is not None),
+        frequencies=_frequencies(codes, labelled=labelled),
         charts=_charts(state.rows),
-        classes=names if counts_KC is not None else [],
-        confusion=[(k, counts_KC[k].tolist()) for k in shown] if counts_KC is not None else [],
-        figures=[
-            (meaning.strip(), str(value) if isinstance(value, int) else f"{value:.4f}")
-            for key, meaning in SHOWN.items()
-            if (value := evaluated.get(key)) is not None
-        ],
+        classes=run.class_names if labelled else [],
+        confusion=[(code.number, counts[code.number]) for code in codes] if labelled else [],
+        figures=_figures(evaluated),
         figures_after=evaluated.get("images_seen", 0),
-        withheld=_withheld(evaluated, labelled=labels is not None),
-        effective=effective,
-        unused=metrics.unused_codes(sizes_K),
-        merge=merge,
-        prior_kind="learned" if config.prior == "learned" else "fixed",
+        withheld=_withheld(evaluated, labelled=labelled),
+        effective=run.effective,
+        unused=run.unused,
+        merge=run.merge,
+        prior_kind="learned" if state.config.prior == "learned" else "fixed",
         settings=_flat(state.settings["settings"]),
         environment=_flat(state.settings["environment"]),
     )
 
 
+def _side(state: RunState) -> int:
+    """Pixels of the side of each picture of a code."""
+    shown = min(SHOWN_CODES, state.config.classes)
+    return images.side(state.images.images.shape, 2 * SHOWN_PICTURES * shown)
+
+
+def _code(state: RunState, run: RunSummary, code: CodeSummary, side: int) -> Code:
+    """A code with pictures of its first samples and of the real images that Q is surest of."""
+    about = "" if code.stands_for is None else f", which mostly gets class {code.stands_for}"
+    made = [
+        Picture(images.png(image, side), f"Generated image {i + 1} of code {code.number}{about}")
+        for i, image in enumerate(code.samples_SCHW[:SHOWN_PICTURES])
+    ]
+    surest, labels = code.surest_N[:SHOWN_PICTURES], state.images.labels
+    real = []
+    for i, image in zip(surest.tolist(), code_summary.chosen_images(state.images, surest), strict=True):
+        text = f"Real image that Q gives code {code.number} with {float(run.confidences_N[i]):.0%}"
+        text += "" if labels is None else f", of class {run.class_names[int(labels[i])]}"
+        real.append(Picture(images.png(image, side), text))
+    return Code(
+        number=code.number,
+        probability=code.probability,
+        share=code.share,
+        confidence=code.confidence,
+        stands_for=code.stands_for,
+        true_share=code.true_share,
+        samples=made,
+        real=real,
+    )
+
+
+def _data(state: RunState, run: RunSummary) -> str:
+    """How many images of which size, and whether they have labels."""
+    size, count = state.config.image_size, len(run.codes_N)
+    known = "unlabelled"
+    if state.images.labels is not None:
+        known = f"{len(run.class_names)} real classes, which training never saw"
+    return f"{count:,} images of {size} x {size} pixels, {known}"
+
+
+def _figures(evaluated: dict[str, Any]) -> list[tuple[str, str]]:
+    """An evaluation's figures: what each means, and its value."""
+    return [
+        (meaning.strip(), str(value) if isinstance(value, int) else f"{value:.4f}")
+        for key, meaning in SHOWN.items()
+        if (value := evaluated.get(key)) is not None
+    ]
+
+
 def _name(state: RunState) -> str:
-    """Of one's own folder its name, of other data sets theirs."""
+    """The name of the data set, or of the folder that holds one's own images."""
     folder = state.config.data_dir if state.config.dataset == "folder" else None
     return state.images.name if folder is None else folder.resolve().name or state.images.name
 
 
-def _summary(
-    prior_K: Tensor, sizes_K: Tensor, confidence: float, effective: float, seen: int, planned: int
-) -> list[str]:
+def _summary(state: RunState, run: RunSummary) -> list[str]:
     """How many classes, how frequent, how sure: a sentence each."""
-    count, unused = len(sizes_K), metrics.unused_codes(sizes_K)
+    count, sizes_K, prior_K, seen = len(run.sizes_K), run.sizes_K, run.prior_K, state.images_seen
     order = sizes_K.argsort(descending=True, stable=True).tolist()
-    used = [k for k in order if k not in set(unused)]
+    used = [k for k in order if k not in set(run.unused)]
     first, last = used[0], used[-1]
-    sentences = [
+    sure, planned = float(run.confidences_N.mean()), run.images_planned
+    return [
         f"The model was given {count} codes and "
-        + ("uses them all" if not unused else f"uses {len(used)}")
-        + f"; its prior amounts to {effective:.1f} equally frequent classes.",
+        + ("uses them all" if not run.unused else f"uses {len(used)}")
+        + f"; its prior amounts to {run.effective:.1f} equally frequent classes.",
         f"The largest cluster of real images is that of code {first} ({float(sizes_K[first]):.1%}; probability "
         f"{float(prior_K[first]):.1%})"
         + (f", the smallest in use that of code {last} ({float(sizes_K[last]):.1%}; " if len(used) > 1 else ".")
         + (f"probability {float(prior_K[last]):.1%})." if len(used) > 1 else ""),
-        f"Q, which tells the code of an image, is {confidence:.1%} sure on average; {1 / count:.1%} would be a guess.",
+        f"Q, which tells the code of an image, is {sure:.1%} sure on average; {1 / count:.1%} would be a guess.",
         f"Trained on {seen:,} images" + (" in all." if seen >= planned else f" of the {planned:,} that were planned."),
     ]
-    return sentences
 
 
 def _withheld(evaluated: dict[str, Any], *, labelled: bool) -> str:
-    """Why an evaluation says nothing of the generated images' classes; empty where it does, or where there was none."""
+    """Why an evaluation has no figures of the generated images' classes; empty where it has, or was not made."""
     if not evaluated or evaluated.get("nmi") is not None:
         return ""
     if not labelled:
@@ -254,16 +218,17 @@ def _withheld(evaluated: dict[str, Any], *, labelled: bool) -> str:
 
 
 def _frequencies(codes: Sequence[Code], *, labelled: bool) -> Picture:
+    """The prior beside the cluster sizes and, with labels, the true frequencies."""
     bars = {"prior": [code.probability for code in codes], "real images by Q": [code.share for code in codes]}
     if labelled:
         bars["true, of its class"] = [code.true_share or 0.0 for code in codes]
     labels = [
         str(code.number) if code.stands_for is None else f"{code.number}: {code.stands_for:.12}" for code in codes
     ]
-    said = "Bars by code: probability, share of the real images that Q assigns"
-    said += " and true frequency of the class that it stands for" if labelled else ""
+    text = "Bars by code: probability, share of the real images that Q assigns"
+    text += " and true frequency of the class that it stands for" if labelled else ""
     return images.chart(
-        lambda theme: plots.prior_chart(bars, labels, theme), f"{said}. The table below has the figures."
+        lambda theme: plots.prior_chart(bars, labels, theme), f"{text}. The table below has the figures."
     )
 
 
@@ -284,7 +249,8 @@ def _charts(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Picture]]:
     return found
 
 
-def _said(value: Any) -> str:
+def _in_words(value: Any) -> str:
+    """A setting's value as a reader writes it."""
     if value is None or isinstance(value, bool):
         return "left out" if value is None else "yes" if value else "no"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -300,6 +266,5 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             for i, each in enumerate(value):
                 found += _flat(each, f"{prefix}{name} {i + 1}.")
         else:
-            said = _said(value)
-            found.append((f"{prefix}{name}".replace("_", "-"), said))
+            found.append((f"{prefix}{name}".replace("_", "-"), _in_words(value)))
     return found

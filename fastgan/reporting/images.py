@@ -1,4 +1,4 @@
-"""Pictures inside a page: images and charts as data: URIs, with what they show in words.
+"""Pictures: images and charts as data: URIs with alternative text, and files of images.
 
 Legend: N images.
 """
@@ -18,33 +18,20 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import save_image
 
-from fastgan.evaluation import metrics
-
 PIXEL_BUDGET = 2_000_000  # bytes of pixels on a page
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image of the page: its data: URI and what it shows, in words; `dark` is its twin on a dark ground."""
+    """An image of the page: its data: URI and its alternative text; `dark` is the version for the dark theme."""
 
     uri: str
     text: str
     dark: str | None = None
 
 
-def floats(images: Tensor, index: Tensor) -> Tensor:
-    """Chosen images [N, C, H, W] in [-1, 1], float32, on the CPU."""
-    return images[index.to(images.device)].cpu().float() / 127.5 - 1
-
-
-def spread(samples: Tensor, real: Tensor) -> float:
-    """Mean pairwise distance of samples in pixels, relative to that of real images; NaN where that is unknown or 0."""
-    theirs = metrics.mean_pairwise_distance(real.flatten(1))
-    return metrics.mean_pairwise_distance(samples.flatten(1)) / theirs if theirs else math.nan
-
-
 def side(shape: torch.Size, count: int) -> int:
-    """Pixels of the side of each of `count` pictures of images [N, C, H, W]: their own, at most 64, and fewer (but at
+    """The side in pixels of each of `count` pictures of images [N, C, H, W]: their own, at most 64, and less (but at
     least 24) where the page would grow too large."""
     _, channels, height, _ = shape
     fits = math.isqrt(PIXEL_BUDGET // (count * channels))
@@ -52,7 +39,7 @@ def side(shape: torch.Size, count: int) -> int:
 
 
 def png(image: Tensor, side: int) -> str:
-    """An image [C, H, W] in [-1, 1], of 1 or 3 channels, as data: URI of a PNG no larger than side x side."""
+    """An image [C, H, W] in [-1, 1], of 1 or 3 channels, as the data: URI of a PNG of at most side x side."""
     if image.shape[-1] > side:
         image = F.interpolate(image[None], size=(side, side), mode="bilinear", antialias=True)[0]
     pixels = ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -68,12 +55,13 @@ def _uri(content: bytes, kind: str) -> str:
 
 
 def chart(draw: Callable[[str], bytes], text: str) -> Picture:
+    """A chart for both themes: `draw` turns the name of a theme into SVG."""
     light, dark = (_uri(draw(theme), "image/svg+xml") for theme in ("light", "dark"))
     return Picture(light, text, dark)
 
 
 def save_grid(images: Tensor, path: Path, columns: int) -> None:
-    """Images [N, C, H, W] in [-1, 1] as a grid with `columns` images a row."""
+    """Write images [N, C, H, W] in [-1, 1] as a grid with `columns` images a row."""
     # A single row or column of tiny images is hard to look at: double their size below 32 pixels.
     if images.shape[-1] < 32:
         images = images.repeat_interleave(2, -1).repeat_interleave(2, -2)
@@ -81,7 +69,7 @@ def save_grid(images: Tensor, path: Path, columns: int) -> None:
 
 
 def save_singles(images: Tensor, paths: Sequence[Path]) -> None:
-    """Images [N, 1 or 3, H, W] in [-1, 1], a file each, at their own size: grey ones of one channel."""
+    """Write images [N, 1 or 3, H, W] in [-1, 1], a file each, at their own size; one channel gives grey files."""
     bytes_NHWC = ((images + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
     for image, path in zip(bytes_NHWC, paths, strict=True):
         Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)

@@ -1,4 +1,4 @@
-"""What figures and losses are called."""
+"""The names of figures and losses, and the table of an evaluation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,9 @@ LOSS_NAMES = {
     "agreement_loss": "agreement",
     "grouping_loss": "groups",
 }
-
-
 FIGURES_WITHOUT_LABELS = {"effective_classes": "effective classes", "confidence": "Q's mean confidence"}
-
-
 FIGURES = {"nmi": "NMI", "ent": "ENT", "cluster_accuracy": "clustering accuracy", "prior_error": "prior error"}
-
-
-# The figures that people read, in this order, and what each means.
+# The figures that a reader is shown, in this order, and what each means.
 SHOWN = {
     "nmi": "NMI of code and judged class (1 is perfect)",
     "ent": "ENT, mean entropy of the counts (0 is perfect)",
@@ -44,7 +38,7 @@ SHOWN = {
 
 
 def table(row: dict[str, Any]) -> str:
-    """The figures of an evaluation, a line each."""
+    """The figures of an evaluation as text, a line each."""
     lines = []
     for key, meaning in SHOWN.items():
         value = row.get(key)

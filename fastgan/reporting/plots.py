@@ -1,4 +1,4 @@
-"""Pictures of a run: grids of samples, curves of the losses and the figures, the prior, the count matrix."""
+"""Plots of a run: curves of the losses and figures, the prior, the count matrix."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:
 def _draw_losses(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     """Losses over images seen."""
     logged = [row for row in rows if "d_loss" in row]
-    dot = "." if len(logged) < 3 else None  # of a short run no line is to be seen
+    dot = "." if len(logged) < 3 else None  # a line of one or two points is hardly visible
     for key, name in LOSS_NAMES.items():
         values = [row.get(key) or 0.0 for row in logged]
-        if any(values):  # what a recipe goes without has no curve
+        if any(values):  # a loss that the recipe does not use has no curve
             axes.plot([row["images_seen"] for row in logged], values, label=name, linewidth=1, marker=dot)
     axes.set(ylabel="loss")
 
@@ -53,7 +53,7 @@ def _draw_figures(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def plot_prior(prior_K: Tensor, sizes_K: Tensor | None, true_K: Tensor | None, path: Path) -> None:
-    """The class prior beside the share of real images that Q gives each code and the matched class's frequency."""
+    """The class prior beside the shares of real images by Q's code and the frequencies of the matched classes."""
     bars = [("prior", prior_K), ("real images that Q assigns", sizes_K), ("true, of the matched class", true_K)]
     shown = [(name, values.tolist()) for name, values in bars if values is not None]
     figure, axes = plt.subplots(figsize=(max(6.0, 0.6 * len(prior_K)), 4.2), constrained_layout=True)
@@ -67,7 +67,7 @@ def plot_prior(prior_K: Tensor, sizes_K: Tensor | None, true_K: Tensor | None, p
 
 
 def plot_confusion(counts_KC: Tensor, order_K: Tensor, path: Path) -> None:
-    """M: what the judge saw in each code's images, codes sorted by the class that they stand for."""
+    """M: the judge's classes of each code's images, codes sorted by the class that they stand for."""
     rows = order_K.argsort()
     share = counts_KC[rows].double()
     share = share / share.sum(1, keepdim=True).clamp_min(1)
@@ -90,9 +90,9 @@ def _save(figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
-# Charts of the page report.html: SVG, once for light and once for dark surroundings, on a ground that shows through.
+# Charts of report.html: SVG, once for each theme, on a transparent background.
 INK = {"light": "#1b1f24", "dark": "#e4e7eb"}
-# Okabe and Ito's colours, which stay apart for colour-blind readers, as far as both grounds bear them.
+# Those of Okabe and Ito's colours, which colour-blind readers can tell apart, that suit both themes.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
 
 
@@ -102,7 +102,7 @@ def losses_chart(rows: Sequence[dict[str, Any]], theme: str) -> bytes:
 
 
 def figures_chart(rows: Sequence[dict[str, Any]], theme: str) -> bytes:
-    """The figures of each evaluation over images seen, as SVG. Without labels: the mean confidence alone."""
+    """The figures of each evaluation over images seen, as SVG. Without labels: only the mean confidence."""
 
     def draw(axes: Any) -> None:
         _draw_figures(axes, rows)
@@ -115,7 +115,7 @@ def figures_chart(rows: Sequence[dict[str, Any]], theme: str) -> bytes:
 
 
 def prior_chart(bars: Mapping[str, Sequence[float]], labels: Sequence[str], theme: str) -> bytes:
-    """Shares by code, a bar a name in `bars`, as SVG: codes run down the page, so that many still fit its width."""
+    """Shares by code, a bar for each name in `bars`, as SVG: codes run down the page, so that many fit its width."""
     count, height = len(labels), 0.8 / len(bars)
 
     def draw(axes: Any) -> None:
@@ -124,7 +124,7 @@ def prior_chart(bars: Mapping[str, Sequence[float]], labels: Sequence[str], them
             axes.barh(places, [100 * value for value in values], height, label=name, color=COLOURS[i])
         axes.axvline(100 / count, color="grey", linewidth=1, linestyle="--", label="uniform")
         axes.set(ylim=(count - 0.4, -0.6), yticks=range(count))
-        # A dollar sign would begin a formula.
+        # A dollar sign would start a formula.
         axes.set_yticklabels([label.replace("$", r"\$") for label in labels])
 
     return _chart(draw, theme, height=1.3 + 0.14 * count * (len(bars) + 1), xlabel="per cent", ylabel="code")

@@ -1,11 +1,11 @@
-"""Several runs of a sweep at once: on a GPU each in a thread of one process, on a CPU each in a process of its own.
+"""Concurrent runs of a sweep: on a GPU each in a thread of one process, on a CPU each in its own process.
 
-One run leaves most of a GPU idle. Its captured step is some microseconds of the host's time for eight iterations, so
-one process can launch those of several runs, each in a stream of its own. On a CPU a run is the host's work, which in
-Python goes on in one thread at a time: so there each has a process.
+One run leaves most of a GPU idle. Its captured step takes some microseconds of the host's time for eight iterations,
+so one process can launch those of several runs, each in its own stream. On a CPU a run is the host's work, which
+Python does in one thread at a time: there each run has a process.
 
-Runs are handed out one by one, in their order, so that those of one method share a trainer (a thread's, a process's).
-The first that fails is the last that is begun: those under way go on to their ends and are kept.
+Runs are handed out one by one, in their order, so that those of one method share a trainer (of a thread or process).
+After a failure no run is started; those under way are finished and kept.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from fastgan.sweep.runner import Sweep
 from fastgan.text import counted
 
 Take = Callable[[RunKey], "int | None"]  # trains a run; the signal that stopped it, or None
-BEAT = 0.2  # seconds between two looks at what has come
-# Of a GPU, where nothing is asked for. Not measured: a replay of the paper's networks fills a small part of an H100's
-# multiprocessors, and from about four runs on it is their evaluations, one at a time, that the others wait for.
+BEAT = 0.2  # seconds between two checks for signals
+# The default on a GPU. Not measured: a replay of the paper's networks fills a small part of an H100's
+# multiprocessors, and from about four runs on they wait for evaluations, which take turns.
 MOST = 4
-RUN_BYTES = 3 << 30  # of a GPU's memory that a run may take: networks, two graphs with what lies between, workspaces
-STREAMS = 32  # that torch has for a device; from then on it hands out the same ones again
+RUN_BYTES = 3 << 30  # of a GPU's memory for a run: networks, two graphs with their activations, workspaces
+STREAMS = 32  # that torch has for a device; beyond that it reuses them
 
 
 def on_gpu(asked: int, left: int, device: torch.device, *, captured: bool) -> int:
-    """How many runs in threads of this process.
+    """The number of concurrent runs on a GPU, in threads of this process.
 
     Args:
-        asked: --runs-at-once; 0 for as many as are sensible.
-        left: runs that are to be made.
-        captured: whether steps are replayed. Launched one by one they are the host's work, which threads only share.
+        asked: --runs-at-once; 0 for the default.
+        left: runs that are still to be trained.
+        captured: whether steps are CUDA graphs. Without them a step is the host's work, which threads cannot speed up.
 
     Raises:
-        ConfigError: for more than there are streams.
+        ConfigError: more runs than streams.
     """
     if asked > STREAMS:
         raise ConfigError(f"--runs-at-once {asked}: a GPU has streams for {STREAMS}; lower it")
@@ -54,17 +54,17 @@ def on_gpu(asked: int, left: int, device: torch.device, *, captured: bool) -> in
 
 
 def on_cpu(asked: int, left: int, own_threads: int, ranks: Ranks) -> tuple[int, int]:
-    """How many runs in processes of their own, and with how many threads each.
+    """The number of concurrent runs on a CPU, in processes of their own, and of threads for each.
 
     Args:
-        asked: --runs-at-once; 0 for one: though two runs with a thread each make 1.15 times the steps of one with two
-            threads on MNIST, of three or five the last would lose more than that, and a run's bits depend on its
-            threads, so that rows would not be those of a sweep that was begun before (docs/paper.md).
-        left: runs that are to be made.
+        asked: --runs-at-once; 0 for one: two runs with a thread each make 1.15 times the steps of one with two threads
+            on MNIST, but with three or five runs the last would lose more than that, and a run's bits depend on its
+            threads, so that rows would differ from those of a sweep that was begun before (docs/paper.md).
+        left: runs that are still to be trained.
         own_threads: --threads, of each run; 0 to share the processors out.
 
     Raises:
-        ConfigError: for more threads than this process may use processors, and under torchrun.
+        ConfigError: more threads than processors that this process may use, or torchrun.
     """
     if asked <= 1:
         return 1, own_threads
@@ -84,12 +84,12 @@ def on_cpu(asked: int, left: int, own_threads: int, ranks: Ranks) -> tuple[int, 
 
 
 class Crew:
-    """Works through runs, several at once, until all are made, a signal comes or one fails.
+    """Trains runs, several at once, until all are finished, a signal comes or one fails.
 
     Args:
         keys: the runs, in the order in which they are handed out.
-        workers: each gives, within its context and in a thread of its own, what trains one run after the other.
-        stop: called when a signal has come, for workers that are not sent it.
+        workers: contexts, each entered in its own thread, of a function that trains one run.
+        stop: called once when a signal has come, for workers that do not receive it.
     """
 
     def __init__(
@@ -105,20 +105,20 @@ class Crew:
         self._stopped = False  # whether a signal has left a run unfinished
 
     def train(self) -> int | None:
-        """Returns the signal that stopped it, or None.
+        """Train all runs; returns the signal that stopped them, or None.
 
         Raises:
-            RunError: naming the runs that have failed, once all others that were under way are finished.
+            RunError: naming the failed runs, once all others that were under way are finished.
         """
         with stop_signals() as self._received:
             crew = [threading.Thread(target=self._work, args=(worker,), daemon=True) for worker in self._workers]
             for thread in crew:
                 thread.start()
-            told = False
+            stopping = False
             for thread in crew:
                 while thread.is_alive():
-                    if self._received and not told:
-                        told = True
+                    if self._received and not stopping:
+                        stopping = True
                         self._stop()
                     thread.join(BEAT)
         if self._failed:
@@ -133,9 +133,9 @@ class Crew:
                     signal_number = take(key)
                     if signal_number is not None:
                         self._stopped = True
-                        if not self._received:  # sent to a worker's process alone
+                        if not self._received:  # sent only to a worker's process
                             self._received.append(signal_number)
-        except BaseException as error:  # noqa: BLE001 - whatever it was, the main thread raises it
+        except BaseException as error:  # noqa: BLE001 - the main thread raises it
             self._failed.append((key, error))
 
     def _next(self) -> RunKey | None:
@@ -147,16 +147,18 @@ class Crew:
             return self._left.pop(0)
 
     def _error(self) -> BaseException:
-        """What is raised in the end: an error that is no user's as it is, with the name of its run."""
-        said = "; ".join(f"{key.name}: {_said(error)}" if key else _said(error) for key, error in self._failed)
+        """The error to raise in the end: a bug's own error with a note that names its run, or else a RunError."""
+        failures = "; ".join(
+            f"{key.name}: {_message(error)}" if key else _message(error) for key, error in self._failed
+        )
         for _, error in self._failed:
             if not isinstance(error, FastganError | torch.OutOfMemoryError):
-                error.add_note(f"{said}; what else was under way is finished")
+                error.add_note(f"{failures}; what else was under way is finished")
                 return error
-        return RunError(said, max(getattr(error, "exit_code", 1) for _, error in self._failed))
+        return RunError(failures, max(getattr(error, "exit_code", 1) for _, error in self._failed))
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, torch.OutOfMemoryError):
         return "the GPU's memory is full: lower --runs-at-once; the same command goes on"
     return str(error) or type(error).__name__
@@ -169,13 +171,13 @@ def in_threads(sweep: Sweep, keys: Sequence[RunKey], count: int) -> int | None:
 
 
 def _streams(device: torch.device, count: int) -> list[torch.cuda.Stream | None]:
-    """One each, made one after the other: only so are they sure to differ."""
+    """A stream for each run. They are made before any thread starts, so that no two are the same."""
     return [torch.cuda.Stream(device) if device.type == "cuda" else None for _ in range(count)]
 
 
 @contextmanager
 def _thread(sweep: Sweep, stream: torch.cuda.Stream | None) -> Iterator[Take]:
-    """A thread's part: on the device and the stream, which torch keeps for each thread."""
+    """The context of a worker thread: its device and stream, which torch sets for each thread apart."""
     assert isinstance(sweep.turns, SharedTurns)
     if stream is None:
         with sweep.turns.within():

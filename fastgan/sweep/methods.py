@@ -16,7 +16,7 @@ METHODS: dict[str, tuple[Literal["learned", "uniform", "true"], bool]] = {
     "ground-truth-contrastive": ("true", True),
     "elastic": ("learned", True),
 }
-# What a variant without losses on real images goes without: what rests on them too.
+# What a variant without losses on real images has to do without: the losses and what builds on them.
 _WITHOUT: dict[str, Any] = {
     "contrastive_weight": 0.0,
     "agreement_weight": 0.0,
@@ -27,7 +27,7 @@ _WITHOUT: dict[str, Any] = {
 
 
 def with_method(config: TrainConfig, method: str) -> TrainConfig:
-    """`config` as this variant has it."""
+    """`config` changed to this variant."""
     prior, on_real = METHODS[method]
     return dataclasses.replace(config, prior=prior, **({} if on_real else _WITHOUT))
 
@@ -65,8 +65,9 @@ METHOD_NAMES = {
     "ground-truth-contrastive": "ground-truth + contrastive",
     "elastic": "Elastic-InfoGAN",
 }
-"""The methods in the order of the table, and the names to show; any other comes after them under its own name."""
+"""The methods in the order of the table and their names there; other methods follow under their own names."""
 
 
-def _name(method: str) -> str:
+def display_name(method: str) -> str:
+    """The name to show of a method; an unknown one is shown as it is."""
     return METHOD_NAMES.get(method, method)

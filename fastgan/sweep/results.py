@@ -1,4 +1,4 @@
-"""A sweep's results folder: one JSON file a finished run, never overwritten; and who is at work on which run.
+"""A sweep's results folder: one JSON file for each finished run, never overwritten, and a lock for each run.
 
 RESULTS/sweep.json            data set, recipe and epochs, the same for every run in the folder
 RESULTS/rows/<run>.json       a finished run: settings, environment, figures by epoch, losses
@@ -25,7 +25,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class RunKey:
-    """Which run of a sweep."""
+    """Identifies a run of a sweep."""
 
     method: str
     split: int
@@ -40,7 +40,7 @@ class Results:
     """The folder, opened for one data set, recipe and number of epochs.
 
     Raises:
-        ConfigError: naming the file, when the folder holds another sweep, or cannot be read or written.
+        ConfigError: naming the file, when the folder belongs to another sweep, or cannot be read or written.
     """
 
     def __init__(self, folder: Path, *, dataset: str, recipe: str, epochs: int) -> None:
@@ -53,7 +53,7 @@ class Results:
         except OSError as error:
             raise ConfigError(f"--results {folder}: cannot be written ({error.strerror or error})") from error
         check_sweep(folder, self.sweep)
-        read_rows(folder)  # a damaged row is told before anything is trained
+        read_rows(folder)  # a damaged row is reported before anything is trained
 
     @property
     def rows_folder(self) -> Path:
@@ -71,14 +71,14 @@ class Results:
         return self._row(key).exists()
 
     def write(self, key: RunKey, row: dict[str, Any]) -> None:
-        """Keep the row of a finished run; one that is there already stays as it is."""
+        """Write the row of a finished run; an existing one is kept."""
         run = {"dataset": self.sweep["dataset"], "recipe": self.sweep["recipe"], "epochs": self.sweep["epochs"]}
         run |= {"method": key.method, "split": key.split, "seed": key.seed}
         _write_once(self._row(key), {"format": FORMAT, "run": run, **row})
 
     @contextmanager
     def claim(self, key: RunKey) -> Iterator[bool]:
-        """Whether this process may train the run; nobody else may until the block ends or the process dies."""
+        """Whether this process may train the run; no other may until the block ends or the process dies."""
         path = self.folder / "locks" / f"{key.name}.lock"
         with path.open("w") as file:
             if not _lock(file.fileno()):
@@ -90,7 +90,7 @@ class Results:
 def _lock(descriptor: int) -> bool:
     try:
         import fcntl
-    except ImportError:  # no POSIX: the ranks' own shares must do
+    except ImportError:  # not POSIX: only their shares keep ranks apart
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,7 +100,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """JSON knows no NaN and no infinity."""
+    """The value with null for NaN and infinity, which JSON does not have."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
 
 
 def _write_once(path: Path, values: dict[str, Any]) -> None:
-    """Write a whole file or none, and never over another."""
+    """Write a file atomically, and never over another."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with partial.open("w", encoding="utf-8") as file:
         json.dump(_plain(values), file, indent=1, allow_nan=False)
@@ -128,7 +128,7 @@ def _write_once(path: Path, values: dict[str, Any]) -> None:
 
 
 def check_sweep(folder: Path, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The folder's sweep.json; raises ConfigError when there is none, it is damaged, or it is not what is wanted."""
+    """The folder's sweep.json; raises ConfigError when it is missing, damaged or of another sweep."""
     path = folder / "sweep.json"
     found = _read(path)
     if found.get("format") != FORMAT:
@@ -142,7 +142,7 @@ def check_sweep(folder: Path, wanted: dict[str, Any] | None = None) -> dict[str,
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """All finished runs; raises ConfigError naming a file that is damaged or of another sweep."""
+    """The rows of all finished runs; raises ConfigError naming a file that is damaged or of another sweep."""
     sweep = check_sweep(folder)
     rows = []
     for path in sorted((folder / "rows").glob("*.json")):
@@ -163,7 +163,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _figures(evaluations: Any) -> bool:
-    """Whether these are figures by epoch: numbers, or null for what could not be had."""
+    """Whether these are figures by epoch: numbers, or null for what could not be measured."""
     return isinstance(evaluations, dict) and all(
         epoch.isdecimal()
         and isinstance(found, dict)

@@ -1,19 +1,19 @@
-"""What a sweep's runs say together: means, spreads and paired gains."""
+"""Statistics of a sweep's runs: means, standard deviations and paired gains."""
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any
 
-from fastgan.sweep.methods import METHOD_NAMES, _name
+from fastgan.sweep.methods import METHOD_NAMES, display_name
 
 
 @dataclass(frozen=True)
 class Merit:
-    """A figure of merit: its name, which way is better, and how many decimals tell two methods apart."""
+    """A figure of merit: its name, whether higher is better, and how many decimals it is shown with."""
 
     name: str
     higher_is_better: bool
@@ -56,45 +56,49 @@ class Gain:
 
 
 def summarise(rows: Iterable[Row]) -> dict[tuple[str, int], dict[str, Cell]]:
-    """Every (method, epoch), in the table's order, with the figures that at least one run has."""
-    runs = _checked(rows)
+    """The figures that at least one run has, for every (method, epoch) in the table's order."""
+    runs = checked_rows(rows)
     summary: dict[tuple[str, int], dict[str, Cell]] = {}
-    for method in _methods(runs):
+    for method in methods_of(runs):
         own = [row for row in runs if row["run"]["method"] == method]
-        for epoch in sorted({epoch for row in own for epoch in _epochs(row)}):
+        for epoch in sorted({epoch for row in own for epoch in epochs_of(row)}):
             cells = summary[method, epoch] = {}
             for key, merit in MERITS.items():
-                values = [value for row in own if (value := _figure(row, epoch, key)) is not None]
+                values = [value for row in own if (value := figure_of(row, epoch, key)) is not None]
                 if values:
                     worst = min(values) if merit.higher_is_better else max(values)
-                    cells[key] = Cell(statistics.fmean(values), _std(values), worst, len(values))
+                    cells[key] = Cell(fmean(values), _std(values), worst, len(values))
     return summary
 
 
 def gains(
     rows: Iterable[Row], method: str = "elastic", over: str = "uniform", epoch: int | None = None
 ) -> dict[str, Gain]:
-    """Paired differences, `method` minus `over`, on the (split, seed) that both have; none without pairs.
+    """Paired differences, `method` minus `over`, on every (split, seed) that both have; empty without pairs.
 
-    Without `epoch`, the last one that the two runs of some pair both have.
+    epoch: left out, the last one that both runs of at least one pair have.
     """
-    pairs = _pairs(_checked(rows), method, over)
+    pairs = _pairs(checked_rows(rows), method, over)
     if epoch is None:
         epoch = _last_common_epoch(pairs)
     if epoch is None:
         return {}
     found = {}
     for key, merit in MERITS.items():
-        both = [(_figure(mine, epoch, key), _figure(other, epoch, key)) for mine, other in pairs]
+        both = [(figure_of(mine, epoch, key), figure_of(other, epoch, key)) for mine, other in pairs]
         differences = [a - b for a, b in both if a is not None and b is not None]
         if differences:
             better = sum(d > 0 if merit.higher_is_better else d < 0 for d in differences)
-            found[key] = Gain(statistics.fmean(differences), _std(differences), len(differences), better)
+            found[key] = Gain(fmean(differences), _std(differences), len(differences), better)
     return found
 
 
-def _checked(rows: Iterable[Row]) -> list[Row]:
-    """The rows sorted by method, split and seed; ValueError for none, for duplicates and for mixed sweeps."""
+def checked_rows(rows: Iterable[Row]) -> list[Row]:
+    """The rows sorted by method, split and seed.
+
+    Raises:
+        ValueError: no rows, another format, the same run twice, or runs of different sweeps.
+    """
     runs = list(rows)
     if not runs:
         raise ValueError("no runs to tabulate: the sweep has no finished run")
@@ -116,18 +120,21 @@ def _identity(row: Row) -> tuple[str, int, int]:
     return run["method"], run["split"], run["seed"]
 
 
-def _methods(runs: list[Row]) -> list[str]:
+def methods_of(runs: list[Row]) -> list[str]:
+    """The methods of the runs in the table's order: the known ones, then the others by name."""
     known = list(METHOD_NAMES)
     return sorted(
         {row["run"]["method"] for row in runs}, key=lambda m: (known.index(m) if m in known else len(known), m)
     )
 
 
-def _epochs(row: Row) -> list[int]:
+def epochs_of(row: Row) -> list[int]:
+    """The epochs after which a run was evaluated."""
     return sorted(int(epoch) for epoch in row["evaluations"])
 
 
-def _figure(row: Row, epoch: int, key: str) -> float | None:
+def figure_of(row: Row, epoch: int, key: str) -> float | None:
+    """One figure of a run after an epoch; None where it is missing, null or not finite."""
     return _finite(row["evaluations"].get(str(epoch), {}).get(key))
 
 
@@ -136,7 +143,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def _std(values: list[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
+    return stdev(values) if len(values) > 1 else None
 
 
 def _pairs(runs: list[Row], method: str, over: str) -> list[tuple[Row, Row]]:
@@ -147,26 +154,26 @@ def _pairs(runs: list[Row], method: str, over: str) -> list[tuple[Row, Row]]:
 
 
 def _last_common_epoch(pairs: list[tuple[Row, Row]]) -> int | None:
-    return max((epoch for mine, other in pairs for epoch in {*_epochs(mine)} & {*_epochs(other)}), default=None)
+    return max((epoch for mine, other in pairs for epoch in {*epochs_of(mine)} & {*epochs_of(other)}), default=None)
 
 
-def _compared(runs: list[Row]) -> list[tuple[str, int, dict[str, Gain]]]:
-    """Every other method that has pairs with uniform: its name, the last common epoch, and its gains there."""
+def compared_with_uniform(runs: list[Row]) -> list[tuple[str, int, dict[str, Gain]]]:
+    """(method, last common epoch, gains at that epoch) of every other method that has pairs with uniform."""
     found = []
-    for method in _methods(runs):
+    for method in methods_of(runs):
         epoch = None if method == "uniform" else _last_common_epoch(_pairs(runs, method, "uniform"))
         if epoch is not None:
             found.append((method, epoch, gains(runs, method, "uniform", epoch)))
     return found
 
 
-def _times(runs: list[Row]) -> list[tuple[str, float, int, int, str]]:
-    """(name, mean seconds, n, epochs, device) of each method, apart for each device and length of training."""
+def mean_times(runs: list[Row]) -> list[tuple[str, float, int, int, str]]:
+    """(name, mean seconds, n, epochs, device): one entry for each method, device and length of training."""
     seconds: dict[tuple[str, str, int], list[float]] = {}
     for row in runs:
         value = _finite(row.get("train_seconds"))
         device = row.get("environment", {}).get("device") or "an unknown device"
         if value is not None:
             seconds.setdefault((row["run"]["method"], device, row["run"]["epochs"]), []).append(value)
-    order = sorted(seconds, key=lambda key: (_methods(runs).index(key[0]), key))
-    return [(_name(key[0]), statistics.fmean(seconds[key]), len(seconds[key]), key[2], key[1]) for key in order]
+    order = sorted(seconds, key=lambda key: (methods_of(runs).index(key[0]), key))
+    return [(display_name(key[0]), fmean(seconds[key]), len(seconds[key]), key[2], key[1]) for key in order]

@@ -3,6 +3,9 @@
 A row is a finished run as its JSON file holds it: `run` (dataset, recipe, method, split, seed, epochs), `evaluations`
 by epoch, `train_seconds` and `environment`. A figure that is null, missing or not finite leaves its run out of that
 figure, and n says so. Rows are sorted and sums are exact, so the order of the files changes nothing.
+
+The columns are aligned here: tabulate needs 163 columns for the same numbers, and neither it nor rich has headings over
+groups of columns.
 """
 
 from __future__ import annotations
@@ -17,19 +20,19 @@ from matplotlib.figure import Figure
 
 from fastgan.errors import ConfigError
 from fastgan.runs import run_folder
-from fastgan.sweep import results, table
-from fastgan.sweep.methods import METHOD_NAMES, _name
+from fastgan.sweep import results
+from fastgan.sweep.methods import METHOD_NAMES, display_name
 from fastgan.sweep.statistics import (
     MERITS,
     Cell,
     Gain,
     Row,
-    _checked,
-    _compared,
-    _epochs,
-    _figure,
-    _methods,
-    _times,
+    checked_rows,
+    compared_with_uniform,
+    epochs_of,
+    figure_of,
+    mean_times,
+    methods_of,
     summarise,
 )
 from fastgan.text import counted
@@ -56,8 +59,8 @@ MARKERS = "osD^vPX*"
 
 
 def as_text(rows: Iterable[Row]) -> str:
-    """Plain aligned columns, at most 120 wide: a block a method, its epochs below each other."""
-    runs = _checked(rows)
+    """Plain aligned columns, at most 120 wide: a block for each method, with a line for each epoch."""
+    runs = checked_rows(rows)
     blocks: dict[str, list[list[list[str]]]] = {}
     for (method, epoch), cells in summarise(runs).items():
         shown = [_cell_parts(key, cells.get(key)) for key in MERITS]
@@ -65,12 +68,12 @@ def as_text(rows: Iterable[Row]) -> str:
     lines = [_title(runs), "", *_aligned(["mean", "std", "worst", "n"], blocks), ""]
     lines += [*textwrap.wrap(LEGEND, WIDTH), *textwrap.wrap(ARTICLE_LINE, WIDTH)]
     lines += ["", TIMES]
-    for name, seconds, n, epochs, device in _times(runs):
+    for name, seconds, n, epochs, device in mean_times(runs):
         lines += textwrap.wrap(f"  {name}: {seconds:.2f} s, {epochs} epochs, n {n}, on {device}", WIDTH)
     lines += ["", *textwrap.wrap(GAINS, WIDTH)]
     differences = {
         method: [[[str(epoch)], *(_gain_parts(key, found.get(key)) for key in MERITS)]]
-        for method, epoch, found in _compared(runs)
+        for method, epoch, found in compared_with_uniform(runs)
     }
     lines += _aligned(["mean", "std", "better"], differences) if differences else ["  no pairs"]
     return "\n".join(line.rstrip() for line in lines)
@@ -78,17 +81,17 @@ def as_text(rows: Iterable[Row]) -> str:
 
 def as_markdown(rows: Iterable[Row]) -> str:
     """The same as GitHub tables."""
-    runs = _checked(rows)
+    runs = checked_rows(rows)
     names = [merit.name for merit in MERITS.values()]
     main = []
     for (method, epoch), cells in summarise(runs).items():
         parts = [_cell_parts(key, cells.get(key)) for key in MERITS]
-        main.append([_name(method), str(epoch), *(f"{m} ± {s}, worst {w}, n {n}" for m, s, w, n in parts)])
-    times = [[name, f"{s:.2f}", str(epochs), str(n), device] for name, s, n, epochs, device in _times(runs)]
+        main.append([display_name(method), str(epoch), *(f"{m} ± {s}, worst {w}, n {n}" for m, s, w, n in parts)])
+    times = [[name, f"{s:.2f}", str(epochs), str(n), device] for name, s, n, epochs, device in mean_times(runs)]
     differences = []
-    for method, epoch, found in _compared(runs):
+    for method, epoch, found in compared_with_uniform(runs):
         signed = [_gain_parts(key, found.get(key)) for key in MERITS]
-        differences.append([_name(method), str(epoch), *(f"{m} ± {s}, better in {b}" for m, s, b in signed)])
+        differences.append([display_name(method), str(epoch), *(f"{m} ± {s}, better in {b}" for m, s, b in signed)])
     return "\n\n".join(
         [
             _escaped(_title(runs)),
@@ -104,40 +107,44 @@ def as_markdown(rows: Iterable[Row]) -> str:
 
 
 def plot(rows: Iterable[Row], path: Path) -> None:
-    """NMI and ENT over epochs as a PNG, replaced in one go: the mean a line, each run a faint dot, the article a band.
+    """NMI and ENT over epochs as a PNG, written atomically: means as lines, runs as faint dots, the article as a band.
 
-    Methods stand a little beside each other at each epoch, so that their dots do not cover one another.
+    Methods are set a little apart at each epoch, so that their dots do not cover each other.
     """
-    runs = _checked(rows)
-    summary = summarise(runs)
-    methods = _methods(runs)
-    looks = list(dict.fromkeys([*METHOD_NAMES, *methods]))  # a method looks the same whichever others are there
+    runs = checked_rows(rows)
     figure = Figure(figsize=(10, 5.6), layout="constrained")
     for axes, key in zip(figure.subplots(1, 2), ("nmi", "ent"), strict=True):
-        mean, spread = ARTICLE[key]
-        edges = [ARTICLE_EPOCH - 0.9, ARTICLE_EPOCH + 0.9]
-        axes.fill_between(edges, mean - spread, mean + spread, color="grey", alpha=0.2, linewidth=0)
-        axes.plot(edges, [mean, mean], color="dimgrey", linewidth=2, label="article, Elastic-InfoGAN (mean and spread)")
-        for i, method in enumerate(methods):
-            aside = 0.25 * (i - (len(methods) - 1) / 2)
-            look = looks.index(method)
-            style = {"color": f"C{look}", "marker": MARKERS[look % len(MARKERS)]}
-            own = [row for row in runs if row["run"]["method"] == method]
-            points = [(e + aside, v) for row in own for e in _epochs(row) if (v := _figure(row, e, key)) is not None]
-            means = [(e + aside, cells[key].mean) for (m, e), cells in summary.items() if m == method and key in cells]
-            if points:
-                axes.plot(*zip(*points, strict=True), linestyle="", alpha=0.25, markersize=4, **style)
-                axes.plot(*zip(*means, strict=True), label=_name(method), linewidth=1.8, markersize=6, **style)
-        better = "higher" if MERITS[key].higher_is_better else "lower"
-        ticks = sorted({epoch for _, epoch in summary} | {ARTICLE_EPOCH})
-        axes.set(xlabel="epoch", ylabel=f"{MERITS[key].name} ({better} is better)", xticks=ticks)
-        axes.grid(axis="y", color="0.9", zorder=0)
-    # A method may have one of the two figures only: the legend takes each name once, from either.
+        _plot_figure(axes, key, runs)
+    # A method may have only one of the two figures: the legend takes each name once, from either plot.
     named = {name: line for axes in figure.axes for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=3, frameon=False)
     partial = path.with_name(f".{path.name}")
     figure.savefig(partial, format="png", dpi=110)
     partial.replace(path)
+
+
+def _plot_figure(axes: Any, key: str, runs: list[Row]) -> None:
+    """One figure over epochs: the article's band, and each method's runs and means."""
+    summary, methods = summarise(runs), methods_of(runs)
+    looks = list(dict.fromkeys([*METHOD_NAMES, *methods]))  # a method looks the same in every plot
+    mean, spread = ARTICLE[key]
+    edges = [ARTICLE_EPOCH - 0.9, ARTICLE_EPOCH + 0.9]
+    axes.fill_between(edges, mean - spread, mean + spread, color="grey", alpha=0.2, linewidth=0)
+    axes.plot(edges, [mean, mean], color="dimgrey", linewidth=2, label="article, Elastic-InfoGAN (mean and spread)")
+    for i, method in enumerate(methods):
+        aside = 0.25 * (i - (len(methods) - 1) / 2)
+        look = looks.index(method)
+        style = {"color": f"C{look}", "marker": MARKERS[look % len(MARKERS)]}
+        own = [row for row in runs if row["run"]["method"] == method]
+        points = [(e + aside, v) for row in own for e in epochs_of(row) if (v := figure_of(row, e, key)) is not None]
+        means = [(e + aside, cells[key].mean) for (m, e), cells in summary.items() if m == method and key in cells]
+        if points:
+            axes.plot(*zip(*points, strict=True), linestyle="", alpha=0.25, markersize=4, **style)
+            axes.plot(*zip(*means, strict=True), label=display_name(method), linewidth=1.8, markersize=6, **style)
+    better = "higher" if MERITS[key].higher_is_better else "lower"
+    ticks = sorted({epoch for _, epoch in summary} | {ARTICLE_EPOCH})
+    axes.set(xlabel="epoch", ylabel=f"{MERITS[key].name} ({better} is better)", xticks=ticks)
+    axes.grid(axis="y", color="0.9", zorder=0)
 
 
 def _title(runs: list[Row]) -> str:
@@ -146,14 +153,14 @@ def _title(runs: list[Row]) -> str:
 
 
 def _cell_parts(key: str, cell: Cell | None) -> list[str]:
-    """Mean, standard deviation, worst and n as they are shown."""
+    """Mean, standard deviation, worst and n, as text."""
     if cell is None:
         return ["-", "-", "-", "0"]
     return [*(_number(key, value) for value in (cell.mean, cell.std, cell.worst)), str(cell.n)]
 
 
 def _gain_parts(key: str, gain: Gain | None) -> list[str]:
-    """Mean difference with its sign, standard deviation, and better/n."""
+    """Mean difference with its sign, standard deviation, and better/n, as text."""
     if gain is None:
         return ["-", "-", "0/0"]
     return [_number(key, gain.mean, "+"), _number(key, gain.std), f"{gain.better}/{gain.n}"]
@@ -164,7 +171,7 @@ def _number(key: str, value: float | None, sign: str = "") -> str:
 
 
 def _aligned(parts: list[str], blocks: dict[str, list[list[list[str]]]]) -> list[str]:
-    """A heading of two lines, then for each block its name and its lines: an epoch and the parts of each figure."""
+    """A heading of two lines, then each block: its method, then its lines of an epoch and the parts of each figure."""
     heads = ["", *(merit.name for merit in MERITS.values())]
     lines = [[["epoch"], *([parts] * len(MERITS))], *(line for block in blocks.values() for line in block)]
     widths = [[max(len(line[i][j]) for line in lines) for j in range(len(lines[0][i]))] for i in range(len(heads))]
@@ -172,13 +179,13 @@ def _aligned(parts: list[str], blocks: dict[str, list[list[list[str]]]]) -> list
     def group(i: int, texts: list[str]) -> str:
         return " ".join(text.rjust(width) for text, width in zip(texts, widths[i], strict=True)).rjust(len(heads[i]))
 
-    # Two blanks between figures where they fit: three digits of n leave room for one.
+    # Two blanks between figures where they fit: with three digits of n there is room for only one.
     total = sum(len(group(i, lines[0][i])) for i in range(len(heads)))
     gap = "  " if total + 2 * len(MERITS) <= WIDTH else " "
     first = gap.join(head.ljust(len(group(i, lines[0][i]))) for i, head in enumerate(heads))
     shown = [first, gap.join(group(i, texts) for i, texts in enumerate(lines[0]))]
     for method, block in blocks.items():
-        shown += textwrap.wrap(_name(method), WIDTH)
+        shown += textwrap.wrap(display_name(method), WIDTH)
         shown += [gap.join(group(i, texts) for i, texts in enumerate(line)) for line in block]
     return shown
 
@@ -194,7 +201,7 @@ def _escaped(text: str) -> str:
 
 
 def _made_by(rows: list[dict[str, Any]]) -> str:
-    """In which precision and with which transforms the rows were made, lest a mixture go unseen."""
+    """The precisions and transforms that the rows were made with, so that a mixture is seen."""
     counts: Counter[str] = Counter()
     for row in rows:
         precision = run_folder.precision_of(row)
@@ -204,13 +211,17 @@ def _made_by(rows: list[dict[str, Any]]) -> str:
 
 
 def write_table(folder: Path) -> str:
-    """The table of a results folder, as text; kept beside it as text, Markdown and a picture."""
+    """The table of a results folder, as text; also written into the folder as text, Markdown and a picture.
+
+    Raises:
+        ConfigError: no run is finished.
+    """
     rows = results.read_rows(folder)
     if not rows:
         raise ConfigError(f"--table: no run in {folder} is finished; leave --table out to train some")
     made = _made_by(rows)
-    text = f"{table.as_text(rows)}\n\n{made}"
+    text = f"{as_text(rows)}\n\n{made}"
     (folder / "table.txt").write_text(text + "\n", encoding="utf-8")
-    (folder / "table.md").write_text(f"{table.as_markdown(rows)}\n\n{made}\n", encoding="utf-8")
-    table.plot(rows, folder / "table.png")
+    (folder / "table.md").write_text(f"{as_markdown(rows)}\n\n{made}\n", encoding="utf-8")
+    plot(rows, folder / "table.png")
     return text

@@ -1,8 +1,8 @@
-"""Runs of a sweep in processes of their own, several at once on a CPU.
+"""Worker processes: concurrent runs of a sweep on a CPU.
 
-A worker is told its part and then one run after the other, each answered when it is over; both ways as pickles, through
-its standard input and output. It stands in a session of its own, so that a terminal's Ctrl-C reaches its parent alone,
-which sends SIGTERM on; and it does not outlive its parent for long.
+A worker receives its setup and then one run after the other, and answers each when it has ended; messages are pickles
+over its standard input and output. It has a session of its own, so that a terminal's Ctrl-C reaches only its parent,
+which sends it SIGTERM; it ends soon after its parent.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from fastgan.sweep.at_once import Crew
 from fastgan.sweep.results import Results, RunKey
 from fastgan.sweep.runner import Sweep
 
-BEAT = 1.0  # seconds between two looks for the parent
+BEAT = 1.0  # seconds between two checks that the parent lives
 WORK = "from fastgan.sweep.workers import work; work()"
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a worker is told at first: the same for all."""
+    """The setup of a worker: the first message, the same for all."""
 
     folder: Path
     sweep: Mapping[str, Any]
-    """What Results wants to know of the sweep."""
+    """The arguments of Results."""
     runs: Mapping[RunKey, TrainConfig]
     pictures: frozenset[RunKey]
     kernels: Any
@@ -51,10 +51,10 @@ class Part:
 
 
 class Worker:
-    """A process that trains runs, as its parent sees it."""
+    """The parent's handle of a worker process."""
 
     def __init__(self, part: Part) -> None:
-        path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+        path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
             [sys.executable, "-c", WORK],
             stdin=subprocess.PIPE,
@@ -69,7 +69,7 @@ class Worker:
         """Have a run trained; returns the signal that stopped it, or None.
 
         Raises:
-            FastganError: what the run has raised, or that its process has ended.
+            RunError: the run's own error, or that its process has ended.
         """
         try:
             for message in filter(None, (self._part, key)):
@@ -79,7 +79,7 @@ class Worker:
             answer = pickle.load(self._process.stdout)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             code = self._process.wait()
-            if self._stopping:  # it had no run under way that could be saved
+            if self._stopping:  # it had no run under way to save
                 return signal.SIGTERM
             raise RunError(_end(code)) from error
         if isinstance(answer, tuple):
@@ -93,12 +93,12 @@ class Worker:
         self._process.stdin.flush()
 
     def stop(self) -> None:
-        """Have it save the run under way, and end."""
+        """Have it save the run under way and end."""
         self._stopping = True
         self._process.terminate()
 
     def close(self) -> None:
-        """End it, for want of another run, and wait for that."""
+        """Let it end, as there are no more runs, and wait for it."""
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None
             self._process.stdin.close()
@@ -112,15 +112,15 @@ def _end(code: int) -> str:
         return (
             "its process was killed, perhaps for want of memory: lower --runs-at-once, or call the same command again"
         )
-    return f"its process ended with exit code {code} (what it said stands above); the same command goes on"
+    return f"its process ended with exit code {code} (see its messages above); the same command continues"
 
 
 def in_processes(sweep: Sweep, keys: Sequence[RunKey], count: int, kernels: str, own_threads: int) -> int | None:
-    """Train runs in processes of so many threads each; returns the signal that stopped them, or None."""
+    """Train runs in `count` processes of `own_threads` each; returns the signal that stopped them, or None."""
     results = sweep.results
-    told = {name: results.sweep[name] for name in ("dataset", "recipe", "epochs")}
+    arguments = {name: results.sweep[name] for name in ("dataset", "recipe", "epochs")}
     command = tuple(sys.orig_argv)
-    part = Part(results.folder, told, sweep.runs, sweep.pictures, kernels, own_threads, os.getpid(), command)
+    part = Part(results.folder, arguments, sweep.runs, sweep.pictures, kernels, own_threads, os.getpid(), command)
     workers: list[Worker] = []
 
     def stop() -> None:
@@ -131,24 +131,24 @@ def in_processes(sweep: Sweep, keys: Sequence[RunKey], count: int, kernels: str,
         for _ in range(count):
             workers.append(Worker(part))
             stack.callback(workers[-1].close)
-        sweep.keep_judge()  # while they load their libraries; else each would train it
+        sweep.keep_judge()  # while they load their libraries; otherwise each would train it
         return Crew(keys, [contextlib.nullcontext(worker.take) for worker in workers], stop).train()
 
 
 def work() -> None:
-    """What a worker does."""
-    told, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what anything prints meanwhile is no answer
+    """The main function of a worker process."""
+    messages, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # prints go to stderr: stdout is for answers
     with contextlib.suppress(EOFError, BrokenPipeError):  # no more runs, or no parent
-        sweep = _sweep(pickle.load(told))
+        sweep = _sweep(pickle.load(messages))
         while True:
-            pickle.dump(_answer(sweep, pickle.load(told)), answers)
+            pickle.dump(_answer(sweep, pickle.load(messages)), answers)
             answers.flush()
 
 
 def _sweep(part: Part) -> Sweep:
     threading.Thread(target=_leave_after, args=(part.parent,), name="parent", daemon=True).start()
-    sys.orig_argv[:] = part.command  # for run.json: what the user called
+    sys.orig_argv[:] = part.command  # run.json records the user's command
     keep_freed_memory()
     device.choose_kernels(part.kernels)
     threads.choose(part.threads)
@@ -157,7 +157,7 @@ def _sweep(part: Part) -> Sweep:
 
 
 def _answer(sweep: Sweep, key: RunKey) -> int | None | tuple[str, int]:
-    """The signal that stopped a run, or None; or what went wrong, and the exit code for that."""
+    """The signal that stopped a run, or None; or the message and exit code of its error."""
     try:
         return sweep.take(key)
     except FastganError as error:
@@ -165,7 +165,7 @@ def _answer(sweep: Sweep, key: RunKey) -> int | None | tuple[str, int]:
 
 
 def _leave_after(parent: int) -> None:
-    """Save and end, where the parent is gone."""
+    """Save and end when the parent is gone."""
     while os.getppid() == parent:
         time.sleep(BEAT)
     os.kill(os.getpid(), signal.SIGTERM)
