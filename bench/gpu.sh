@@ -10,4 +10,4 @@ out=$(mkdir -p "$2" && cd "$2" && pwd)
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 [ -x "$python" ] || python=python3
-exec "$python" -m bench.gpu "$1" "$out"
+exec "$python" -m bench.gpu.stages "$1" "$out"

@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     prior_K = run.prior.probabilities().detach().cpu()
     with stage("evaluating"):
         found = evaluator(run.networks, run.generator, prior_K)
-    planned = schedule.planned(config, len(images.images), run.ranks())
+    planned = schedule.total_images(config, len(images.images), run.ranks())
     hardly = diagnosis.hardly_trained(prior_K, found.sizes_K, run.images_seen, planned)
     with stage("looking for codes that Q confuses"):
         merge = [] if hardly else confused_codes(run.networks, images.images, found.codes_N, config, device)

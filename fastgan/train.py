@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -15,22 +16,24 @@ from pathlib import Path
 import torch
 
 from fastgan.config.command_line import run_command, train_config
-from fastgan.config.schedule import fitted
+from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import to_json
 from fastgan.data import cache, loading
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError, DataError
 from fastgan.evaluation import diagnosis
+from fastgan.evaluation.evaluator import Evaluation
 from fastgan.reporting import html_report, labels
+from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
 from fastgan.runtime import threads
 from fastgan.runtime.device import choose_algorithms, choose_device, choose_kernels, device_name
 from fastgan.runtime.distributed import Gang, Ranks, together
 from fastgan.runtime.memory import keep_freed_memory
 from fastgan.text import counted
-from fastgan.training import loop
 from fastgan.training.engine import Trainer
+from fastgan.training.loop import Outcome, TrainingLoop
 
 
 def _python() -> str:
@@ -71,15 +74,19 @@ def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Trainer, 
 
 
 def _say(
-    run: run_folder.RunFolder, config: TrainConfig, outcome: loop.Outcome, hardly: diagnosis.Finding | None
+    run: run_folder.RunFolder,
+    config: TrainConfig,
+    outcome: Outcome,
+    evaluation: Evaluation | None,
+    hardly: diagnosis.Finding | None,
 ) -> None:
     if outcome.signal_number is not None:
         print(f"stopped and saved; continue with: {_again(run.path)}")
         print(f"{_python()} -m fastgan.page {shlex.quote(str(run.path))} writes a report of it as it is")
         return
-    assert outcome.evaluation is not None
+    assert evaluation is not None
     print(f"\nafter {counted(config.epochs, 'epoch')}, {outcome.seconds:.0f} s of training:")
-    print(labels.table(outcome.evaluation.row))
+    print(labels.table(evaluation.row))
     print()
     if hardly is not None:
         print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
@@ -169,7 +176,7 @@ def main(argv: Sequence[str]) -> int:
 
 def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gang) -> int:
     """Begin a run, or go on with it. Returns the exit code."""
-    config = gang.agreed(lambda: fitted(config, len(images.images), gang.count))
+    config = gang.agreed(lambda: resolve_schedule(config, len(images.images), gang.count))
     # Before the folder is made: what cannot be built leaves nothing behind.
     trainer = gang.agreed(lambda: Trainer(config, images, device, gang))
     how = trainer.how
@@ -186,10 +193,12 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gan
         run = gang.told(lambda: run_folder.create(config, device, how))
     if gang.leads:
         _describe(run, config, trainer, images)
-    training = loop.Loop(config, run, images, trainer)
+    # One copy of the images serves training and evaluation.
+    reporter = RunReporter(config, run, dataclasses.replace(images, images=trainer.feed.images), trainer.step, device)
+    training = TrainingLoop(config, run, trainer, reporter)
     if config.resume:
         training.resume()
-        if training.images_seen >= training.total:
+        if training.done:
             if gang.leads:
                 seen = counted(training.images_seen // training.epoch_images, "epoch")
                 print(f"{run.path} is complete after {seen}; raise --epochs above that to train on")
@@ -203,10 +212,10 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gan
     outcome = training.train()
     if gang.leads:
         hardly = None
-        if outcome.evaluation is not None:
-            prior_K = trainer.step.prior.probabilities().detach().cpu()
-            hardly = diagnosis.hardly_trained(prior_K, outcome.evaluation.sizes_K, training.images_seen, training.total)
-        _say(run, config, outcome, hardly)
+        if reporter.last is not None:
+            prior_K, total = trainer.step.prior.probabilities().detach().cpu(), training.events.total
+            hardly = diagnosis.hardly_trained(prior_K, reporter.last.sizes_K, training.images_seen, total)
+        _say(run, config, outcome, reporter.last, hardly)
     return 128 + outcome.signal_number if outcome.signal_number is not None else 0
 
 

@@ -41,13 +41,13 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four epochs on digits, averaged generator and all, for what reads finished runs."""
     from fastgan import train
     from fastgan.config import command_line
-    from fastgan.training import loop
+    from fastgan.reporting import run_reporter
 
     run = tmp_path_factory.mktemp("tiny") / "run"
     flags = ["--network.width", "8", "--network.hidden", "64", "--network.embedding", "16", "--device", "cpu"]
     flags += ["--epochs", "4", "--eval-every", "4", "--grouping.at", "1", "--run-dir", str(run)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "obtain_judge", lambda *_: None)  # it would take longer than the run
+        patch.setattr(run_reporter, "obtain_judge", lambda *_: None)  # it would take longer than the run
         assert command_line.run_command(train.main, flags) == 0
     return run
 
@@ -67,9 +67,9 @@ def _judge_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def no_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are evaluated without a judge, whose training would take longer than they do."""
-    from fastgan.training import loop
+    from fastgan.reporting import run_reporter
 
-    monkeypatch.setattr(loop, "obtain_judge", lambda *_: None)
+    monkeypatch.setattr(run_reporter, "obtain_judge", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

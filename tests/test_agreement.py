@@ -69,7 +69,7 @@ def other_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("other") / "run"
     flags = f"{SMALL} 1 --epochs 4 --eval-every 9 --seed 1 --classes 12 --run-dir {run}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastgan.training.loop.obtain_judge", lambda *_: None)
+        patch.setattr("fastgan.reporting.run_reporter.obtain_judge", lambda *_: None)
         assert command_line.run_command(train.main, flags.split()) == 0
     return run
 

@@ -114,10 +114,10 @@ def test_a_signal_stops_all_threads_and_they_go_on(tmp_path: Path, monkeypatch: 
     """SIGTERM once both runs are under way: both save, and later calls end with the figures of a whole sweep."""
     whole = a_sweep(tmp_path / "whole", ("elastic",))
     assert whole.train() is None
-    under_way, train = threading.Barrier(2), runner.Loop.train
+    under_way, train = threading.Barrier(2), runner.TrainingLoop.train
 
     def stopped(self: Any) -> Any:
-        step, calls = self.iterations.run, []
+        step, calls = self.trainer.iterations.run, []
 
         def run_and_stop(count: int) -> None:
             step(count)
@@ -128,15 +128,15 @@ def test_a_signal_stops_all_threads_and_they_go_on(tmp_path: Path, monkeypatch: 
                 while not process._collected:  # the main thread may look a moment later
                     time.sleep(0.01)
 
-        self.iterations.run = run_and_stop
+        self.trainer.iterations.run = run_and_stop
         try:
             return train(self)
         finally:
-            self.iterations.run = step
+            self.trainer.iterations.run = step
 
     cut = a_sweep(tmp_path / "cut", ("elastic",))
     with monkeypatch.context() as patched:
-        patched.setattr(runner.Loop, "train", stopped)
+        patched.setattr(runner.TrainingLoop, "train", stopped)
         assert in_threads(cut, cut.keys, 2) == signal.SIGTERM
     assert read_rows(tmp_path / "cut") == []
     assert len(list((tmp_path / "cut" / "runs").glob("*/checkpoints/*"))) == 2

@@ -14,8 +14,9 @@ import pytest
 
 from fastgan import train
 from fastgan.config import command_line
+from fastgan.reporting import run_reporter
 from fastgan.runs.tensorboard import Board
-from fastgan.training import loop
+from fastgan.training.checkpointer import Checkpointer
 
 SMALL = "--network.width 4 --network.hidden 16 --network.embedding 8 --device cpu --eval-every 1 --log-every 640"
 SMALL += " --save-every 1 --grouping.at 1"
@@ -124,7 +125,7 @@ def test_without_tensorboard_nothing_happens(
 def test_a_run_writes_the_rows_of_its_log(
     tmp_path: Path, writer: type[Writer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "obtain_judge", lambda *_: None)
+    monkeypatch.setattr(run_reporter, "obtain_judge", lambda *_: None)
     assert run("--epochs", "2", "--run-dir", tmp_path / "run") == 0
     (made,) = writer.made
     found: Found = defaultdict(list)
@@ -160,19 +161,19 @@ def open_files() -> set[str]:
 def test_tensorboard_reads_a_resumed_run_without_doubles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after the second epoch's rows and resumed from the first epoch's checkpoint, where it groups."""
     pytest.importorskip("tensorboard")
-    monkeypatch.setattr(loop, "obtain_judge", lambda *_: None)
+    monkeypatch.setattr(run_reporter, "obtain_judge", lambda *_: None)
     threads = set(threading.enumerate())
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        real, saved = loop.Loop.save, list[int]()
+        real, saved = Checkpointer.save, list[int]()
 
-        def stops(self: loop.Loop) -> None:
-            saved.append(self.images_seen)
+        def stops(self: Checkpointer, images_seen: int) -> None:
+            saved.append(images_seen)
             if len(saved) == 2:
                 raise KeyboardInterrupt
-            real(self)
+            real(self, images_seen)
 
-        patch.setattr(loop.Loop, "save", stops)
+        patch.setattr(Checkpointer, "save", stops)
         with pytest.raises(KeyboardInterrupt):
             run("--epochs", "3", "--run-dir", folder)
     assert same(events(folder / "tensorboard"), logged(folder))

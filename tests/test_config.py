@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -19,7 +19,7 @@ from fastgan.config.schema import (
     NetworkConfig,
     TrainConfig,
     TransformConfig,
-    halvings,
+    num_downsamples,
 )
 from fastgan.config.serialization import from_json, to_json
 from fastgan.config.validation import validate
@@ -182,6 +182,14 @@ def test_a_bad_grouping_names_its_flag(field: str, values: list[Any]) -> None:
             validate(changed(grouping=GroupingConfig(**{"at": (1,), field: value})))
 
 
+def test_every_number_has_a_limit_or_a_rule() -> None:
+    """Limits stand beside the fields; the numbers listed here depend on other settings or on the machine."""
+    kinds = (TrainConfig, GroupingConfig, TransformConfig, NetworkConfig)
+    hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind, include_extras=True).items()}
+    without = {name for name, hint in hints.items() if hint in (int, float)}
+    assert without == {"epochs", "eval_every", "save_every", "image_size", "landmarks", "threads"}
+
+
 def test_finer_codes_need_something_to_learn_by() -> None:
     with pytest.raises(ConfigError, match="^--finer-codes 40: .*add --agreement-weight 1"):
         validate(changed(finer_codes=40))
@@ -222,8 +230,8 @@ def test_the_ends_of_what_is_allowed(changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("size, expected", [(8, 2), (16, 2), (28, 2), (32, 2), (64, 3), (128, 4), (256, 5)])
-def test_halvings(size: int, expected: int) -> None:
-    assert halvings(size) == expected
+def test_num_downsamples(size: int, expected: int) -> None:
+    assert num_downsamples(size) == expected
     assert size % 2**expected == 0 and size / 2**expected <= 8
 
 

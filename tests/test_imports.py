@@ -19,21 +19,10 @@ ROOMS: dict[str, set[str]] = {
     "augment": {"config", "data", "kernels"},
     "inference": {"runtime", "config", "data", "runs", "models", "kernels"},
     "step": {"runtime", "config", "data", "models", "kernels"},
-    "training": {
-        "runtime",
-        "config",
-        "data",
-        "runs",
-        "models",
-        "augment",
-        "inference",
-        "step",
-        "evaluation",
-        "reporting",
-    },
+    "training": {"runtime", "config", "data", "runs", "models", "augment", "inference", "step"},
     "evaluation": {"runtime", "config", "data", "runs", "models", "augment", "inference"},
-    "reporting": {"config", "data", "runs", "models", "inference", "evaluation"},
-    "sweep": {"runtime", "config", "data", "runs", "step", "training", "evaluation"},
+    "reporting": {"runtime", "config", "data", "runs", "models", "inference", "evaluation"},
+    "sweep": {"runtime", "config", "data", "runs", "step", "training", "evaluation", "reporting"},
     "commands": {"runtime", "config", "data", "runs", "inference", "training", "evaluation", "reporting", "sweep"},
 }
 SMALL = {"errors", "seeding", "text"}
@@ -113,12 +102,12 @@ def test_nothing_imports_bench_or_tests() -> None:
     assert measuring == {ROOT / "tests" / "faults" / "__main__.py"}
 
 
-def test_no_file_grows_past_358_lines() -> None:
+def test_no_file_grows_past_350_lines() -> None:
     long = {
         str(path.relative_to(ROOT)): count
         for folder in ("fastgan", "kernels", "bench", "tests")
         for path in (ROOT / folder).rglob("*.py")
-        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 358
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 350
     }
     assert not long
 

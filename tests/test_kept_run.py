@@ -15,8 +15,8 @@ import pytest
 
 from fastgan import train
 from fastgan.config.command_line import run_command
+from fastgan.reporting import run_reporter
 from fastgan.step.losses import LOSSES
-from fastgan.training import loop
 
 KEPT = Path(__file__).parent / "kept_run"
 
@@ -29,7 +29,7 @@ def reports(path: Path) -> list[dict[str, Any]]:
 
 def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, optimisers and clock: 36 steps later each loss is what it was there, within rounding."""
-    monkeypatch.setattr(loop, "obtain_judge", lambda *_: None)
+    monkeypatch.setattr(run_reporter, "obtain_judge", lambda *_: None)
     run = tmp_path / "run"
     shutil.copytree(KEPT / "run", run)
     assert run_command(train.main, ["--resume", "--run-dir", str(run), "--epochs", "3"]) == 0

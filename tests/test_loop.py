@@ -1,67 +1,50 @@
-"""Several steps at once, as graphs take them, and the loop's events: they fall where they fall with single steps."""
+"""The training loop: several steps at once, as graphs take them, and the signals that end it."""
 
 from __future__ import annotations
 
 import json
-import types
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fastgan import train
 from fastgan.config import command_line
-from fastgan.config.schema import TrainConfig
+from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.runtime.turns import NO_OTHERS
 from fastgan.training import engine
 from fastgan.training.cuda_graphs import Iterations
-from fastgan.training.loop import Loop
+from fastgan.training.loop import AGREED_EVERY, StopSignals
 
 
-def events(
-    unroll: int, *, batch: int, log_every: int, epoch_batches: int, save_every: int, first: int, chunk: int
-) -> tuple[list[tuple[int, tuple[bool, ...]]], list[int]]:
-    """Where reports, evaluations and checkpoints fall due over three epochs, and how many steps came at once."""
-    config = TrainConfig(batch_size=batch, epochs=3, log_every=log_every, eval_every=2, save_every=save_every)
-    one = Loop.__new__(Loop)
-    one.config, one.epoch_images, one.images_seen = config, batch * epoch_batches, first * batch
-    one.total, one.batch = 3 * one.epoch_images, batch
-    one.iterations = types.SimpleNamespace(unroll=unroll)  # type: ignore[assignment]
-    one.feed = types.SimpleNamespace(chunk=chunk * batch)  # type: ignore[assignment]
-    found, counts = [], []
-    while one.images_seen < one.total:
-        counts.append(one._steps_ahead())
-        one.images_seen += counts[-1] * batch
-        due = tuple(one._passed(every) for every in one._events())
-        if any(due):
-            found.append((one.images_seen, due))
-    assert one.images_seen == one.total
-    return found, counts
+class TwoRanks(Gang):
+    """A rank of two, of which the other has received `others`."""
+
+    def __init__(self, others: int) -> None:
+        super().__init__(0, 2)
+        self.others, self.asked = others, 0
+
+    def largest(self, number: int) -> int:
+        self.asked += 1
+        return max(number, self.others)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(
-    batch=st.integers(2, 130),
-    log_every=st.integers(1, 3000),
-    epoch_batches=st.integers(1, 60),
-    save_every=st.integers(1, 3),
-    first=st.integers(0, 50),
-    chunk=st.integers(1, 20),
-)
-def test_events_fall_where_they_fall_with_single_steps(**case: int) -> None:
-    """Whatever the batch size, the cadence, and where the run is resumed."""
-    case["first"] = min(case["first"], 3 * case["epoch_batches"] - 1)
-    single, ones = events(1, **case)
-    several, counts = events(8, **case)
-    assert several == single
-    assert set(ones) == {1} and sum(counts) == sum(ones)
-    assert all(1 <= count <= min(8, case["chunk"]) for count in counts)
+def test_one_process_stops_at_once() -> None:
+    received: list[int] = []
+    signals = StopSignals(received, ALONE, NO_OTHERS)
+    assert not signals.came()
+    received.append(15)
+    assert signals.came()
 
 
-def test_most_steps_come_at_once() -> None:
-    _, counts = events(8, batch=64, log_every=6400, epoch_batches=600, save_every=1, first=0, chunk=128)
-    assert len([count for count in counts if count == 8]) >= 0.9 * len(counts)
+@pytest.mark.parametrize(("own", "others", "expected"), [(0, 0, []), (15, 0, [15, 15]), (0, 2, [2]), (2, 15, [15, 2])])
+def test_ranks_stop_after_the_same_turn_and_of_the_same_signal(own: int, others: int, expected: list[int]) -> None:
+    """The signal that all name is the largest, whichever rank it was sent to."""
+    gang, received = TwoRanks(others), [own] if own else []
+    signals = StopSignals(received, gang, NO_OTHERS)
+    assert not any(signals.came() for _ in range(AGREED_EVERY - 1)) and not gang.asked
+    assert signals.came() == bool(expected) and gang.asked == 1
+    assert received == expected
 
 
 class Several(Iterations):

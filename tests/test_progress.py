@@ -1,8 +1,12 @@
-"""The seconds that a run has trained, by a clock of the test's own."""
+"""What a run adds up, and the seconds that it has trained, by a clock of the test's own."""
 
 from __future__ import annotations
 
-from fastgan.training.progress import Stopwatch
+import pytest
+import torch
+
+from fastgan.step.losses import LOSSES
+from fastgan.training.progress import Progress, Stopwatch
 
 
 class Clock:
@@ -25,3 +29,31 @@ def test_a_stopwatch_stands_still_while_something_else_is_done() -> None:
     clock.seconds += 2
     assert watch.seconds() == watch.seconds() == 8
     assert len(waits) == 4  # for what a GPU still computes, whenever the clock is read
+
+
+CPU = torch.device("cpu")
+
+
+def test_the_pace_is_of_training_alone_and_the_seconds_go_on_in_the_next_process() -> None:
+    clock, first = Clock(), Progress(torch.zeros(len(LOSSES), dtype=torch.float64))
+    first.start(0, CPU, clock)
+    clock.seconds += 5
+    with first.paused():
+        assert first.seconds == 5  # as an evaluation logs it
+        clock.seconds += 100
+    clock.seconds += 5
+    assert first.pace(1000) == {"images_per_second": 100, "train_seconds": 10}
+    clock.seconds += 2
+    assert first.pace(1400) == {"images_per_second": 200, "train_seconds": 12}
+    second = Progress(torch.zeros(len(LOSSES), dtype=torch.float64))
+    second.load(first.state())
+    second.start(1400, CPU, clock)
+    clock.seconds += 4
+    assert second.pace(1440) == {"images_per_second": 10, "train_seconds": 16}
+
+
+def test_mean_losses_begin_again_after_each_report() -> None:
+    progress = Progress(torch.full((len(LOSSES),), 6.0, dtype=torch.float64))
+    progress.steps = 4
+    assert progress.take() == pytest.approx(dict.fromkeys(LOSSES, 1.5))
+    assert progress.take() == dict.fromkeys(LOSSES, 0.0) and progress.steps == 0

@@ -22,8 +22,8 @@ from fastgan.runs.checkpoint import newest
 pytestmark = pytest.mark.slow
 
 # `python -m fastgan.train` without a judge, which would take longer than the runs.
-TRAIN = "import sys; from fastgan import command_line, loop, train; loop.obtain_judge = lambda *_: None; "
-TRAIN += "sys.exit(command_line.run_command(train.main))"
+TRAIN = "import sys; from fastgan import train; from fastgan.reporting import run_reporter; "
+TRAIN += "run_reporter.obtain_judge = lambda *_: None; sys.exit(train.run_command(train.main))"
 SMALL = ["--network.width", "4", "--network.hidden", "32", "--network.embedding", "16", "--device", "cpu"]
 SMALL += ["--batch-size", "64", "--grouping.at", "1", "--log-every", "640", "--image-size", "16"]
 BATCH = 128  # of two ranks

@@ -10,8 +10,8 @@ import pytest
 from fastgan import train
 from fastgan.config import command_line
 from fastgan.config.presets import preset
+from fastgan.reporting import run_reporter
 from fastgan.runs import checkpoint
-from fastgan.training import loop
 from fastgan.training.checkpointer import SaveBudget
 
 
@@ -80,7 +80,7 @@ def test_the_first_and_the_last_are_written(
         return real(folder, images_seen, parts)
 
     monkeypatch.setattr(checkpoint, "save", counted)
-    monkeypatch.setattr(loop, "obtain_judge", lambda *_: None)  # it would take longer than the run
+    monkeypatch.setattr(run_reporter, "obtain_judge", lambda *_: None)  # it would take longer than the run
     argv = "--recipe paper --epochs 4 --save-every 1 --eval-every 4 --network.width 4 --network.hidden 8 --device cpu"
     flags = ["--run-dir", str(tmp_path / "run"), "--save-share", share]
     assert command_line.run_command(train.main, [*argv.split(), *flags]) == 0

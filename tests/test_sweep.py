@@ -292,10 +292,10 @@ def test_a_signal_stops_the_sweep_and_the_next_call_goes_on(tmp_path: Path, monk
     flags = [*FLAGS, "--methods", "elastic", "--splits", "1"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert command_line.run_command(reproduce.main, [*flags, "--results", str(whole)]) == 0
-    run, calls = runner.Loop.train, []
+    run, calls = runner.TrainingLoop.train, []
 
     def stopped(self: Any) -> Any:
-        step = self.iterations.run
+        step = self.trainer.iterations.run
 
         def run_and_stop(count: int) -> None:
             step(count)
@@ -303,11 +303,11 @@ def test_a_signal_stops_the_sweep_and_the_next_call_goes_on(tmp_path: Path, monk
             if len(calls) == 7:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        self.iterations.run = run_and_stop
+        self.trainer.iterations.run = run_and_stop
         return run(self)
 
     with monkeypatch.context() as patched:
-        patched.setattr(runner.Loop, "train", stopped)
+        patched.setattr(runner.TrainingLoop, "train", stopped)
         assert command_line.run_command(reproduce.main, [*flags, "--results", str(cut)]) == 128 + signal.SIGTERM
     assert read_rows(cut) == []
     assert command_line.run_command(reproduce.main, [*flags, "--results", str(cut)]) == 0

@@ -44,7 +44,7 @@ def make_transform(
     """The backend that --augment asks for, for at most `most` images at a time.
 
     auto: DALI on a CUDA GPU, unless bicubic interpolation is asked for, which it lacks; on a CPU tensor operations,
-    which are faster there (bench/bench_augment.py). Where DALI cannot be used, auto warns and takes those as well.
+    which are faster there (bench/speed/bench_augment.py). Where DALI cannot be used, auto warns and takes those too.
 
     Raises:
         ConfigError: --augment dali where DALI cannot be used.

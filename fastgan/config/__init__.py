@@ -1,1 +1,1 @@
-"""Settings: their schema, validation and presets, and what stands for them on a command line and in a file."""
+"""Settings: schema, limits, validation and presets; how a command line and run.json are read into them."""

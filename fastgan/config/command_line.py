@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fastgan.config.presets import preset
-from fastgan.config.schema import TrainConfig
+from fastgan.config.schema import MAX_CODES, TrainConfig
 from fastgan.config.validation import validate
 from fastgan.errors import ConfigError, FastganError
 from fastgan.runtime import stages
 
 T = TypeVar("T")
 
-FINER = 4  # codes of Q's finer head a class, as tuned with ten classes
+FINER = 4  # codes of Q's overclustering head per class, tuned with ten classes
 
-# Settings that a resumed run may change: they leave the recipe as it is, though another device, compiler, kernel or
-# backend of the transforms rounds (and DALI interpolates) in its own way.
+# Settings that a resumed run may change: they do not change the recipe, although another device, compiler, kernel or
+# transform backend rounds differently (and DALI interpolates differently).
 FREE_ON_RESUME = {
     *("epochs", "run_dir", "resume", "eval_every", "save_every", "log_every", "dry_run", "data_dir", "cache_dir"),
     *("device", "save_share", "deterministic", "compile", "kernels", "augment", "capture", "threads"),
@@ -32,25 +32,25 @@ FREE_ON_RESUME = {
 
 
 def parse(kind: type[T], argv: Sequence[str], *, default: T | None = None, prog: str, description: str) -> T:
-    """Parse `argv` into dataclass `kind` with tyro; a mistake raises ConfigError with one line."""
+    """Parse `argv` into dataclass `kind` with tyro; raises ConfigError with a one-line message."""
     try:
         import tyro
     except ImportError as error:
         raise ConfigError("the command line needs the package tyro: pip install tyro") from error
 
-    said = io.StringIO()
+    message = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(message):
             parsed: T = tyro.cli(kind, args=list(argv), default=default, prog=prog, description=description)  # type: ignore[assignment]
             return parsed
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise ConfigError(_one_line(said.getvalue(), prog)) from None
+        raise ConfigError(_one_line(message.getvalue(), prog)) from None
 
 
 def positional() -> Any:
-    """Marks a field of a command's dataclass as positional; nothing where tyro is not installed."""
+    """Annotation that makes a field of a command's dataclass positional; None if tyro is not installed."""
     try:
         import tyro
     except ImportError:
@@ -59,7 +59,7 @@ def positional() -> Any:
 
 
 def _one_line(box: str, prog: str) -> str:
-    """tyro draws a framed, many-line message (in ASCII on some terminals); keep its first part and what it suggests."""
+    """The first part of tyro's framed, many-line message (ASCII on some terminals), and the flags that it suggests."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     body = plain.strip("\n").partition("\n")[2]  # without the frame's title
     sections = [part for part in re.split(r"^[│| ]*[─-]{4,}[│| ]*$", body, flags=re.MULTILINE) if part.strip()]
@@ -82,7 +82,7 @@ def _flag_value(argv: Sequence[str], flag: str) -> str | None:
 
 
 def _flags(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Every setting by its flag's name, nested ones too."""
+    """Every setting by the name of its flag, nested ones included."""
     found: dict[str, Any] = {}
     for part in dataclasses.fields(config):
         name, value = prefix + part.name.replace("_", "-"), getattr(config, part.name)
@@ -91,7 +91,7 @@ def _flags(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(ours: TrainConfig, theirs: TrainConfig, free: Set[str] = FREE_ON_RESUME) -> dict[str, Any]:
-    """Flags in which two runs differ, with the value of `theirs`; settings in `free` may differ."""
+    """Flags whose values differ between two runs, with the value in `theirs`; settings in `free` are skipped."""
     own = _flags(ours)
     return {
         name: value
@@ -103,10 +103,9 @@ def differences(ours: TrainConfig, theirs: TrainConfig, free: Set[str] = FREE_ON
 def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> TrainConfig:
     """The validated config of `python -m fastgan.train`.
 
-    `--dataset` and `--recipe` pick the preset that the other flags change; without `--classes` there are as many codes
-    as `--identities` of youtube-faces, and without `--finer-codes` a finer head has FINER a class. With `--resume` the
-    settings come from the run folder through `saved`, and a flag that would change the course of training raises
-    ConfigError.
+    `--dataset` and `--recipe` select the preset that the other flags change. The default of `--classes` for
+    youtube-faces is `--identities`; that of `--finer-codes` follows from `--classes`, FINER per class. With `--resume`
+    `saved` reads the settings from the run folder, and a flag that would change training raises ConfigError.
     """
     prog = "python -m fastgan.train"
     description = (
@@ -139,22 +138,22 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
             "--dataset mnist"
         )
     if default.finer_codes > 0 and _flag_value(argv, "--finer-codes") is None:
-        finer = min(max(default.finer_codes, FINER * config.classes), 65_536)
+        finer = min(max(default.finer_codes, FINER * config.classes), MAX_CODES)
         config = dataclasses.replace(config, finer_codes=finer)
     return validate(config)
 
 
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
-    """Call a command; a user's mistake becomes one line on stderr and exit code 2, a failed run 1."""
+    """Call a command; an error meant for the user becomes one line on stderr and exit code 2, or 1 for a failed run."""
     stages.loaded()
     try:
         try:
             return main(sys.argv[1:] if argv is None else argv)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # `--help | head`: nobody reads on, and Python must not complain of it at exit either
+    except BrokenPipeError:  # `--help | head`: the reader is gone; /dev/null keeps Python's exit quiet too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # 128 + SIGPIPE, as other commands end
+        return 141  # 128 + SIGPIPE, as a shell reports it
     except FastganError as error:
         if not error.silent:
             print(f"error: {error}", file=sys.stderr, flush=True)

@@ -8,8 +8,8 @@ from typing import Any
 from fastgan.config.schema import GroupingConfig, NetworkConfig, TrainConfig, TransformConfig
 from fastgan.errors import ConfigError
 
-# What the default recipe does otherwise than the paper's, on every data set: docs/prior.md says why, and what each part
-# is worth.
+# What the default recipe changes from the paper's, on every data set; docs/prior.md gives the reasons and what each
+# part gains.
 _DEFAULT: dict[str, Any] = {
     "contrastive_weight": 1.0,
     "contrastive_temperature": 0.5,
@@ -20,8 +20,8 @@ _DEFAULT: dict[str, Any] = {
     "prior_pull": 10.0,
     "prior_learning_rate": 1e-3,
 }
-# What image files of the real world need besides. They bear a mirror and a change of colours; the inscribed square of a
-# turned one is kept, for they do not lie on black. A 0 is chosen by the number of images (schedule.py).
+# What real-world image files need in addition. They tolerate flips and colour changes; when rotated they are cropped to
+# the inscribed square, since their background is not black. schedule.py chooses each 0 by the number of images.
 _NATURAL: dict[str, Any] = {
     "imbalance": "none",
     "image_size": 64,
@@ -44,10 +44,10 @@ _NATURAL: dict[str, Any] = {
         hue=10.0,
     ),
 }
-# What a data set needs besides.
+# What each data set needs in addition.
 PRESETS: dict[str, TrainConfig] = {
     # About 1,200 tiny images: half the width at 16x16 trains in a minute and a half on two cores. Digits of 8x8
-    # pixels bear less rotation than MNIST's; a small shift makes up for their number.
+    # pixels tolerate less rotation than MNIST's; a small shift makes up for the small number of images.
     "digits": TrainConfig(
         dataset="digits",
         image_size=16,
@@ -61,7 +61,7 @@ PRESETS: dict[str, TrainConfig] = {
         average_decay=0.998,
         **_DEFAULT,
     ),
-    # The averaged generator draws better images: Frechet distance 0.52 to 0.54 instead of 0.62 after 19.5 epochs of
+    # The averaged generator makes better images: Frechet distance 0.52 to 0.54 instead of 0.62 after 19.5 epochs of
     # the paper's recipe, NMI 0.801 to 0.807 instead of 0.801.
     "mnist": TrainConfig(
         dataset="mnist",
@@ -72,14 +72,14 @@ PRESETS: dict[str, TrainConfig] = {
         **_DEFAULT,
     ),
     "folder": TrainConfig(dataset="folder", **_NATURAL, **_DEFAULT),
-    # As many codes as people, who are as frequent as their videos are long.
+    # One code per person; a person is as frequent as their videos are long.
     "youtube-faces": TrainConfig(dataset="youtube-faces", classes=TrainConfig.identities, **_NATURAL, **_DEFAULT),
 }
 RECIPES = ("default", "paper")
 
 
 def preset(dataset: str, recipe: str = "default") -> TrainConfig:
-    """The defaults of a data set under a recipe; raises ConfigError for a name that is not known."""
+    """The defaults of a data set under a recipe; raises ConfigError for an unknown name."""
     if dataset not in PRESETS:
         raise ConfigError(f"--dataset {dataset}: not known; choose one of {', '.join(PRESETS)}")
     if recipe not in RECIPES:

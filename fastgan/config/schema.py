@@ -1,18 +1,23 @@
-"""Every setting of a run, in one frozen dataclass that flows from the command line down.
+"""Every setting of a run, in frozen dataclasses that the command line builds and everything below it reads.
 
-`validate` refuses what cannot work and names the flag; presets.py holds the defaults of each data set.
+A setting's range stands beside it; rules over several settings are in validation.py, each data set's defaults in
+presets.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-PAPER_ROTATION = 25  # degrees; the crop of the authors' library loses its height a little above 30
+from fastgan.config.limits import Limit, above, at_least, at_most, between
+
+PAPER_ROTATION = 25  # degrees; a little above 30 the crop of the authors' library has no height left
+MAX_CODES = 65_536  # of either head of Q
+ZOOM_LIMIT = Limit("0 < low <= high <= 4", lambda zoom: 0 < zoom[0] <= zoom[1] <= 4)
 Dataset = Literal["digits", "mnist", "folder", "youtube-faces"]
 OWN_IMAGES = ("folder", "youtube-faces")  # data sets of image files in --data-dir
-# Flags that only some data sets know; the others leave them at their defaults.
+# Flags that only some data sets accept.
 FLAGS_OF = {
     "channels": OWN_IMAGES,
     "skip_bad": OWN_IMAGES,
@@ -24,21 +29,21 @@ FLAGS_OF = {
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Widths of the networks; depths follow from the image size (networks.py)."""
+    """Widths of the networks; their depths follow from the image size (models/networks.py)."""
 
-    noise: int = 62
+    noise: Annotated[int, at_least(1)] = 62
     """Length of the generator's noise vector z."""
-    width: int = 64
+    width: Annotated[int, at_least(1)] = 64
     """Channels of the first convolution; each further one doubles them, up to 512."""
-    hidden: int = 1024
+    hidden: Annotated[int, at_least(1)] = 1024
     """Units of the generator's and the front end's wide linear layer."""
-    embedding: int = 128
+    embedding: Annotated[int, at_least(1)] = 128
     """Length of Q's embedding, which the contrastive loss compares."""
     feature_norm: Literal["batch", "layer"] = "batch"
     """How the front end's last layer is normalised. batch: over the batch, as in the paper. layer: each image by
-    itself, for photographs. Generated images are a batch of their own, and batch normalisation hides from the
-    discriminator, and so from the generator, how far they are off on average: at 64x64x3 it learned nothing. Digits
-    on black do without, and were grouped better with batch (accuracy 0.886 against 0.768, a run each)."""
+    itself, for photographs. Generated images form a separate batch, so batch normalisation hides from the
+    discriminator how far their mean is off: at 64x64x3 the generator learned nothing. Digits on black do not need it
+    and were clustered better with batch (accuracy 0.886 against 0.768, one run each)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,174 +51,173 @@ class TransformConfig:
     """The identity-preserving transform of a real image (augment/transform.py)."""
 
     kind: Literal["default", "paper", "whole"] = "default"
-    """default: real-valued angle, inscribed square kept. paper: whole degrees and the narrower crop of the
-    authors' library. whole: nothing is cropped and black comes in at the corners, for objects on black."""
-    rotation: float = 20.0
-    """Largest angle, degrees; each image draws its own from +/- this."""
-    zoom: tuple[float, float] = (0.9, 1.1)
+    """default: real-valued angles, cropped to the inscribed square. paper: whole degrees and the narrower crop of the
+    authors' library. whole: no crop, the corners are filled with black, for objects on black."""
+    rotation: Annotated[float, between(0, 180, " degrees")] = 20.0
+    """Largest rotation, degrees; each image draws its own from +/- this."""
+    zoom: Annotated[tuple[float, float], ZOOM_LIMIT] = (0.9, 1.1)
     """Smallest and largest zoom about the centre, as a factor."""
-    shift: float = 0.0
-    """Largest shift along each axis, as a share of the image's side."""
-    shear: float = 0.0
-    """Largest slant, degrees; each image draws its own from +/- this."""
-    stretch: float = 0.0
+    shift: Annotated[float, between(0, 0.5)] = 0.0
+    """Largest shift along each axis, as a fraction of the image's side."""
+    shear: Annotated[float, between(0, 60, " degrees")] = 0.0
+    """Largest shear, degrees; each image draws its own from +/- this."""
+    stretch: Annotated[float, between(0, 3)] = 0.0
     """Largest stretch of the width against the height: each image draws its factor from 1 / (1 + this) to 1 + this."""
-    flip: float = 0.0
-    """Share of the images that are mirrored left to right; 0 mirrors none."""
-    brightness: float = 0.0
-    """Largest change of brightness: each image draws its factor from 1 +/- this; 0 leaves it."""
-    contrast: float = 0.0
-    """Largest change of contrast about mid-grey: each image draws its factor from 1 +/- this; 0 leaves it."""
-    saturation: float = 0.0
-    """Largest change of saturation, as a factor from 1 +/- this; 0, and any image of one channel, is left."""
-    hue: float = 0.0
-    """Largest turn of the hue, degrees, from +/- this; 0, and any image of one channel, is left."""
+    flip: Annotated[float, between(0, 1)] = 0.0
+    """Fraction of the images that are mirrored left to right; 0 mirrors none."""
+    brightness: Annotated[float, between(0, 1)] = 0.0
+    """Largest change of brightness: each image draws its factor from 1 +/- this; 0 changes nothing."""
+    contrast: Annotated[float, between(0, 1)] = 0.0
+    """Largest change of contrast about mid-grey: each image draws its factor from 1 +/- this; 0 changes nothing."""
+    saturation: Annotated[float, between(0, 1)] = 0.0
+    """Largest change of saturation, as a factor from 1 +/- this; 0 changes nothing, and grey images have none."""
+    hue: Annotated[float, between(0, 180, " degrees")] = 0.0
+    """Largest shift of the hue, degrees, from +/- this; 0 changes nothing, and grey images have none."""
     interpolation: Literal["auto", "bicubic", "bilinear"] = "auto"
-    """How the warped image is sampled. auto: bicubic where --augment can, which is everywhere but with DALI."""
+    """How the warped image is sampled. auto: bicubic, except with DALI, which has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupingConfig:
-    """Grouping of the real images by their nearest neighbours in Q's embedding, which Q learns (pseudo_labels.py)."""
+    """Groups of real images by nearest neighbours in Q's embedding: pseudo-labels for Q (training/pseudo_labels.py)."""
 
     at: tuple[int, ...] = ()
-    """Before which epochs, counted from 0, the images are grouped anew; empty for never. 0 alone, for your own images:
-    chosen by their number (schedule.py)."""
-    weight: float = 1.0
-    """Weight of Q's cross-entropy to the groups, from the first grouping on."""
+    """Epochs, counted from 0, before which the images are grouped again; empty for never. 0 alone, for your own images:
+    chosen by their number (config/schedule.py)."""
+    weight: Annotated[float, at_least(0)] = 1.0
+    """Weight of Q's cross-entropy on the groups, from the first grouping on."""
     landmarks: int = 5_000
-    """Images, at most, that the groups are found among; the others join those of their nearest neighbours."""
-    neighbours: int = 10
-    """Nearest neighbours of an image."""
+    """Largest number of images that are clustered; the others join the groups of their nearest neighbours."""
+    neighbours: Annotated[int, at_least(1)] = 10
+    """Number of nearest neighbours per image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A whole training run. The defaults are the paper's recipe; presets change what a data set needs."""
+    """A whole training run. The defaults are the paper's recipe; presets.py changes what a data set needs."""
 
     dataset: Dataset = "digits"
     """Which images: digits (scikit-learn's 8x8 digits, shipped with it), mnist, folder (your own: every image file in
     the folder --data-dir and below it), or youtube-faces (that data set's frames, laid out as it is published; the
     central 110 x 110 pixels of each)."""
     recipe: Literal["default", "paper"] = "default"
-    """default: Q, and the front end with it, also learns that an image and its transform have the same code, and which
-    real images belong together, from groups of nearest neighbours found before chosen epochs. The prior is pulled to
-    the code frequencies that Q sees on real images, beside its gradient through the Gumbel-Softmax sample. Transforms
-    are stronger, and samples come from an averaged generator. paper: the data set's settings without all of this. Each
-    flag still changes what it names."""
+    """default: Q and the front end also learn that an image and its transform have the same code, and which real images
+    belong together, from groups of nearest neighbours found before chosen epochs. The prior is pulled towards the code
+    frequencies that Q finds on real images, in addition to its gradient through the Gumbel-Softmax sample. Transforms
+    are stronger, and samples come from an averaged generator. paper: the data set's settings without all of this.
+    Other flags override either."""
     data_dir: Path | None = None
-    """Folder with the data set's files, or to download them into. Left out: ./data; --dataset folder and youtube-faces
-    need it. Of youtube-faces it holds aligned_images_DB or frame_images_DB (the first is taken where both are there),
-    or is one of these two."""
+    """Folder that holds the data set's files or that they are downloaded to. Left out: ./data; --dataset folder and
+    youtube-faces need it. For youtube-faces it holds aligned_images_DB or frame_images_DB (with both, the first is
+    used), or is one of the two."""
     cache_dir: Path | None = None
-    """What is made once is kept here: decoded images and judges. It may be emptied at any time. Left out:
+    """Cache of decoded images and evaluation classifiers. It may be emptied at any time. Left out:
     $XDG_CACHE_HOME/fastgan or ~/.cache/fastgan."""
     labels_from_folders: bool = False
-    """With --dataset folder: the first subfolder that an image lies in is its class, for evaluation only."""
+    """With --dataset folder: an image's class is its first subfolder, used for evaluation only."""
     skip_bad: bool = False
-    """With --dataset folder or youtube-faces: leave out files that are no whole image, and list them, instead of
+    """With --dataset folder or youtube-faces: skip files that cannot be decoded, and list them, instead of
     stopping."""
-    identities: int = 40
-    """With --dataset youtube-faces: how many people, the first by name that have frames. Who a frame shows serves
-    evaluation only."""
-    frame_stride: int = 1
-    """With --dataset youtube-faces: of so many successive frames of a video the first is kept; 1 keeps all."""
-    split: int = 1
+    identities: Annotated[int, at_least(2)] = 40
+    """With --dataset youtube-faces: number of people, the first by name that have frames. Who a frame shows is used
+    for evaluation only."""
+    frame_stride: Annotated[int, at_least(1, " (every frame)")] = 1
+    """With --dataset youtube-faces: keep every n-th frame of a video; 1 keeps all."""
+    split: Annotated[int, between(1, 50)] = 1
     """Which of the 50 published random class frequencies to use, 1 to 50."""
     imbalance: Literal["split", "none"] = "split"
-    """split: classes as frequent as --split says. none: every image is kept."""
+    """split: subsample the classes to the frequencies of --split. none: keep every image."""
     image_size: int = 28
     """Side of the square training images, pixels."""
-    channels: Literal[1, 3] = 1
+    channels: Annotated[Literal[1, 3], Limit("1 (grey) or 3 (RGB)", lambda channels: channels in (1, 3))] = 1
     """Channels of the training images: 1 grey, 3 RGB. digits and mnist are grey."""
 
-    classes: int = 10
-    """K, the number of codes the model may use. Left out with --dataset youtube-faces: as many as --identities."""
+    classes: Annotated[int, at_least(2), at_most(MAX_CODES)] = 10
+    """K, the number of codes. Left out with --dataset youtube-faces: as many as --identities."""
     prior: Literal["learned", "uniform", "true"] = "learned"
     """The class prior: learned through Gumbel-Softmax, fixed uniform, or fixed to the true frequencies."""
-    contrastive_weight: float = 10.0
-    """Weight of the contrastive loss between an image and its transform; 0 switches it off."""
-    temperature: float = 0.1
+    contrastive_weight: Annotated[float, at_least(0)] = 10.0
+    """Weight of the contrastive loss (NT-Xent) between an image and its transform; 0 switches it off."""
+    temperature: Annotated[float, above(0)] = 0.1
     """Gumbel-Softmax temperature."""
-    contrastive_temperature: float = 1.0
+    contrastive_temperature: Annotated[float, above(0)] = 1.0
     """NT-Xent temperature."""
 
-    agreement_weight: float = 0.0
+    agreement_weight: Annotated[float, at_least(0)] = 0.0
     """Weight of the mutual information between Q's codes for an image and for its transform; 0 switches it off."""
-    finer_codes: int = 0
-    """Codes of a second, finer head of Q that learns by agreement alone and shapes its features; 0 for none. Left out
-    with the default recipe: four a class, at least 40."""
+    finer_codes: Annotated[int, between(0, MAX_CODES)] = 0
+    """Codes of a second, overclustering head of Q, which learns by agreement alone and shapes the features; 0 for none.
+    Left out with the default recipe: four per class, at least 40."""
     front_end_learns: bool = False
-    """Let the losses on real images train the front end too, not Q alone."""
+    """Let the losses on real images train the front end as well as Q."""
     real_averages: bool = False
-    """Let BatchNorm's running averages, with which Q reads real images, follow real images alone."""
-    prior_pull: float = 0.0
-    """Weight of the pull of the learned prior towards Q's mean code probabilities on real images, a loss beside the
-    gradient through the Gumbel-Softmax sample."""
-    prior_learning_rate: float | None = None
-    """Adam's step size for the prior. Left out: that of the networks."""
+    """Update BatchNorm's running averages, which Q uses on real images, from real images only."""
+    prior_pull: Annotated[float, at_least(0)] = 0.0
+    """Weight of the loss that pulls the learned prior towards Q's mean code probabilities on real images, in addition
+    to the gradient through the Gumbel-Softmax sample."""
+    prior_learning_rate: Annotated[float | None, above(0)] = None
+    """Adam's learning rate for the prior. Left out: --learning-rate."""
 
     epochs: int = 20
-    """Passes over the training images. 0, for your own images: as many as show 320,000, and 20 at least."""
-    batch_size: int = 64
-    """Real images a step, of each rank under torchrun; an epoch's last, smaller batch is dropped."""
+    """Passes over the training images. 0, for your own images: enough to show 320,000 images, and at least 20."""
+    batch_size: Annotated[int, at_least(2, " (BatchNorm and NT-Xent need a pair)")] = 64
+    """Real images per step, on each rank under torchrun; an epoch's last, smaller batch is dropped."""
     sync_batchnorm: bool = True
-    """Under torchrun: let BatchNorm take its statistics over all ranks' images, as if one process had them all. Without
-    it each rank normalises its own; what is saved and evaluated holds the ranks' mean of the running averages."""
-    learning_rate: float = 2e-4
-    """Adam's step size, for the discriminator's and the generator's side alike."""
-    average_decay: float = 0.0
-    """Decay a step of the averaged generator used for samples and evaluation; 0 uses the generator as it is."""
-    seed: int = 0
-    """Fixes the initial weights and every random draw."""
+    """Under torchrun: BatchNorm's statistics are over the images of all ranks, as in one process. Without it each rank
+    normalises its own images, and the model that is saved and evaluated has the mean of the ranks' running averages."""
+    learning_rate: Annotated[float, above(0)] = 2e-4
+    """Adam's learning rate, for the discriminator and the generator."""
+    average_decay: Annotated[float, Limit("0 or more and below 1", lambda decay: 0 <= decay < 1)] = 0.0
+    """Decay per step of the averaged generator, used for samples and evaluation; 0 uses the generator itself."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Seed of the initial weights and of every random draw."""
 
     amp: bool = False
-    """Automatic mixed precision: products in --amp-dtype, losses and codes in float32."""
+    """Automatic mixed precision: matrix products in --amp-dtype, losses and codes in float32."""
     amp_dtype: Literal["auto", "bfloat16", "float16"] = "auto"
     """Precision under --amp. auto: bfloat16 where the device has instructions for it, else float32, which is many times
-    as fast there. float16 scales its losses."""
+    faster there. float16 uses loss scaling."""
     compile: bool = False
-    """On a CUDA GPU, compile networks and random numbers with torch.compile; where that fails, the run goes on eagerly.
-    On a CPU no step gains by it, and nothing is compiled."""
+    """On a CUDA GPU, compile networks and random numbers with torch.compile; if that fails, the run continues without
+    it. On a CPU it is not faster, and nothing is compiled."""
     kernels: Literal["auto", "triton", "reference"] = "auto"
-    """Random draws, contrastive loss and Adam by fused Triton kernels or by their references in plain torch; auto
-    takes Triton on a CUDA GPU."""
+    """Compute random draws, contrastive loss and Adam with fused Triton kernels or with their references in plain
+    torch. auto: Triton on a CUDA GPU."""
     augment: Literal["auto", "dali", "torchvision"] = "auto"
-    """What transforms the images: NVIDIA DALI, or batched tensor operations; auto takes DALI on a CUDA GPU where it is
+    """Backend of the image transforms: NVIDIA DALI, or batched tensor operations. auto: DALI on a CUDA GPU if it is
     installed."""
     capture: bool = True
-    """On a CUDA GPU, replay the training step as a CUDA graph; without effect elsewhere."""
+    """On a CUDA GPU, replay the training step as a CUDA graph; no effect elsewhere."""
     deterministic: bool = False
-    """On a CUDA GPU, take algorithms that sum in one order, which a run that is resumed needs to end with the same
-    weights bit for bit; they may be slower. On a CPU sums are always so."""
+    """On a CUDA GPU, use deterministic algorithms, so that a resumed run ends with the same weights bit for bit; they
+    may be slower. A CPU is always deterministic."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto takes a CUDA GPU when there is one."""
+    """Where to train. auto: a CUDA GPU if there is one."""
     threads: int = 0
-    """Threads of a CPU. 0: one for each processor that this process may use (affinity and cgroup quota) and that others
-    leave free as it begins; a resumed run goes on with as many as before, with which alone it ends with the same
-    weights bit for bit."""
+    """CPU threads. 0: one for each processor that this process may use (affinity and cgroup quota) and that is idle at
+    the start; a resumed run uses as many as before, since only then it ends with the same weights bit for bit."""
 
     run_dir: Path | None = None
     """The run's folder. Left out: a new name under runs/."""
     resume: bool = False
-    """Continue the run in --run-dir from its newest good checkpoint."""
+    """Continue the run in --run-dir from its newest intact checkpoint."""
     eval_every: int = 5
-    """Epochs between evaluations (one always comes at the end). 0, for your own images: four in a run."""
+    """Epochs between evaluations (there is always one at the end). 0, for your own images: four per run."""
     save_every: int = 1
-    """Epochs between checkpoints (one always comes at the end). 0, for your own images: one each 32,000 images."""
-    save_share: float = 1.0
-    """Largest share of the time that checkpoints may take: one that falls due too soon after another is left out, but
-    never a run's last. 1: none is left out. Where an epoch takes a tenth of a second, saving would take longer."""
-    log_every: int = 6400
-    """Images between two lines of metrics.jsonl."""
-    rank_timeout: float = 600.0
-    """Under torchrun: seconds after which a rank that does not answer is given up, and the job ends. One whose process
-    has ended is noticed at once. For a rank 0 that reads the data, evaluates or saves, and answers, the others wait for
-    up to two hours."""
+    """Epochs between checkpoints (there is always one at the end). 0, for your own images: one per 32,000 images."""
+    save_share: Annotated[float, Limit("above 0 and at most 1", lambda share: 0 < share <= 1)] = 1.0
+    """Largest fraction of the time that checkpoints may take: one that is due too soon after another is skipped, but
+    never a run's last. 1: none is skipped. Where an epoch takes a tenth of a second, saving would take longer."""
+    log_every: Annotated[int, at_least(1)] = 6400
+    """Images between lines of metrics.jsonl."""
+    rank_timeout: Annotated[float, above(0, " seconds")] = 600.0
+    """Under torchrun: seconds after which a rank that does not respond counts as lost, and the job ends. A rank whose
+    process has ended is noticed at once. While rank 0 reads the data, evaluates or saves, and responds, the others wait
+    for up to two hours."""
     resume_on_other_ranks: bool = False
-    """With --resume: go on with another number of ranks than before. Weights, optimisers and groups are kept, and the
-    clock counts images as before; order, noise and transforms are no longer those of the uninterrupted run, the job's
-    batch is --batch-size times the new number, and it goes on at the next whole one."""
+    """With --resume: allow another number of ranks than before. Weights, optimisers, groups and the number of images
+    shown are kept; order, noise and transforms differ from those of the uninterrupted run. The job's batch is
+    --batch-size times the new number, and it continues at the next whole batch."""
     dry_run: bool = False
     """Print the settings and stop."""
 
@@ -223,7 +227,7 @@ class TrainConfig:
 
     @property
     def own_images(self) -> bool:
-        """Whether the images are files in --data-dir that are decoded, and have no published splits."""
+        """Whether the images are files in --data-dir, which are decoded and have no published splits."""
         return self.dataset in OWN_IMAGES
 
     @property
@@ -232,8 +236,8 @@ class TrainConfig:
         return max(self.contrastive_weight, self.agreement_weight, self.prior_pull) > 0 or bool(self.grouping.at)
 
 
-def halvings(image_size: int) -> int:
-    """How often the networks halve the image: twice, and on until the side is at most 8 pixels."""
+def num_downsamples(image_size: int) -> int:
+    """How often the networks halve the image: at least twice, and until its side is at most 8 pixels."""
     count = 2
     while image_size / 2**count > 8:
         count += 1

@@ -1,4 +1,4 @@
-"""Settings through run.json and back."""
+"""Settings to run.json and back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def to_json(config: TrainConfig) -> dict[str, Any]:
 
 
 def from_json(values: dict[str, Any]) -> TrainConfig:
-    """The inverse of `to_json`; raises ConfigError for settings that this version does not know."""
+    """The inverse of `to_json`; raises ConfigError for settings that are unknown, missing or of another type."""
     values = dict(values)
     nested = {"grouping": GroupingConfig, "transform": TransformConfig, "network": NetworkConfig}
     known = {f.name for f in dataclasses.fields(TrainConfig)}
@@ -39,36 +39,36 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         for name, kind in nested.items():
             inner = dict(values[name])
             inner |= {key: tuple(inner[key]) for key in ("zoom", "at") if key in inner}
-            values[name] = _checked(kind(**inner))
+            values[name] = _check_types(kind(**inner))
         for name in ("data_dir", "run_dir"):
             values[name] = None if values[name] is None else Path(values[name])
         if values.get("cache_dir") is not None:
             values["cache_dir"] = Path(values["cache_dir"])
-        return _checked(TrainConfig(**values))
+        return _check_types(TrainConfig(**values))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"run.json: settings cannot be read ({error}); it was written by another version") from error
 
 
-def _checked(settings: T) -> T:
-    """The same settings, or TypeError naming one whose value is of another type: a dataclass takes anything."""
+def _check_types(settings: T) -> T:
+    """Return `settings`, or raise TypeError naming a value of the wrong type: dataclasses do not check."""
     hints = get_type_hints(type(settings))
     for part in dataclasses.fields(settings):
         value = getattr(settings, part.name)
-        if not _is(value, hints[part.name]):
+        if not _has_type(value, hints[part.name]):
             raise TypeError(f"{part.name} is {value!r}")
     return settings
 
 
-def _is(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type that a setting has."""
+def _has_type(value: Any, kind: Any) -> bool:
+    """Whether a value is of a setting's annotated type."""
     if get_origin(kind) is Literal:
         return any(value == each and type(value) is type(each) for each in get_args(kind))
     if get_origin(kind) in (Union, UnionType):
-        return any(_is(value, each) for each in get_args(kind))
+        return any(_has_type(value, each) for each in get_args(kind))
     if get_origin(kind) is tuple:
         kinds = get_args(kind)
         kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
-        return len(value) == len(kinds) and all(map(_is, value, kinds))
-    if kind is float:  # JSON may write 1.0 as 1
+        return len(value) == len(kinds) and all(map(_has_type, value, kinds))
+    if kind is float:  # JSON may hold 1 for 1.0; a huge or infinite number is no setting
         return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

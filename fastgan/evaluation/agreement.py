@@ -77,7 +77,7 @@ def doubts(run: TrainedRun, other: TrainedRun, images: ImageSet) -> list[str]:
         found.append(f"both runs have --seed {run.config.seed}; runs of two seeds say more")
     for each in (run, other):
         path, seen = each.run.path, each.images_seen
-        whole = schedule.planned(each.config, len(images.images), each.ranks())
+        whole = schedule.total_images(each.config, len(images.images), each.ranks())
         if seen < whole:
             found.append(f"{path} is unfinished ({seen:,} of {whole:,} images); continue it with --resume first")
         elif seen < diagnosis.FEW_SHOWN:

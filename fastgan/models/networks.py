@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fastgan.config.schema import NetworkConfig, halvings
+from fastgan.config.schema import NetworkConfig, num_downsamples
 from fastgan.models.layers import Flatten, Linear, channels_last
 from fastgan.models.sync_batchnorm import NORMALISING, SyncBatchNorm
 from fastgan.seeding import stream_seed
@@ -39,12 +39,12 @@ class Shape:
     @property
     def widths(self) -> list[int]:
         """Channels after each halving."""
-        return [min(self.network.width * 2**i, WIDEST) for i in range(halvings(self.image_size))]
+        return [min(self.network.width * 2**i, WIDEST) for i in range(num_downsamples(self.image_size))]
 
     @property
     def smallest(self) -> int:
         """Side of the image after the last halving."""
-        return self.image_size // 2 ** halvings(self.image_size)
+        return self.image_size // 2 ** num_downsamples(self.image_size)
 
 
 @contextmanager

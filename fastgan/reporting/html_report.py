@@ -130,7 +130,7 @@ def collect(state: RunState) -> Page:
     probabilities_NK = logits.softmax(1).cpu()
     confidences_N, codes_N = probabilities_NK.max(1)
     sizes_K = metrics.cluster_sizes(codes_N, config.classes)
-    planned = schedule.planned(config, len(codes_N), run_folder.ranks_of(state.settings))
+    planned = schedule.total_images(config, len(codes_N), run_folder.ranks_of(state.settings))
     hardly = diagnosis.hardly_trained(prior_K, sizes_K, state.images_seen, planned) is not None
     merge = [] if hardly else confused_codes(state.networks, state.images.images, codes_N, config, state.device)
     names = state.images.class_names or [str(c) for c in range(state.images.label_count)]

@@ -1,11 +1,15 @@
-"""metrics.jsonl: a row a report or evaluation."""
+"""metrics.jsonl: a row a report or evaluation; a run in training writes the same to TensorBoard's files."""
 
 from __future__ import annotations
 
 import json
 import math
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+
+from fastgan.runs.run_folder import RunFolder
+from fastgan.runs.tensorboard import Board
 
 
 def _is_row(row: Any) -> bool:
@@ -50,3 +54,24 @@ class MetricsLog:
         partial = self.path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         partial.replace(self.path)
+
+
+class RunLog(MetricsLog):
+    """metrics.jsonl of a run in training, and TensorBoard's files beside it.
+
+    Args:
+        writes: of many ranks only the main one's does; the others' rows are dropped.
+    """
+
+    def __init__(self, run: RunFolder, *, writes: bool = True) -> None:
+        super().__init__(run.metrics)
+        self._writes, self._board = writes, Board(run.tensorboard if writes else None)
+
+    def append(self, row: dict[str, Any]) -> None:
+        if self._writes:
+            super().append(row)
+            self._board.append(row)
+
+    def opened(self, images_seen: int) -> AbstractContextManager[None]:
+        """Within, TensorBoard's files take rows too, for a run that begins, or goes on, after `images_seen` images."""
+        return self._board.opened(images_seen, self.rows())

@@ -23,6 +23,7 @@ from fastgan.data import loading
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import CheckpointCorruptError, ConfigError
 from fastgan.evaluation.judge import obtain_judge
+from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
 from fastgan.runs.run_folder import RunFolder
 from fastgan.runtime import stages
@@ -32,7 +33,7 @@ from fastgan.step.losses import LOSSES
 from fastgan.sweep.results import Results, RunKey
 from fastgan.text import counted
 from fastgan.training.engine import Trainer
-from fastgan.training.loop import Loop
+from fastgan.training.loop import TrainingLoop
 
 # What may differ between a run of the sweep and what its folder holds; what `recipe` stands for is compared itself.
 FREE = (FREE_ON_RESUME - {"epochs"}) | {"recipe"}
@@ -108,13 +109,16 @@ class Sweep:
         trainer = self._trainer_for(config, images)
         run = self._folder(config, trainer)
         # A run that takes seconds is begun anew rather than saved twenty times.
-        how = {"pictures": key in self.pictures, "context": False, "checkpoints": self.device.type != "cuda"}
-        loop = Loop(config, run, images, trainer, **how, turns=self.turns)
+        saves = self.device.type != "cuda"
+        placed = dataclasses.replace(images, images=trainer.feed.images)  # one copy serves training and evaluation
+        shown = key in self.pictures
+        reporter = RunReporter(config, run, placed, trainer.step, self.device, pictures=shown, context=False)
+        loop = TrainingLoop(config, run, trainer, reporter, checkpoints=saves, turns=self.turns)
         try:
             loop.resume()
         except CheckpointCorruptError:  # none was saved, or none is whole
             loop.log.keep_until(-1)
-        if loop.images_seen < loop.total:
+        if not loop.done:
             outcome = loop.train()
             if outcome.signal_number is not None:
                 return outcome.signal_number

@@ -1,4 +1,4 @@
-"""What a run has added up since it last said so, how long it has trained, and how much of its time it saves."""
+"""What a run has added up since its last report, how long it has trained, and how fast."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class Stopwatch:
 
 
 class Progress:
-    """Sums of the losses since the last report, and the seconds trained: saved with each checkpoint."""
+    """Sums of the losses since the last report, and the seconds trained: saved with each checkpoint.
+
+    The clock of the seconds runs from `start` on, but for what is done within `paused`.
+    """
 
     def __init__(self, loss_sum: Tensor, gang: Gang = ALONE) -> None:
         self.loss_sum = loss_sum  # to which every step adds, on the device
@@ -53,6 +56,31 @@ class Progress:
     def settle(self) -> None:
         """Make the sums the job's, the mean of the ranks', before they are read: a call of all ranks."""
         self._gang.mean_([self.loss_sum])
+
+    def start(self, images_seen: int, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> None:
+        """Begin to count this process's seconds, after `images_seen` images; waits for `device` to read the clock."""
+
+        def wait() -> None:
+            if device.type == "cuda":
+                torch.cuda.current_stream(device).synchronize()
+
+        self._watch, self._before = Stopwatch(wait, clock), self.seconds
+        self._reported, self._reported_at = images_seen, 0.0
+
+    def pace(self, images_seen: int) -> dict[str, float]:
+        """Images a second since the last call, and the seconds trained, by all processes that went on from another."""
+        now = self._watch.seconds()
+        self.seconds = self._before + now
+        rate = (images_seen - self._reported) / (now - self._reported_at)
+        self._reported, self._reported_at = images_seen, now
+        return {"images_per_second": rate, "train_seconds": self.seconds}
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, something else than training is done: its seconds do not count."""
+        with self._watch.paused() as seconds:
+            self.seconds = self._before + seconds
+            yield
 
     def state(self) -> dict[str, Tensor]:
         return {

@@ -26,8 +26,8 @@ import torch
 
 from fastgan import train
 from fastgan.config import command_line
+from fastgan.reporting import run_reporter
 from fastgan.runs import checkpoint
-from fastgan.training import loop
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -141,10 +141,10 @@ def _of_session(session: int) -> list[int]:
 
 
 def _train(argv: Sequence[str], hooks: Sequence[Hook]) -> int:
-    loop.obtain_judge = lambda *_: None  # type: ignore[assignment] - it would take longer than the run
-    loop.context_rows = lambda *_: {}  # type: ignore[assignment]
-    loop.Loop._draw = lambda *_: None  # type: ignore[method-assign]
-    loop.html_report.write = lambda *_: None  # type: ignore[assignment]
+    run_reporter.obtain_judge = lambda *_: None  # type: ignore[assignment] - it would take longer than the run
+    run_reporter.context_rows = lambda *_: {}  # type: ignore[assignment]
+    run_reporter.RunReporter._draw = lambda *_: None  # type: ignore[method-assign]
+    run_reporter.html_report.write = lambda *_: None  # type: ignore[assignment]
     for hook in hooks:
         hook()
     return command_line.run_command(train.main, argv)

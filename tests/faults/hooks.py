@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from fastgan.models.networks import Generator
+from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import checkpoint, run_folder
 from fastgan.step import losses
 from fastgan.step.step import Step
-from fastgan.training import loop
 from fastgan.training.engine import Trainer
 from fastgan.training.loader import Feed
+from fastgan.training.loop import TrainingLoop
 
 
 def before(owner: Any, name: str, act: Callable[[], object]) -> None:
@@ -85,7 +86,7 @@ def dwell(marker: Path, seconds: float) -> None:
             marker.touch()
             time.sleep(seconds)
 
-    before(loop.Loop, "_evaluate", act)
+    before(RunReporter, "evaluate", act)
 
 
 def stop_before(step: int, signal_number: int) -> None:
@@ -267,4 +268,4 @@ def become_nobody() -> None:
             os.setuid(65_534)
 
     before(run_folder, "create", act)
-    before(loop.Loop, "resume", act)
+    before(TrainingLoop, "resume", act)

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def report(*flags: str) -> subprocess.CompletedProcess[str]:
-    """bench.compile_report in a process without the interpreter, which would leave nothing to compile."""
+    """bench.checks.compile_report in a process without the interpreter, which would leave nothing to compile."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "bench.compile_report", *flags]
+    command = [sys.executable, "-m", "bench.checks.compile_report", *flags]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -13,7 +13,7 @@ from null_gpu.child import run
 FAILS = """
 import json, sys
 from pathlib import Path
-from bench import gpu_loop
+from bench.gpu import loop as gpu_loop
 class Way:
     captured, calls = True, 0
     def __init__(self, config, images, **changes):
@@ -29,7 +29,8 @@ gpu_loop.ROWS = {"eager": {"capture": False}, "captured": {}, "fed": {"augment":
 gpu_loop.make_row = lambda *_: type("Naive", (), {"load": lambda self: 0, "train": lambda self, batch: 0})()
 assert gpu_loop.main(Path(sys.argv[1])) == 1
 
-from bench import gpu_table, gpu_train, measure
+from bench import measure
+from bench.gpu import table as gpu_table, train as gpu_train
 def fails(*_):
     raise RuntimeError("an illegal\\nmemory access")
 gpu_train.Trainer = gpu_table.reproduce = fails
@@ -40,14 +41,14 @@ LOOP = """
 import sys
 from pathlib import Path
 sys.modules["nvidia.dali"] = None
-from bench import gpu_loop
+from bench.gpu import loop as gpu_loop
 from null_gpu.seen import problems
 gpu_loop.SECONDS, gpu_loop.ROUNDS = 1e-3, 1
 code = gpu_loop.main(Path(sys.argv[1]))
 assert code == 0 and not problems(), (code, problems())
 """
 TOUCH = """
-from bench import gpu_touch
+from bench.gpu import touch as gpu_touch
 from null_gpu.seen import problems, trace
 launched = trace(gpu_touch.main)
 assert not problems(), problems()

@@ -1,6 +1,6 @@
 """What each part of the default recipe is worth.
 
-    python -m bench.ablation RUNS [--epochs 5] [--splits 1 2] [--only PART ...] [--save]
+    python -m bench.studies.ablation RUNS [--epochs 5] [--splits 1 2] [--only PART ...] [--save]
 
 Trains imbalanced MNIST (seed 0, bfloat16) by the default recipe, by it without one part at a time, and by the paper's,
 into the folder RUNS, one thread a run and two runs at a time; what is there already is read. --save keeps the table and

@@ -1,4 +1,4 @@
-"""Steps a second of the whole training loop on a GPU: `python -m bench.gpu_loop`.
+"""Steps a second of the whole training loop on a GPU: `python -m bench.gpu.loop`.
 
 Rows, at the paper's size: the naive step, in float32, on one batch that stays on the device; ours in bfloat16, eager,
 compiled, captured, and compiled and captured, all on images and transforms that stay in the ring (constant input); the

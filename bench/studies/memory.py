@@ -1,6 +1,6 @@
 """How much memory training on a folder of one's own images takes: resident memory, open files and threads.
 
-    python -m bench.memory [--images 100000] [--save]
+    python -m bench.studies.memory [--images 100000] [--save]
 
 Each row is a process `python -m fastgan.train --dataset folder` with its default recipe at 64x64x3, that decodes the
 folder, groups all its images once, evaluates (Q reads all of them), labels all of them again for its page, and is
@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.measure import machine, slug
-from bench.photographs import write_folder
+from bench.studies.photographs import write_folder
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results"
 DISTINCT = 2000  # images that are drawn; the others are links to them
 FEW = 1000  # images for networks of the default widths, which read up to so many at once
@@ -98,11 +98,11 @@ def _lines(title: str, flags: str, images: int, seen: Watched) -> list[str]:
 
 def main() -> int:
     """Print the rows; with --save keep them in bench/results/."""
-    parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.studies.memory", description=__doc__)
     parser.add_argument("--images", type=int, default=100_000, help="images of the large folder")
     parser.add_argument("--save", action="store_true", help="write bench/results/memory-*.txt as well")
     asked = parser.parse_args()
-    lines = [f"python -m bench.memory --images {asked.images}", ""]
+    lines = [f"python -m bench.studies.memory --images {asked.images}", ""]
     with tempfile.TemporaryDirectory(prefix="fastgan-memory-") as place:
         here = Path(place)
         rows = (

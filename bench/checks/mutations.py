@@ -1,4 +1,4 @@
-"""Break each kernel on purpose, a line at a time, and see that a test fails: `python -m bench.mutations [--save]`.
+"""Break each kernel on purpose, a line at a time: some test must fail. `python -m bench.checks.mutations [--save]`.
 
 Works on a copy of the tree. Each line of the table: what was broken, and the first test that noticed.
 """
@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results"
 PARTS = ("fastgan", "kernels", "tests", "bench", "pyproject.toml")
 
@@ -227,7 +227,7 @@ def _first_failure(copy: Path, tests: tuple[str, ...]) -> str | None:
 
 def main() -> int:
     """Try every mutation; 1 if one went unnoticed."""
-    parser = argparse.ArgumentParser(prog="python -m bench.mutations", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.checks.mutations", description=__doc__)
     parser.add_argument("--only", default="", help="mutations whose description contains this")
     parser.add_argument("--save", action="store_true", help="write bench/results/mutations.txt as well")
     chosen = parser.parse_args()

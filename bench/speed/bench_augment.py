@@ -1,6 +1,6 @@
 """Transforms of images, a call at a time: DALI, tensor operations, and PIL image by image.
 
-    pytest bench/bench_augment.py [--save-results]
+    pytest bench/speed/bench_augment.py [--save-results]
 
 Each call takes uint8 images on the device and gives their transforms in [-1, 1] there, what is drawn for them included:
 rotation, inscribed crop and zoom, as training has them. DALI's warp is linear, PIL's and the default of the tensor

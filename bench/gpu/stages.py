@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BUDGET = 9 * 60.0  # seconds a call
 GRACE = 20.0  # seconds for what was interrupted to print what it has
 RESULTS = ROOT / "bench" / "results"
@@ -76,12 +76,12 @@ STAGES: dict[str, tuple[Part, ...]] = {
     "kernels": (
         Part("tests", (*PYTEST, "tests/kernels", "-m", "gpu"), 400),
         *(
-            Part(tool, (*SANITIZER, tool, PYTHON, "-m", "bench.gpu_touch"), 90, _no_sanitizer, refusable=True)
+            Part(tool, (*SANITIZER, tool, PYTHON, "-m", "bench.gpu.touch"), 90, _no_sanitizer, refusable=True)
             for tool in ("memcheck", "racecheck", "initcheck")
         ),
         Part(
             "bench",
-            (*PYTEST, "bench/bench_kernels.py", "--save-results"),
+            (*PYTEST, "bench/speed/bench_kernels.py", "--save-results"),
             480,
             keep=("gumbel_softmax-cuda-*", "nt_xent-cuda-*", "adam-cuda-*"),
             after="tests",
@@ -89,21 +89,26 @@ STAGES: dict[str, tuple[Part, ...]] = {
     ),
     "step": (
         Part("tests", (*PYTEST, "tests/test_gpu.py", "tests/test_captured_gpu.py", "-m", "gpu"), 480),
-        Part("loop", (PYTHON, "-m", "bench.gpu_loop"), 420, keep=("loop-cuda-*",)),
+        Part("loop", (PYTHON, "-m", "bench.gpu.loop"), 420, keep=("loop-cuda-*",)),
         *(
-            Part(f"train {kind}", (PYTHON, "-m", "bench.gpu_train", kind), 240, _no_mnist)
+            Part(f"train {kind}", (PYTHON, "-m", "bench.gpu.train", kind), 240, _no_mnist)
             for kind in ("captured", "eager", "compiled", "default")
         ),
-        Part("train with DALI", (PYTHON, "-m", "bench.gpu_train", "dali"), 240, _no_dali),
-        Part("transforms", (*PYTEST, "bench/bench_augment.py", "--save-results"), 240, keep=("augment-cuda-*",)),
-        Part("bench", (*PYTEST, "bench/bench_step.py", "--save-results"), 420, keep=("step-cuda-*",)),
+        Part("train with DALI", (PYTHON, "-m", "bench.gpu.train", "dali"), 240, _no_dali),
+        Part("transforms", (*PYTEST, "bench/speed/bench_augment.py", "--save-results"), 240, keep=("augment-cuda-*",)),
+        Part("bench", (*PYTEST, "bench/speed/bench_step.py", "--save-results"), 420, keep=("step-cuda-*",)),
     ),
     "costs": (
-        Part("guard", (*PYTEST, "bench/bench_guard.py", "--save-results"), 240, keep=("guard-cuda-*",)),
-        Part("checkpoints", (*PYTEST, "bench/bench_checkpoint.py", "--save-results"), 240, keep=("checkpoint-cuda-*",)),
+        Part("guard", (*PYTEST, "bench/speed/bench_guard.py", "--save-results"), 240, keep=("guard-cuda-*",)),
+        Part(
+            "checkpoints",
+            (*PYTEST, "bench/speed/bench_checkpoint.py", "--save-results"),
+            240,
+            keep=("checkpoint-cuda-*",),
+        ),
     ),
     "table": tuple(
-        Part(method, (PYTHON, "-m", "bench.gpu_table", method), 500, _no_mnist, keep=(f"table-{method}-cuda-*",))
+        Part(method, (PYTHON, "-m", "bench.gpu.table", method), 500, _no_mnist, keep=(f"table-{method}-cuda-*",))
         for method in ("elastic", "uniform")
     ),
 }

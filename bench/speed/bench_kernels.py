@@ -1,6 +1,6 @@
 """Each kernel, forward and backward, beside its specification, what torch.compile makes of that, and its rivals.
 
-    pytest bench/bench_kernels.py [--save-results]
+    pytest bench/speed/bench_kernels.py [--save-results]
 
 ours: what `kernels` runs on this device (Triton on CUDA, the fast plain version on a CPU). specification: reference.py
 as it is; compiled: under torch.compile. Rivals: F.gumbel_softmax, lightly, pytorch-metric-learning, inf_cl, torch's
@@ -42,7 +42,7 @@ Candidates = dict[str, Callable[[], object]]
 
 @pytest.fixture(scope="session")
 def kernels_agree() -> None:
-    """The kernels' tests pass, or there are no figures; bench/gpu.py says where they just have."""
+    """The kernels' tests pass, or there are no figures; bench/gpu/stages.py says where they just have."""
     if os.environ.get("FASTGAN_AGREED") == "1":
         return
     command = [sys.executable, "-m", "pytest", "tests/kernels", "-q", "-x", "-k", "not philox and not state"]

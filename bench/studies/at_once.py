@@ -1,4 +1,6 @@
-"""One run with all threads, or two with one thread each? `python -m bench.at_once [--rounds 12] [--steps 30] [--save]`.
+"""One run with all threads, or two with one thread each?
+
+`python -m bench.studies.at_once [--rounds 12] [--steps 30] [--save]`.
 
 Steps of `fastgan.reproduce`'s runs on a CPU: of one process with two threads, and of two processes with one thread each
 at the same time, in turns. A round begins when others leave the machine alone; one in which they keep more than QUIET
@@ -67,7 +69,7 @@ class Child:
     """A process that trains when it is told to."""
 
     def __init__(self, kind: str, own_threads: int) -> None:
-        command = [sys.executable, "-m", "bench.at_once", "--child", kind, str(own_threads)]
+        command = [sys.executable, "-m", "bench.studies.at_once", "--child", kind, str(own_threads)]
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def begin(self, steps: int) -> None:

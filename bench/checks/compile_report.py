@@ -1,6 +1,6 @@
 """Compile every Triton kernel for a GPU that need not be there, and read what the compiler made of it.
 
-    python -m bench.compile_report [--capability 80 90] [--most N] [--save]
+    python -m bench.checks.compile_report [--capability 80 90] [--most N] [--save]
 
 Registers, stack (spills) and shared memory a kernel, the tensor-core instructions and the widest accesses in its PTX.
 Nothing here is a time. Exit code 1 if a kernel spills, takes more shared memory than there is, misses the tensor cores
@@ -26,7 +26,7 @@ from triton.compiler import ASTSource
 
 OPS = ("gumbel_softmax", "normal", "nt_xent", "adam")
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that a program may take
 
 
@@ -127,7 +127,7 @@ def _line(found: Compiled) -> str:
 
 def main() -> int:
     """Print the table; with --save keep it in bench/results/. 1 if a kernel has a problem."""
-    parser = argparse.ArgumentParser(prog="python -m bench.compile_report", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.checks.compile_report", description=__doc__)
     parser.add_argument("--capability", type=int, nargs="+", default=[80, 90], help="compute capabilities times ten")
     parser.add_argument("--op", nargs="+", choices=OPS, default=OPS, help="which ops")
     parser.add_argument("--most", type=int, help="so many configurations of each kernel at most")

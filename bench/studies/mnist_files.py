@@ -1,8 +1,8 @@
-"""MNIST as somebody's folder of files, for the worked example of the README.
+"""MNIST as somebody's folder of files, for the worked example of docs/images.md.
 
-`python -m bench.mnist_files write FOLDER LABELS [--count 3000]` writes that many images of imbalanced MNIST into
+`python -m bench.studies.mnist_files write FOLDER LABELS [--count 3000]` writes so many images of imbalanced MNIST into
 FOLDER, flat, as PNG files with numbers for names, and their classes to LABELS, a csv file that training never sees.
-`python -m bench.mnist_files score ASSIGNMENTS LABELS` says how well fastgan.cluster's table agrees with them.
+`python -m bench.studies.mnist_files score ASSIGNMENTS LABELS` says how well fastgan.cluster's table agrees with them.
 MNIST is looked for as the benchmarks do (in $FASTGAN_MNIST), or in --data-dir, where it is downloaded if need be.
 """
 

@@ -1,6 +1,6 @@
 """What checkpoints cost at the presets' cadence: the seconds of one, beside those of the training between two.
 
-    pytest bench/bench_checkpoint.py [--save-results]
+    pytest bench/speed/bench_checkpoint.py [--save-results]
 
 On MNIST (or digits at its size) and on images of 64x64x3, by their presets in bfloat16 with the default networks. A
 checkpoint is what a run writes: weights, optimisers, averaged generator and groups, hashed and synced to disk. Where it
@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from bench.conftest import Results
-from bench.gpu_loop import Way
+from bench.gpu.loop import Way
 from bench.measure import machine, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from bench.timing import seconds
 from fastgan.config.presets import preset
-from fastgan.config.schedule import fitted
+from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.data import image_set
 from fastgan.data.image_set import ImageSet
@@ -34,7 +34,7 @@ PHOTOGRAPHS = 10_000
 
 
 def _photographs(folder: Path) -> tuple[TrainConfig, ImageSet]:
-    config = fitted(dataclasses.replace(preset("folder"), data_dir=folder), PHOTOGRAPHS)
+    config = resolve_schedule(dataclasses.replace(preset("folder"), data_dir=folder), PHOTOGRAPHS)
     draw = torch.Generator().manual_seed(0)
     shape = (PHOTOGRAPHS, config.channels, config.image_size, config.image_size)
     pixels = torch.randint(256, shape, dtype=torch.uint8, generator=draw)

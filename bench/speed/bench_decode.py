@@ -1,6 +1,6 @@
 """Decoding a folder of images: fastgan, and what one would write with torchvision or DALI.
 
-    pytest bench/bench_decode.py [--save-results]
+    pytest bench/speed/bench_decode.py [--save-results]
 
 Each pass reads every file of a folder once and gives uint8 images of one size: "ours" scans the folder, decodes it and
 writes its cache, from which later passes and runs read instead; the others decode into memory, know their files
@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 
 from bench.conftest import Results
 from bench.measure import machine, slug
-from bench.photographs import write_folder
+from bench.studies.photographs import write_folder
 from bench.timing import Timing, compare
 from fastgan.data import folder
 from fastgan.data.scan import scan

@@ -1,4 +1,4 @@
-"""A whole 20-epoch MNIST run on a GPU, timed: `python -m bench.gpu_train KIND`, one of KINDS. Needs no tyro."""
+"""A whole 20-epoch MNIST run on a GPU, timed: `python -m bench.gpu.train KIND`, one of KINDS. Needs no tyro."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from bench.measure import said
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from fastgan.config.validation import validate
 from fastgan.reporting import labels
+from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
-from fastgan.training import loop
 from fastgan.training.engine import Trainer
+from fastgan.training.loop import TrainingLoop
 
 KINDS: dict[str, dict[str, Any]] = {
     "eager": {"capture": False, "augment": "torchvision"},
@@ -38,18 +39,21 @@ def main(kind: str) -> int:
         config = validate(dataclasses.replace(config, amp=True, run_dir=Path(folder) / "run", **KINDS[kind]))
         try:
             trainer = Trainer(config, images, DEVICE)
-            outcome = loop.Loop(config, run_folder.create(config, DEVICE), images, trainer).train()
+            run = run_folder.create(config, DEVICE)
+            placed = dataclasses.replace(images, images=trainer.feed.images)
+            reporter = RunReporter(config, run, placed, trainer.step, DEVICE)
+            outcome = TrainingLoop(config, run, trainer, reporter).train()
         except Exception as error:  # noqa: BLE001 - whatever it was
             traceback.print_exc()
             logged = Path(folder) / "run" / "metrics.jsonl"
             print(f"{kind}: {name}, failed after {time.perf_counter() - begin:.1f} s: {said(error)}")
             print(logged.read_text(encoding="utf-8") if logged.exists() else "nothing was logged")
             return 1
-    assert outcome.evaluation is not None
-    seen = outcome.evaluation.row["images_seen"]
+    assert reporter.last is not None
+    seen = reporter.last.row["images_seen"]
     print(f"{kind}: {name}, {outcome.seconds:.2f} s of training, {seen / outcome.seconds:,.0f} images/s")
     print(f"{time.perf_counter() - begin:.1f} s in all, with compilation, capture, the judge and four evaluations")
-    print(labels.table(outcome.evaluation.row))
+    print(labels.table(reporter.last.row))
     return 0
 
 

@@ -1,6 +1,6 @@
 """What watching for numbers that are not finite costs: the same step with the guard and without it.
 
-    pytest bench/bench_guard.py [--save-results]
+    pytest bench/speed/bench_guard.py [--save-results]
 
 Both at the paper's size by the default recipe in bfloat16, in one process and in turns (guard first in every other
 pair), captured where a GPU is. On a CPU every step is timed, on a GPU blocks of them. The figure is the median of the
@@ -19,7 +19,7 @@ from unittest import mock
 import torch
 
 from bench.conftest import Results
-from bench.gpu_loop import Way
+from bench.gpu.loop import Way
 from bench.measure import machine, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from bench.timing import seconds

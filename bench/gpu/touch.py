@@ -1,4 +1,4 @@
-"""Launch every kernel once or twice at small sizes, for a sanitizer to watch: `python -m bench.gpu_touch`."""
+"""Launch every kernel once or twice at small sizes, for a sanitizer to watch: `python -m bench.gpu.touch`."""
 
 from __future__ import annotations
 

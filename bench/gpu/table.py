@@ -1,4 +1,4 @@
-"""All 50 splits of one variant on a GPU, and their table: `python -m bench.gpu_table [METHOD [RUNS_AT_ONCE]]`. No tyro.
+"""All 50 splits of one variant on a GPU, and their table: `python -m bench.gpu.table [METHOD [RUNS_AT_ONCE]]`. No tyro.
 
 Rows gather in a folder beside the tree's results (a second call trains what is left), and are kept as one file.
 """

@@ -1,4 +1,6 @@
-"""Do both augmentation backends train alike? `python -m bench.backends RUNS [--epochs 5] [--seeds 0 1 2] [--save]`.
+"""Do both augmentation backends train alike?
+
+`python -m bench.studies.backends RUNS [--epochs 5] [--seeds 0 1 2] [--save]`.
 
 Trains MNIST (split 1, bfloat16) with `--augment torchvision` and `--augment dali`, seeds in pairs, into the folder
 RUNS, one thread a run and both runs of a pair at a time; what is there already is read. --save keeps the table and the

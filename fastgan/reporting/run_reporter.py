@@ -1,0 +1,141 @@
+"""Evaluates a run in training, and shows what was measured: rows, lines, pictures, the page."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from fastgan.config.schema import TrainConfig
+from fastgan.data.image_set import ImageSet
+from fastgan.evaluation import metrics
+from fastgan.evaluation.evaluator import Evaluation, Evaluator, context_rows
+from fastgan.evaluation.judge import obtain_judge
+from fastgan.inference.sampling import Sampler
+from fastgan.models.networks import Generator, Networks
+from fastgan.models.prior import ClassPrior
+from fastgan.reporting import html_report, labels, plots
+from fastgan.reporting.images import save_grid
+from fastgan.runs import run_folder
+from fastgan.runs.metrics_log import MetricsLog
+from fastgan.runs.run_folder import RunFolder
+from fastgan.runtime import stages
+
+GRID_COLUMNS = 10
+
+
+class Model(Protocol):
+    """What is looked at: networks and prior in training, and the generator that samples are drawn from."""
+
+    @property
+    def networks(self) -> Networks: ...
+
+    @property
+    def prior(self) -> ClassPrior: ...
+
+    @property
+    def sampling_generator(self) -> Generator: ...
+
+
+class RunReporter:
+    """Of one run; the training loop calls it, of many ranks on the main one alone.
+
+    Args:
+        images: the training set, on the device or streamed to it; its labels serve evaluation only.
+        pictures: draw grids and curves at each evaluation, and write report.html at the last.
+        context: add the rows of k-means to the last evaluation.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: RunFolder,
+        images: ImageSet,
+        model: Model,
+        device: torch.device,
+        *,
+        pictures: bool = True,
+        context: bool = True,
+    ) -> None:
+        self.config, self.run, self.images, self.model, self.device = config, run, images, model, device
+        self.pictures, self.context = pictures, context
+        self.last: Evaluation | None = None  # the newest evaluation
+        self._evaluator: Evaluator | None = None
+
+    def prepare(self) -> None:
+        """Have the judge, which may be trained for minutes, before training begins."""
+        self._ready()
+
+    def _ready(self) -> Evaluator:
+        if self._evaluator is None:
+            judge = obtain_judge(self.config, self.images, self.device)
+            self._evaluator = Evaluator(self.images, judge, self.config, self.device)
+        return self._evaluator
+
+    def evaluate(self, log: MetricsLog, images_seen: int, epoch: int, seconds: float, *, final: bool) -> None:
+        """Measure, log, and draw the sample grid; at the end also the curves and the context rows.
+
+        Args:
+            seconds: trained so far.
+        """
+        evaluator, probabilities = self._ready(), self.model.prior.probabilities()
+        found = evaluator(self.model.networks, self.model.sampling_generator, probabilities)
+        row: dict[str, Any] = {"images_seen": images_seen, "epoch": epoch, **found.row}
+        if final and self.context and self.images.labels is not None:
+            row |= context_rows(self.images, self.config.classes)
+        row["train_seconds"] = seconds
+        log.append(row)
+        self.last = dataclasses.replace(found, row=row)
+        if self.pictures:
+            self._draw(self.last, probabilities.cpu(), log)
+        shown = {key: name for key, name in labels.FIGURES.items() if key in row} or labels.FIGURES_WITHOUT_LABELS
+        figures = ", ".join(f"{name} {row[key]:.3f}" for key, name in shown.items())
+        stages.say(f"epoch {epoch} of {self.config.epochs}: {figures}")
+
+    def _draw(self, found: Evaluation, prior_K: Tensor, log: MetricsLog) -> None:
+        """The pictures of one evaluation, and prior.json."""
+        codes = torch.arange(self.config.classes).repeat_interleave(GRID_COLUMNS)
+        images = Sampler(self.model.sampling_generator, self.config, self.device, "samples")(codes)
+        save_grid(images, self.run.samples / f"epoch-{found.row['epoch']:04d}.png", GRID_COLUMNS)
+        # Codes and classes are matched where a judge counted them, and compared where the classes are known.
+        frequencies, true_K, matched = self.images.class_frequencies(), None, None
+        if found.counts_KC is not None:
+            matched = metrics.match_codes(found.counts_KC)
+            if frequencies is not None:
+                true_K = frequencies[matched]
+            plots.plot_confusion(found.counts_KC, matched, self.run.path / "confusion.png")
+        plots.plot_prior(prior_K, found.sizes_K, true_K, self.run.path / "prior.png")
+        plots.plot_losses(log.rows(), self.run.path / "losses.png")
+        self.run.write_prior(
+            {
+                "images_seen": found.row["images_seen"],
+                "probabilities": prior_K.tolist(),
+                "cluster_sizes": found.sizes_K.tolist(),
+                "matched_class": None if matched is None else matched.tolist(),
+                "true_frequencies_by_class": None if frequencies is None else frequencies.tolist(),
+            }
+        )
+
+    def write_page(self, log: MetricsLog, images_seen: int) -> None:
+        """report.html; a page that cannot be written is no reason to lose a trained run."""
+        if self.last is None:
+            return
+        try:
+            state = html_report.RunState(
+                config=self.config,
+                networks=self.model.networks,
+                generator=self.model.sampling_generator,
+                prior_K=self.model.prior.probabilities(),
+                images=self.images,
+                images_seen=images_seen,
+                rows=log.rows(),
+                settings=run_folder.read_settings(self.run.path),
+                device=self.device,
+            )
+            html_report.write(self.run.path, state)
+        except Exception as error:  # noqa: BLE001 - whatever it was
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            again = f"python -m fastgan.page {self.run.path} tries again"
+            stages.say(f"warning: {html_report.NAME} was not written ({said}); {again}")

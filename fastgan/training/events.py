@@ -1,0 +1,53 @@
+"""When the events of a run fall due: reports, evaluations, checkpoints, groupings. Images seen are the clock."""
+
+from __future__ import annotations
+
+from fastgan.config.schema import TrainConfig
+
+
+class Events:
+    """The calendar of one run, a pure function of the images seen: a resumed run keeps to it.
+
+    Args:
+        batch: images a step, of all ranks.
+        epoch_images: images an epoch, of all ranks.
+    """
+
+    def __init__(self, config: TrainConfig, *, batch: int, epoch_images: int) -> None:
+        self.batch, self.epoch_images = batch, epoch_images
+        self.total = config.epochs * epoch_images
+        self._log_every = config.log_every
+        self._eval_every = config.eval_every * epoch_images
+        self._save_every = config.save_every * epoch_images
+        self._grouping_at = config.grouping.at
+
+    def done(self, images_seen: int) -> bool:
+        """Whether the run has come to its end."""
+        return images_seen >= self.total
+
+    def report_due(self, images_seen: int) -> bool:
+        return self.done(images_seen) or self._passed(self._log_every, images_seen)
+
+    def evaluation_due(self, images_seen: int) -> bool:
+        return self.done(images_seen) or self._passed(self._eval_every, images_seen)
+
+    def checkpoint_due(self, images_seen: int) -> bool:
+        """Whether one may be saved, if there is time for it; at the end one is saved in any case."""
+        return self._passed(self._save_every, images_seen)
+
+    def grouping_due(self, images_seen: int) -> bool:
+        """Whether an epoch begins here before which the images are grouped."""
+        epoch, into = divmod(images_seen, self.epoch_images)
+        return into == 0 and epoch in self._grouping_at
+
+    def steps_ahead(self, images_seen: int, most: int) -> int:
+        """Steps to run at once, at most `most`: they end where an event falls due."""
+        periods = [self._log_every, self._eval_every, self._save_every]
+        if self._grouping_at:
+            periods.append(self.epoch_images)
+        images = min(self.total - images_seen, *(every - images_seen % every for every in periods))
+        return min(most, -(-images // self.batch))
+
+    def _passed(self, every: int, images_seen: int) -> bool:
+        """Whether the last batch crossed a multiple of `every` images."""
+        return images_seen // every > (images_seen - self.batch) // every
