@@ -19,7 +19,7 @@ from torch import Tensor
 import kernels
 from fastgan.config.schema import TrainConfig
 from fastgan.models.elastic_infogan import ElasticInfoGAN, ema_share
-from fastgan.models.networks import Generator, Networks, frozen
+from fastgan.models.networks import Networks, frozen
 from fastgan.models.prior import ClassPrior
 from fastgan.models.sync_batchnorm import keep_from_compiler, synchronise
 from fastgan.runtime import precision
@@ -144,19 +144,6 @@ class Step:
             self.model.update_ema(share * (1.0 - self.guard.bad), weights=not self.optimizers.moves_average)
         self.images_seen.add_(images)
         return torch.stack(list(losses))
-
-    def settle(self) -> None:
-        """Give all ranks the same running averages before they are read: a call of all ranks."""
-        self.model.sync_running_stats(self.gang)
-
-    @property
-    def sampling_generator(self) -> Generator:
-        """The generator that draws samples: the averaged one, where there is one."""
-        return self.model.sampling_generator
-
-    def model_state(self) -> dict[str, Tensor]:
-        """What sampling and evaluation need, by name."""
-        return self.model.state_dict()
 
     def training_state(self) -> dict[str, Tensor]:
         """What continuing needs besides the model: both optimisers, the clock and the loss scale."""
