@@ -194,7 +194,8 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gan
     if gang.leads:
         _describe(run, config, trainer, images)
     # One copy of the images serves training and evaluation.
-    reporter = RunReporter(config, run, dataclasses.replace(images, images=trainer.feed.images), trainer.step, device)
+    placed = dataclasses.replace(images, images=trainer.feed.images)
+    reporter = RunReporter(config, run, placed, trainer.step.model, device)
     training = TrainingLoop(config, run, trainer, reporter)
     if config.resume:
         training.resume()

@@ -210,13 +210,13 @@ def test_a_warm_up_that_fails_leaves_no_trace_either() -> None:
 def test_a_new_learning_rate_reaches_the_next_step(changes: dict[str, Any]) -> None:
     """It is written into a tensor, which a graph reads anew: the tensor itself must not be replaced."""
     training = trained_eagerly(2, dtype=torch.float32, **changes)
-    groups = [group for optimizer in training.step._optimizers().values() for group in optimizer.param_groups]
+    groups = [group for optimizer in training.step.optimizers.by_name.values() for group in optimizer.param_groups]
     held = [group["lr"] for group in groups]
-    training.step.set_learning_rate(0.0)
+    training.step.optimizers.set_learning_rate(0.0)
     frozen = {name: value.clone() for name, value in training.step.networks.named_parameters()}
     training.iterate()
     assert all(torch.equal(value, frozen[name]) for name, value in training.step.networks.named_parameters())
-    training.step.set_learning_rate(1e-3)
+    training.step.optimizers.set_learning_rate(1e-3)
     training.iterate()
     assert not any(torch.equal(value, frozen[name]) for name, value in training.step.networks.named_parameters())
     for group, lr in zip(groups, held, strict=True):

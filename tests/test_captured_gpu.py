@@ -143,7 +143,7 @@ def test_warm_up_and_capture_leave_no_trace(mode: str) -> None:
 def test_each_replay_reads_new_images_and_noise() -> None:
     """With nothing learned from one to the next, losses differ by what was drawn alone."""
     training = Training(capture=True)
-    training.step.set_learning_rate(0.0)
+    training.step.optimizers.set_learning_rate(0.0)
     losses = torch.stack([training.run(1) for _ in range(10)])
     assert len(losses.unique(dim=0)) == 10
     eights = torch.stack([training.run(UNROLL) for _ in range(3)])
@@ -153,15 +153,15 @@ def test_each_replay_reads_new_images_and_noise() -> None:
 def test_each_replay_reads_the_learning_rate() -> None:
     training = Training(capture=True)
     weight = training.step.networks.front_end.blocks[0].weight
-    training.step.set_learning_rate(0.0)
+    training.step.optimizers.set_learning_rate(0.0)
     before = weight.detach().clone()
     training.run(UNROLL)
     assert torch.equal(weight, before)
-    training.step.set_learning_rate(2e-4)
+    training.step.optimizers.set_learning_rate(2e-4)
     training.run(1)
     moved = (weight - before).abs().max()
     assert 0 < moved < 1e-3
-    training.step.set_learning_rate(2e-1)
+    training.step.optimizers.set_learning_rate(2e-1)
     before = weight.detach().clone()
     training.run(1)
     assert (weight - before).abs().max() > 50 * moved

@@ -110,9 +110,9 @@ def test_the_pull_brings_the_prior_to_what_q_sees() -> None:
     target = torch.arange(1, 11) / 55.0
     logits = target.log().expand(8, 10)
     for _ in range(200):
-        step.g_optimizer.zero_grad()
+        step.optimizers.g_optimizer.zero_grad()
         prior_loss(step.prior.logits, mean_code(logits)).backward()
-        step.g_optimizer.step()
+        step.optimizers.g_optimizer.step()
     torch.testing.assert_close(step.prior.probabilities(), target, atol=2e-3, rtol=0)
 
 

@@ -17,6 +17,7 @@ from fastgan import train
 from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data import digits
 from fastgan.errors import DivergenceError
+from fastgan.models.elastic_infogan import ElasticInfoGAN
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.step import losses, nonfinite
@@ -74,7 +75,7 @@ def test_a_bad_discriminator_loss_freezes_everything(
         advance(step, batch)
     assert not {name for name in changed(before, state(step)) if not name.startswith("scaler")}
     assert step.guard.first_bad() == (BAD - 1) * 16
-    assert not nonfinite.not_finite(step.model_state())
+    assert not nonfinite.not_finite(step.model.state_dict())
 
 
 @pytest.mark.parametrize("name", ["generator_loss", "information_loss", "contrastive_loss"])
@@ -154,18 +155,18 @@ def test_the_averages_are_views_that_every_network_still_uses() -> None:
 
 def test_float16_counts_what_it_leaves_out_and_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     step = make_step(amp=True, amp_dtype="float16")
-    step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": 2.0**60})
+    step.optimizers.scaler.load_state_dict({**step.optimizers.scaler.state_dict(), "scale": 2.0**60})
     before = {name: value.clone() for name, value in step.networks.named_parameters()}
     for batch in images()[:3]:
         advance(step, batch)
     assert step.guard.skips() == (3, 3) and step.guard.first_bad() is None
     assert not changed(before, dict(step.networks.named_parameters()))
-    step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": 2.0**8})
+    step.optimizers.scaler.load_state_dict({**step.optimizers.scaler.state_dict(), "scale": 2.0**8})
     advance(step, images()[3])
     assert step.guard.skips() == (3, 0)
     saved = step.training_state()
     other = make_step(amp=True, amp_dtype="float16")
-    other.load_state(step.model_state(), saved)
+    other.load_state(step.model.state_dict(), saved)
     assert other.guard.skips() == (3, 0) and int(other.guard.good_images) == 64
 
     step.guard.skipped.fill_(nonfinite.MOST_SKIPPED - 1)
@@ -208,10 +209,10 @@ def test_a_run_that_diverges_ends_with_one_line_and_its_last_good_checkpoint(
 def test_a_weight_that_is_not_finite_is_never_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = tmp_path / "run"
 
-    def spoilt(self: Step) -> dict[str, Tensor]:
+    def spoilt(self: ElasticInfoGAN) -> dict[str, Tensor]:
         return {"networks.generator.image.bias": torch.tensor([1.0, math.inf])}
 
-    monkeypatch.setattr(Step, "model_state", spoilt)
+    monkeypatch.setattr(ElasticInfoGAN, "state_dict", spoilt)
     with pytest.raises(DivergenceError, match=r"networks.generator.image.bias is not finite before image 1,152"):
         train.main(arguments(run))
     assert not list((run / "checkpoints").iterdir())

@@ -17,7 +17,7 @@ ROOMS: dict[str, set[str]] = {
     "runs": {"runtime", "config"},
     "models": {"runtime", "config", "kernels"},
     "augment": {"config", "data", "kernels"},
-    "inference": {"runtime", "config", "data", "runs", "models", "step", "kernels"},
+    "inference": {"runtime", "config", "data", "runs", "models", "kernels"},
     "step": {"runtime", "config", "data", "models", "kernels"},
     "training": {"runtime", "config", "data", "runs", "models", "augment", "inference", "step"},
     "evaluation": {"runtime", "config", "data", "runs", "models", "augment", "inference"},

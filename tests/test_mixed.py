@@ -126,7 +126,7 @@ def test_a_mixed_precision_run_continues_exactly() -> None:
     """What a checkpoint holds is enough: the copies are made anew from the masters."""
     whole = make_step()
     advance(whole, images(0))
-    model = {name: value.clone() for name, value in whole.model_state().items()}
+    model = {name: value.clone() for name, value in whole.model.state_dict().items()}
     training = {name: value.clone() for name, value in whole.training_state().items()}
     assert all(value.dtype != torch.bfloat16 for value in model.values())
     resumed = make_step()
@@ -134,8 +134,8 @@ def test_a_mixed_precision_run_continues_exactly() -> None:
     resumed.load_state(model, training)
     for number in (1, 2):
         assert torch.equal(advance(whole, images(number)), advance(resumed, images(number)))
-    for name, value in whole.model_state().items():
-        assert torch.equal(value, resumed.model_state()[name]), name
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
 def test_keeping_memory_does_no_harm() -> None:

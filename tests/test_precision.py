@@ -58,7 +58,7 @@ def test_amp_is_float32_where_there_are_none_and_says_so(monkeypatch: pytest.Mon
     for found in (precision.for_training(CONFIG, CPU), precision.for_reading(CONFIG, CPU), precision.fastest(CPU)):
         assert found.dtype == torch.float32 and found.note == "float32, for this processor has no bfloat16 instructions"
     step = make_step(CONFIG)
-    assert step.low is None and not step.scaler.is_enabled() and step.precision.name == "float32"
+    assert step.low is None and not step.optimizers.scaler.is_enabled() and step.precision.name == "float32"
 
 
 def test_old_gpus_are_pointed_to_float16(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,9 +180,9 @@ def test_other_seed_other_weights() -> None:
 def test_mixed_precision_stays_near_float32(amp_dtype: str) -> None:
     """Under --amp the losses of five steps are finite and within 5% of float32's; weights stay float32."""
     full, mixed = make_step(SMALL), make_step(with_settings(amp=True, amp_dtype=amp_dtype))
-    assert mixed.scaler.is_enabled() == (amp_dtype == "float16")
+    assert mixed.optimizers.scaler.is_enabled() == (amp_dtype == "float16")
     if amp_dtype == "float16":  # the default of 2**16 overflows here at first, and G would miss four of the five steps
-        mixed.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+        mixed.optimizers.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
     before = copy.deepcopy(dict(mixed.networks.named_parameters()))
     for images in batches(SMALL, 5):
         expected, losses = advance(full, images), advance(mixed, images)
@@ -197,11 +197,11 @@ def test_mixed_precision_stays_near_float32(amp_dtype: str) -> None:
 def test_scaled_losses_skip_an_overflow() -> None:
     """float16: a step whose scaled gradients overflow leaves the weights alone and lowers the scale."""
     step = make_step(with_settings(amp=True, amp_dtype="float16"))
-    step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
+    step.optimizers.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
     before = copy.deepcopy(dict(step.networks.named_parameters()))
     advance(step, batches(SMALL, 1)[0])
     assert all(torch.equal(parameter, before[name]) for name, parameter in step.networks.named_parameters())
-    assert step.scaler.get_scale() < 2.0**120
+    assert step.optimizers.scaler.get_scale() < 2.0**120
 
 
 @pytest.mark.skipif(

@@ -109,8 +109,8 @@ def test_an_iteration_touches_one_device_only(config: TrainConfig, monkeypatch: 
     ) -> torch.optim.Optimizer:
         return torch.optim.SGD([*parameters, *prior], lr=0.1)
 
-    monkeypatch.setattr("fastgan.step.step.make_adam", descent)
-    monkeypatch.setattr("fastgan.step.step.step_unless", lambda optimizer, bad: optimizer.step())
+    monkeypatch.setattr("fastgan.step.optimizers.make_adam", descent)
+    monkeypatch.setattr("fastgan.step.optimizers.step_unless", lambda optimizer, bad: optimizer.step())
     networks = Networks(Shape(28, 1, 10, config.network, config.finer_codes)).to(META)
     step = Step(networks, ClassPrior("learned", 10).to(META), config, META)
     images = torch.empty(100, 1, 28, 28, dtype=torch.uint8, device=META)

@@ -30,7 +30,7 @@ def trained(trainer: Trainer, steps: int) -> dict[str, Tensor]:
         seen = int(trainer.step.images_seen)
         trainer.feed.ensure(seen, seen + size)
         trainer.iterations.run(1)
-    state = trainer.step.model_state() | trainer.step.training_state() | {"loss_sum": trainer.loss_sum}
+    state = trainer.step.model.state_dict() | trainer.step.training_state() | {"loss_sum": trainer.loss_sum}
     return {name: value.detach().clone() for name, value in state.items()}
 
 
@@ -88,7 +88,7 @@ def test_a_checkpoint_is_loaded_in_place(amp: bool) -> None:
     config = dataclasses.replace(SMALL, amp=amp)
     whole = make(config)
     trained(whole, 3)
-    model = {name: value.clone() for name, value in whole.step.model_state().items()}
+    model = {name: value.clone() for name, value in whole.step.model.state_dict().items()}
     training = {name: value.clone() for name, value in whole.step.training_state().items()}
     expected = trained(whole, 4)
     used = make(dataclasses.replace(config, seed=9))

@@ -77,7 +77,7 @@ def several(step: Step, count: int = STEPS) -> Found:
     """The losses of some steps, the job's, and all that has been learned by their end."""
     rows = torch.stack([step(*batch(step, number)) for number in range(count)])
     step.gang.mean_([rows])
-    state = step.model_state() | step.training_state()
+    state = step.model.state_dict() | step.training_state()
     return {"losses": rows} | {name: value.detach().clone() for name, value in state.items()}
 
 
@@ -100,8 +100,8 @@ def scaled(gang: Gang) -> Found:
 def unsynchronised(gang: Gang) -> Found:
     step = make_step(dataclasses.replace(RECIPES["default"], sync_batchnorm=False), gang)
     found = several(step)
-    step.settle()
-    return found | {f"settled.{name}": value.clone() for name, value in step.model_state().items()}
+    step.model.sync_running_stats(gang)
+    return found | {f"settled.{name}": value.clone() for name, value in step.model.state_dict().items()}
 
 
 def contrastive(gang: Gang) -> Found:
@@ -171,12 +171,12 @@ def poisoned(gang: Gang, name: str) -> Found:
         found: Found = {}
         for number in range(4):
             if number == 2:
-                found = {f"before.{key}": value.clone() for key, value in step.model_state().items()}
+                found = {f"before.{key}": value.clone() for key, value in step.model.state_dict().items()}
             step(*batch(step, number))
     finally:
         setattr(losses, name, real)
     first = step.guard.first_bad()
-    return found | step.model_state() | {"first_bad": torch.tensor(-1 if first is None else first)}
+    return found | step.model.state_dict() | {"first_bad": torch.tensor(-1 if first is None else first)}
 
 
 def noise(gang: Gang) -> Found:

@@ -47,7 +47,7 @@ def _measured(way: Way, folder: Path, steps: int) -> tuple[list[float], float]:
 
     def parts() -> checkpoint.Parts:
         groups = {"feed.groups": trainer.feed.groups}
-        return {"model": trainer.step.model_state(), "training": trainer.step.training_state() | groups}
+        return {"model": trainer.step.model.state_dict(), "training": trainer.step.training_state() | groups}
 
     way.run(steps)
     each, saves = [], []

@@ -24,6 +24,7 @@ from bench.measure import machine, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from bench.timing import seconds
 from fastgan.runtime.memory import keep_freed_memory
+from fastgan.step import optimizers
 from fastgan.step import step as step_module
 from fastgan.step.nonfinite import Guard
 from fastgan.step.optimizers import Adam
@@ -54,7 +55,7 @@ def _update(optimizer: Adam, bad: torch.Tensor, **more: Any) -> None:
 @contextmanager
 def unguarded() -> Iterator[None]:
     """Steps that are made, captured and run inside have no guard."""
-    with mock.patch.object(step_module, "Guard", Blind), mock.patch.object(step_module, "step_unless", _update):
+    with mock.patch.object(step_module, "Guard", Blind), mock.patch.object(optimizers, "step_unless", _update):
         yield
 
 

@@ -11,12 +11,12 @@ import torch
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import from_json
 from fastgan.errors import CheckpointCorruptError
+from fastgan.models.elastic_infogan import ElasticInfoGAN
 from fastgan.models.networks import Generator, Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.runs import checkpoint, run_folder
 from fastgan.runtime import precision, threads
 from fastgan.runtime.device import choose_device
-from fastgan.step.step import load_model
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,14 @@ def load(path: Path, device: torch.device) -> TrainedRun:
     try:
         channels = state["networks.generator.image.weight"].shape[1]
         shape = Shape(config.image_size, channels, config.classes, config.network, config.finer_codes)
-        networks, prior = Networks(shape), ClassPrior("learned", config.classes)
         average = Generator(shape) if config.average_decay > 0 else None
-        load_model(state, networks, prior, average)
+        model = ElasticInfoGAN(Networks(shape), ClassPrior("learned", config.classes), average)
+        model.load_state_dict(state)
     except (KeyError, IndexError, RuntimeError) as error:
         cause = " ".join(str(error).split())  # torch lists the names on lines of their own
         raise CheckpointCorruptError(f"checkpoint {newest}: does not fit {run.settings} ({cause})") from error
     before, now = run_folder.precision_of(values), precision.for_reading(config, device)
     if now.note and now.name != before:
         print(f"note: trained in {before}; read in {now.note}", file=sys.stderr)
-    networks, prior = networks.to(device).eval(), prior.to(device)
-    generator = networks.generator if average is None else average.to(device).eval()
-    return TrainedRun(run, config, networks, prior, generator, images_seen, device)
+    model = model.to(device).eval()
+    return TrainedRun(run, config, model.networks, model.prior, model.sampling_generator, images_seen, device)

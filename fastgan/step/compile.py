@@ -1,10 +1,14 @@
-"""torch.compile that never stops a run: where it fails, a warning is given once and the run goes on eagerly."""
+"""torch.compile that never stops a run: where it fails, a warning is given once and the run goes on eagerly.
+
+On a CPU nothing gains by it. Networks are oneDNN's products and convolutions already (compiled 0.82 to 0.94 of eager's
+speed, after 50 s), and the random numbers NumPy's: 0.16 ms of a step of 100 ms, after 23 s.
+"""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -58,3 +62,18 @@ class Compiled:
                 reason, remedy = f"what it made fails ({type(error).__name__}: {said})", "Leave --compile out"
             warnings.warn(f"--compile: {reason}; training goes on eagerly. {remedy}", RuntimeWarning, stacklevel=3)
         return True
+
+
+def compile_in_place(owner: object, names: Iterable[str]) -> list[Compiled]:
+    """Compile what `owner` calls through these names; returns what was compiled."""
+    parts = []
+    for name in names:
+        parts.append(Compiled(getattr(owner, name)))
+        setattr(owner, name, parts[-1])
+    return parts
+
+
+def leave_compiler(parts: Iterable[Compiled], error: Exception) -> bool:
+    """Call all parts as they are from now on; False if that was so already."""
+    gave_up = [part.give_up(error) for part in parts]
+    return any(gave_up)

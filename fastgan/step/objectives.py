@@ -18,7 +18,7 @@ from fastgan.models.networks import Networks
 from fastgan.models.prior import ClassPrior
 from fastgan.runtime.distributed import ALONE, Gang
 from fastgan.step import losses
-from fastgan.step.compile import Compiled
+from fastgan.step.compile import Compiled, compile_in_place
 from fastgan.step.real_losses import OnRealImages, Parts, none
 
 
@@ -40,8 +40,7 @@ class Objectives:
 
     def compile_networks(self) -> list[Compiled]:
         """Compile the front end alone; returns what was compiled."""
-        self._front_end, self._forward_groups = Compiled(self._front_end), Compiled(self._forward_groups)
-        return [self._front_end, self._forward_groups]
+        return compile_in_place(self, ("_front_end", "_forward_groups"))
 
     def of_discriminator(
         self, real_BCHW: Tensor, other_BCHW: Tensor | None, fake_BCHW: Tensor, group_B: Tensor | None

@@ -1,7 +1,8 @@
-"""Adam for a step: by our kernel where it runs, by torch elsewhere; one way to make, step, save and load both."""
+"""The updates of a step: both Adams, each by our kernel where it runs and by torch elsewhere, and what they take."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,11 +10,179 @@ from torch import Tensor, nn
 
 import kernels
 from fastgan.config.schema import TrainConfig
+from fastgan.models.elastic_infogan import ElasticInfoGAN
 from fastgan.models.networks import Generator, Networks
-from fastgan.step.mixed import rounded_parameters
+from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.runtime.precision import Precision
+from fastgan.step.mixed import LowPrecision, rounded_parameters
+from fastgan.step.nonfinite import Guard, first_bias
 
 BETAS = (0.5, 0.999)
+FIRST_SCALE = 2.0**10  # of float16's losses; it overflows at 65,504, and torch's 2^16 would lose a run's first steps
 Adam = torch.optim.Optimizer
+
+
+class Optimizers:
+    """The Adam of each side, and what surrounds an update: loss scale, ranks, the guard, low-precision copies.
+
+    Args:
+        model: what they update, in place; it is on its device by now.
+        precision: of the step's products.
+        guard: looks at each loss, and at the gradients that arrive last.
+        gang: the ranks whose gradients are averaged.
+
+    `low` are the copies that a step's products read, None in full precision.
+    """
+
+    def __init__(
+        self, model: ElasticInfoGAN, config: TrainConfig, precision: Precision, guard: Guard, gang: Gang = ALONE
+    ) -> None:
+        self.config, self.guard, self.gang = config, guard, gang
+        networks, half = model.networks, precision.dtype == torch.float16
+        self._prior = [model.prior.logits] if isinstance(model.prior.logits, nn.Parameter) else []
+        self._names = {p: name for name, p in networks.named_parameters()} | dict.fromkeys(self._prior, "prior")
+        adam = partial(make_adam, config, precision.dtype, networks)
+        self.d_optimizer = adam(list(networks.discriminator_side()), [])
+        self.g_optimizer = adam(list(networks.generator_side()), self._prior, model.average)
+        self.by_name = {"d_optimizer": self.d_optimizer, "g_optimizer": self.g_optimizer}
+        copies = shadows_of(self.d_optimizer, self.g_optimizer)
+        self.low = LowPrecision(networks, precision.dtype, copies or None) if precision.low else None
+        self._one = torch.ones_like(guard.bad)  # the gradient of a loss; backward would make one anew
+        self.scaler = torch.amp.grad_scaler.GradScaler(self._one.device.type, init_scale=FIRST_SCALE, enabled=half)
+        # What each update's gradients reach last, with all that is not finite; float16's are the scaler's to look at.
+        last_d = [first_bias(networks.front_end)]
+        last_g = [first_bias(networks.generator), first_bias(networks.code_head), *self._prior]
+        self._last_reached = {
+            optimizer: [] if half else [copies.get(p, p) for p in last]
+            for optimizer, last in ((self.d_optimizer, last_d), (self.g_optimizer, last_g))
+        }
+
+    @property
+    def moves_average(self) -> bool:
+        """Whether G's update moves the averaged weights too; if so, it has to be told how far."""
+        return bool(averages_of(self.g_optimizer))
+
+    def update(self, optimizer: Adam, loss: Tensor, average_share: Tensor | None = None) -> None:
+        """Differentiate this rank's loss and update what `optimizer` holds by the mean gradient of all ranks."""
+        masters, scaled = parameters_of(optimizer), self.scaler.is_enabled()
+        if scaled:  # after a bad loss every gradient is made infinite, and the scaler leaves the update out
+            self.guard.look(self._mean_over_ranks(loss), [])
+            loss = loss / (1.0 - self.guard.bad)
+        self.scaler.scale(loss).backward(self._one.to(loss.dtype))
+        if self.low is not None:
+            self.low.take_gradients(masters)
+        # What is not finite on one rank is so in the mean, on all of them: they freeze together.
+        mean = self._mean_over_ranks(loss, optimizer)
+        more = {} if average_share is None or not averages_of(optimizer) else {"average_share": average_share}
+        if scaled:
+            self.scaler.step(optimizer, **more)
+        else:
+            self.guard.look(mean, [p.grad for p in self._last_reached[optimizer] if p.grad is not None])
+            step_unless(optimizer, self.guard.bad, **more)
+        optimizer.zero_grad(set_to_none=True)
+        if self.low is not None:
+            self.low.follow(masters)
+
+    def _mean_over_ranks(self, loss: Tensor, optimizer: Adam | None = None) -> Tensor:
+        """The mean of a loss over ranks; an optimiser's gradients become theirs, by the same all-reduce."""
+        if self.gang.count == 1:
+            return loss
+        mean = loss.detach().clone()
+        self.gang.mean_([*(gradients_of(optimizer) if optimizer is not None else ()), mean])
+        return mean
+
+    def update_scale(self) -> None:
+        """After both updates: float16's loss scale follows whether they overflowed, and the guard counts it."""
+        if self.scaler.is_enabled():
+            before = self._scale().clone()
+            self.scaler.update()
+            self.guard.count_skip(self._scale() < before)
+
+    def set_learning_rate(self, value: float) -> None:
+        """Adam's step size from here on, the prior's own in proportion, in captured steps as well."""
+        own = self.config.prior_learning_rate
+        for optimizer in self.by_name.values():
+            for group in optimizer.param_groups:
+                is_prior = own is not None and any(group["params"][0] is logits for logits in self._prior)
+                group["lr"].fill_(value * own / self.config.learning_rate if is_prior and own else value)
+
+    def drop_gradients(self) -> None:
+        """Forget an update that was broken off half way."""
+        for optimizer in self.by_name.values():
+            optimizer.zero_grad(set_to_none=True)
+        if self.low is not None:
+            self.low.drop_gradients()
+        if self.scaler.is_enabled():
+            self.scaler._per_optimizer_states.clear()  # how far each update was
+
+    def refresh_copies(self) -> None:
+        """Round the weights into their copies, after anything but an update has written them."""
+        for optimizer in self.by_name.values():
+            refresh_shadows(optimizer)
+        if self.low is not None:
+            self.low.follow(self._names)
+
+    def live_state(self) -> dict[str, Tensor]:
+        """Every tensor that an update changes besides the model's, the guard's among them, itself, by name."""
+        state = self._adam_state() | self.guard.state()
+        if self.low is not None:
+            state |= {f"low.{name}": value for name, value in self.low.networks.state_dict().items()}
+        if self.scaler.is_enabled():
+            state["scaler.scale"] = self._scale()
+            assert self.scaler._growth_tracker is not None
+            state["scaler.growth_tracker"] = self.scaler._growth_tracker
+        return state
+
+    def training_state(self) -> dict[str, Tensor]:
+        """What continuing needs: moments, step counts, and of float16 the loss scale and how often it overflowed."""
+        state = self._adam_state()
+        state |= {f"scaler.{k}": torch.tensor(v, dtype=torch.float64) for k, v in self.scaler.state_dict().items()}
+        if self.scaler.is_enabled():
+            state["guard.skipped"] = self.guard.skipped
+        return state
+
+    def _adam_state(self) -> dict[str, Tensor]:
+        """The optimisers' tensors, by the names of their parameters."""
+        return {
+            f"{name}.{self._names[parameter]}.{key}": value
+            for name, optimizer in self.by_name.items()
+            for parameter in parameters_of(optimizer)
+            for key, value in optimizer.state[parameter].items()
+        }
+
+    def load_state(self, training: dict[str, Tensor]) -> None:
+        """Continue from `training_state`, after the model was loaded; in place, for what has been captured."""
+        for name, optimizer in self.by_name.items():
+            state: dict[nn.Parameter, dict[str, Tensor]] = {}
+            for parameter in parameters_of(optimizer):
+                prefix = f"{name}.{self._names[parameter]}."
+                state[parameter] = {
+                    key.removeprefix(prefix): value
+                    for key, value in training.items()
+                    if key.rpartition(".")[0] + "." == prefix
+                }
+            load_adam(optimizer, state)
+        scaler = {k.removeprefix("scaler."): v.item() for k, v in training.items() if k.startswith("scaler.")}
+        if scaler:
+            whole = {"growth_interval", "_growth_tracker"}
+            self.scaler.load_state_dict({k: int(v) if k in whole else v for k, v in scaler.items()})
+        self.refresh_copies()
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Begin anew with a model that was just initialised, in place."""
+        for value in self._adam_state().values():
+            value.zero_()
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": FIRST_SCALE, "_growth_tracker": 0})
+        self.refresh_copies()
+
+    def _scale(self) -> Tensor:
+        """float16's loss scale, itself."""
+        if self.scaler._scale is None:
+            self.scaler.scale(torch.zeros_like(self._one))  # makes it
+        assert self.scaler._scale is not None
+        return self.scaler._scale
 
 
 def make_adam(
@@ -118,7 +287,7 @@ def refresh_shadows(optimizer: Adam) -> None:
         optimizer.refresh_shadows()
 
 
-def load_state(optimizer: Adam, state: dict[nn.Parameter, dict[str, Tensor]]) -> None:
+def load_adam(optimizer: Adam, state: dict[nn.Parameter, dict[str, Tensor]]) -> None:
     """Take over each parameter's moments and step count, in place once the optimiser has any."""
     if isinstance(optimizer, kernels.FusedAdam) or not optimizer.state:
         numbered = {index: state[parameter] for index, parameter in enumerate(parameters_of(optimizer))}

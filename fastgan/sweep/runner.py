@@ -112,7 +112,7 @@ class Sweep:
         saves = self.device.type != "cuda"
         placed = dataclasses.replace(images, images=trainer.feed.images)  # one copy serves training and evaluation
         shown = key in self.pictures
-        reporter = RunReporter(config, run, placed, trainer.step, self.device, pictures=shown, context=False)
+        reporter = RunReporter(config, run, placed, trainer.step.model, self.device, pictures=shown, context=False)
         loop = TrainingLoop(config, run, trainer, reporter, checkpoints=saves, turns=self.turns)
         try:
             loop.resume()

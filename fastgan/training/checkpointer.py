@@ -100,7 +100,7 @@ class Checkpointer:
         """Write a checkpoint, unless a step or a weight is not finite."""
         with self._budget.saving():
             self.progress.settle()
-            self.step.settle()
+            self.step.model.sync_running_stats(self.gang)
             self.gang.told(lambda: self._save(images_seen))
         self.saved_at = images_seen
 
@@ -111,7 +111,7 @@ class Checkpointer:
         training = self.step.training_state() | self.progress.state()
         if self.config.grouping.at:
             training["feed.groups"] = self.trainer.feed.groups
-        parts = {"model": self.step.model_state(), "training": training}
+        parts = {"model": self.step.model.state_dict(), "training": training}
         if wrong := nonfinite.not_finite(parts["model"]):
             raise DivergenceError(
                 f"{wrong[0]} is not finite before image {images_seen:,} and is not saved; the newest checkpoint "

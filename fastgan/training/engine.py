@@ -157,7 +157,7 @@ class Trainer:
         Returns:
             The share of the images whose code is not its group.
         """
-        self.step.settle()
+        self.step.model.sync_running_stats(self.gang)
         groups, moved = self.gang.told(self._grouped)
         self.feed.regroup(groups)
         return moved

@@ -199,6 +199,6 @@ class TrainingLoop:
         self.console.show_losses(row)
 
     def _evaluate(self) -> None:
-        self.trainer.step.settle()  # all ranks' averages, before the main one reads them
+        self.trainer.step.model.sync_running_stats(self.gang)  # before the main rank reads them
         epoch, seconds, final = round(self.images_seen / self.epoch_images), self.progress.seconds, self.done
         self.gang.told(lambda: self.reporter.evaluate(self.log, self.images_seen, epoch, seconds, final=final))

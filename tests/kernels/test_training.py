@@ -37,7 +37,7 @@ def run(backend: str, config: TrainConfig = CONFIG) -> tuple[Step, Tensor, Tenso
         losses = torch.stack([advance(step, images[index]) for index in order.split(config.batch_size)[:STEPS]])
         noise = kernels.normal((10, config.network.noise), seed=torch.tensor(1), offset=torch.tensor(0))
     with torch.no_grad():
-        pair = step.networks.generator, step.sampling_generator  # the average, where there is one
+        pair = step.networks.generator, step.model.sampling_generator  # the average, where there is one
         drawn = torch.cat([generator.eval()(noise, torch.eye(10)) for generator in pair])
     return step, losses, drawn
 
@@ -47,8 +47,8 @@ def test_twenty_steps_match_the_reference(config: TrainConfig) -> None:
     """float32: losses and outputs (weights whose gradient is rounding noise alone are moved by Adam either way)."""
     step, losses, drawn = run("triton", config)
     reference, expected, expected_drawn = run("reference", config)
-    assert isinstance(step.d_optimizer, kernels.FusedAdam)
-    assert isinstance(reference.d_optimizer, torch.optim.Adam)
+    assert isinstance(step.optimizers.d_optimizer, kernels.FusedAdam)
+    assert isinstance(reference.optimizers.d_optimizer, torch.optim.Adam)
     # Rounding grows with every step that is taken on its result.
     torch.testing.assert_close(losses[:3], expected[:3], **close(torch.float32))
     torch.testing.assert_close(losses, expected, **close(torch.float32, 100))
@@ -95,12 +95,13 @@ def test_a_checkpoint_passes_between_backends(backends: tuple[str, str], amp: bo
     whole, resumed = make(before), make(after)
     train(whole, before, batches[:3])
     train(resumed, after, batches[3:4])  # what is loaded replaces what was learned
-    model = {name: value.clone() for name, value in whole.model_state().items()}
+    model = {name: value.clone() for name, value in whole.model.state_dict().items()}
     resumed.load_state(model, {name: value.clone() for name, value in whole.training_state().items()})
     expected, found = train(whole, before, batches[3:]), train(resumed, after, batches[3:])
     if before == after and not amp:  # the interpreter cuts digits off a copy that loading rounds
         assert torch.equal(found, expected)
-        assert all(torch.equal(value, resumed.model_state()[name]) for name, value in whole.model_state().items())
+        ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
+        assert all(torch.equal(ours[name], value) for name, value in theirs.items())
     else:
         torch.testing.assert_close(found, expected, rtol=0.05 if amp else 1e-3, atol=0.01 if amp else 1e-4)
 
@@ -113,18 +114,18 @@ def test_the_average_is_adams_to_move(amp_dtype: str | None) -> None:
     with use_backend("triton"):
         networks = Networks(Shape(16, 1, 10, config.network, config.finer_codes)).initialise(0)
         step = Step(networks, prior, config, torch.device("cpu"))
-        assert step.average is not None and isinstance(step.g_optimizer, kernels.FusedAdam)
+        assert step.average is not None and isinstance(step.optimizers.g_optimizer, kernels.FusedAdam)
         weights = list(step.average.parameters())
-        assert {id(weight) for weight in weights} == {id(average) for average in step.g_optimizer.averages}
+        assert {id(weight) for weight in weights} == {id(average) for average in step.optimizers.g_optimizer.averages}
         before = [weight.detach().clone() for weight in weights]
         first = advance(step, images)
         moved = [weight.detach().clone() for weight in weights]
         assert not any(torch.equal(a, b) for a, b in zip(before, moved, strict=True))
 
         step.guard.bad.fill_(1.0)
-        state = {name: value.clone() for name, value in step.model_state().items() if "num_batches" not in name}
+        state = {name: value.clone() for name, value in step.model.state_dict().items() if "num_batches" not in name}
         advance(step, images)
-        assert all(torch.equal(value, step.model_state()[name]) for name, value in state.items())
+        assert all(torch.equal(value, step.model.state_dict()[name]) for name, value in state.items())
 
         step.restart(config, ClassPrior("learned", 10))
         assert torch.equal(advance(step, images), first)
