@@ -60,7 +60,7 @@ def results(request: pytest.FixtureRequest) -> Results:
 @pytest.fixture(scope="session")
 def twins_agree() -> None:
     """The fast step equals the literal loop, or there are no figures."""
-    command = [sys.executable, "-m", "pytest", "tests/test_step.py", "-q", "-k", "literal"]
+    command = [sys.executable, "-m", "pytest", "tests/step/test_step.py", "-q", "-k", "literal"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.fail(f"no figures, since {' '.join(command[1:])} fails:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")

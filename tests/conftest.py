@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # `tolerances` is imported from here under every import mode of pytest, and the root stands first, lest the folder
 # tests/kernels pass for the package `kernels`.
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "kernels")]
+# What tests share lies in tests/ or beside them.
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), *{str(path.parent) for path in (ROOT / "tests").glob("*/test_*.py")}]
 
 
 # Tests use networks too small to share out between threads, and threads that wait for each other on a busy machine

@@ -1,4 +1,4 @@
-"""What each of two ranks does in tests/test_ranks.py, which does it again in one process with twice the batch.
+"""What each of two ranks does in tests/runtime/test_distributed.py, and one process again with twice the batch.
 
 `python tests/two_ranks.py FOLDER` under RANK and WORLD_SIZE: writes FOLDER/rank-<r>.pt, every check's tensors by name.
 """

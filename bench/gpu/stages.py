@@ -88,7 +88,7 @@ STAGES: dict[str, tuple[Part, ...]] = {
         ),
     ),
     "step": (
-        Part("tests", (*PYTEST, "tests/test_gpu.py", "tests/test_captured_gpu.py", "-m", "gpu"), 480),
+        Part("tests", (*PYTEST, "tests/bench/test_gpu.py", "tests/training/test_cuda_graphs_gpu.py", "-m", "gpu"), 480),
         Part("loop", (PYTHON, "-m", "bench.gpu.loop"), 420, keep=("loop-cuda-*",)),
         *(
             Part(f"train {kind}", (PYTHON, "-m", "bench.gpu.train", kind), 240, _no_mnist)

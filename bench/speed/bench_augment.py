@@ -38,7 +38,11 @@ HEAD = f"  {'':30}{'median us':>14}{'p20':>14}{'p80':>14}{'images/s':>14}"
 @pytest.fixture(scope="session")
 def backends_agree() -> None:
     """DALI and the tensor operations make the same images, or there are no figures."""
-    tests = ["tests/test_captured_gpu.py", "-m", "gpu"] if DEVICE.type == "cuda" else ["tests/test_dali.py"]
+    tests = (
+        ["tests/training/test_cuda_graphs_gpu.py", "-m", "gpu"]
+        if DEVICE.type == "cuda"
+        else ["tests/augment/test_dali.py"]
+    )
     command = [sys.executable, "-m", "pytest", *tests, "-q", "-k", "same_images"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -25,7 +25,7 @@ from faults import Result, children
 
 KINDS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".bmp": "BMP", ".pgm": "PPM"}
 FORM = "--dataset folder --image-size 16 --channels 1 --batch-size 2 --classes 2 --device cpu"
-MEAN = 1e-3  # between the two backends, on [-1, 1], as tests/test_dali.py allows
+MEAN = 1e-3  # between the two backends, on [-1, 1], as tests/augment/test_dali.py allows
 GROWTH = 60 * 1024  # KiB that reading a bomb may take
 
 

@@ -50,7 +50,7 @@ def run() -> Tensor:
 
 
 def main() -> None:
-    """Write the file that tests/test_step.py compares with."""
+    """Write the file that tests/step/test_step.py compares with."""
     lines = [" ".join(("# step", *LOSSES))]
     for number, losses in enumerate(run().tolist(), start=1):
         lines.append(" ".join((str(number), *(f"{loss:.17g}" for loss in losses))))

@@ -6,7 +6,7 @@ import pytest
 
 from null_gpu.child import run
 
-FLAT = "tests/test_captured_gpu.py::test_memory_is_flat_and_no_replay_waits"
+FLAT = "tests/training/test_cuda_graphs_gpu.py::test_memory_is_flat_and_no_replay_waits"
 
 
 def passes(*tests: str) -> None:
@@ -21,7 +21,7 @@ def test_replays_do_not_wait() -> None:
 
 @pytest.mark.slow
 def test_runs_at_once() -> None:
-    passes("tests/test_gpu.py::test_runs_at_once_are_those_of_one_after_the_other")
+    passes("tests/bench/test_gpu.py::test_runs_at_once_are_those_of_one_after_the_other")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import torch
 from ports import free_port
 from two_ranks import CHECKS, JOB, Found, alone
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 # The same computation in float64, in another order: losses, and the gradients that Adam keeps, to 1e-12.
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
 # Adam divides a gradient by its size, and so makes much of one that is nothing but rounding: that of a bias before a

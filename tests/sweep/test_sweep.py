@@ -31,7 +31,7 @@ from fastgan.sweep.runner import FREE, Sweep
 from fastgan.training.engine import Trainer
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = dataclasses.replace(
     preset("digits"),
     epochs=2,

@@ -172,7 +172,7 @@ def test_waiting_for_a_processor_is_measured() -> None:
         "while time.monotonic() < end: pass\n"
         "after = waited(); print(after[0] - before[0], after[1] - before[1])"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     both = [
         subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]

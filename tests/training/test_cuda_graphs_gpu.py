@@ -200,7 +200,7 @@ def test_a_deterministic_run_that_is_resumed_ends_with_the_same_weights(flags: l
 
     def train(run: str, *more: str) -> None:
         command = [sys.executable, "-m", "fastgan.train", "--run-dir", str(tmp_path / run), *more]
-        subprocess.run(command, check=True, cwd=Path(__file__).parents[1], capture_output=True)
+        subprocess.run(command, check=True, cwd=Path(__file__).parents[2], capture_output=True)
 
     settings = ["--deterministic", "--eval-every", "4", "--save-every", "2", "--grouping.at", "1", *flags]
     for run in ("whole", "other"):

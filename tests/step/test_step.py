@@ -25,7 +25,7 @@ from fastgan.step.losses import LOSSES
 from fastgan.step.step import Step
 from kernels import philox
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = TrainConfig(image_size=28, batch_size=16, network=NetworkConfig(width=8, hidden=64))
 CPU = torch.device("cpu")
 FREQUENCIES = torch.arange(1, 11, dtype=torch.float64) / 55  # of a "true" prior: far from equal

@@ -93,7 +93,7 @@ def test_runs_at_once_are_those_of_one_after_the_other(tmp_path: Path) -> None:
     """Bit for bit: nothing that one run's captured steps use is written by another's."""
     done = subprocess.run(
         [sys.executable, "-c", AT_ONCE, str(tmp_path)],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,

@@ -31,7 +31,7 @@ from fastgan.sweep.runner import Sweep
 from fastgan.sweep.workers import in_processes
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = dataclasses.replace(
     preset("digits"),
     epochs=2,

@@ -18,7 +18,7 @@ from fastgan.config.command_line import run_command
 from fastgan.reporting import run_reporter
 from fastgan.step.losses import LOSSES
 
-KEPT = Path(__file__).parent / "kept_run"
+KEPT = Path(__file__).parents[1] / "kept_run"
 
 
 def reports(path: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ STUCK = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
 @pytest.mark.parametrize("command", ["train", "cluster", "evaluate"])
 def test_ctrl_c_during_imports(command: str, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text(STUCK)
-    path = f"{tmp_path}:{Path(__file__).parents[1]}"
+    path = f"{tmp_path}:{Path(__file__).parents[2]}"
     done = subprocess.run(
         [sys.executable, "-m", f"fastgan.{command}", "--help"],
         env={"PYTHONPATH": path, "PATH": ""},
@@ -31,4 +31,4 @@ def test_ctrl_c_during_imports(command: str, tmp_path: Path) -> None:
 
 def test_other_programs_keep_their_tracebacks(tmp_path: Path) -> None:
     code = "import sys, fastgan; assert sys.excepthook is sys.__excepthook__"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

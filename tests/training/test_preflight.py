@@ -21,7 +21,7 @@ from fastgan.data import cache
 from fastgan.errors import DataError
 from fastgan.runtime.stages import Stage
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def resident_mib(name: str) -> float:
