@@ -17,7 +17,7 @@ from fastgan.config.schema import TrainConfig, TransformConfig
 from fastgan.config.validation import validate
 from fastgan.data import loading
 from fastgan.data.image_set import ImageSet
-from fastgan.runtime.memory import keep_freed_memory
+from fastgan.runtime.memory import tune_malloc
 from fastgan.training.engine import build_feed, build_step
 
 ROOT = Path(__file__).parents[1]
@@ -111,7 +111,7 @@ class Ours(Row):
     """fastgan's step on images and transforms from its feed, as its loop has it."""
 
     def __init__(self, config: TrainConfig, images: ImageSet, *, amp: bool, compile: bool) -> None:
-        keep_freed_memory()  # as `python -m fastgan.train` does
+        tune_malloc()  # as `python -m fastgan.train` does
         self.config = validate(
             dataclasses.replace(config, amp=amp, compile=compile, capture=False, augment="torchvision")
         )
@@ -122,7 +122,7 @@ class Ours(Row):
 
     def load(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
         size = self.config.batch_size
-        self.feed.ensure(self.images_seen, self.images_seen + size)
+        self.feed.prefetch(self.images_seen, self.images_seen + size)
         self.images_seen += size
         return self.feed.take(self.step.images_seen)
 

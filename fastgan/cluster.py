@@ -17,7 +17,7 @@ from fastgan.errors import ConfigError
 from fastgan.evaluation import diagnosis, metrics
 from fastgan.inference import labelling, trained_run
 from fastgan.inference.assignments import check_place, sort_into, write_table
-from fastgan.text import counted
+from fastgan.text import pluralize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +75,12 @@ def main(argv: Sequence[str]) -> int:
     write_table(out, names, "path" if paths else "index", codes, confidences)
     sizes_K = metrics.cluster_sizes(codes[:, 0], run.config.classes)
     used, sure = run.config.classes - len(metrics.unused_codes(sizes_K)), float(confidences[:, 0].mean())
-    print(f"wrote the {'class' if len(names) == 1 else 'classes'} of {counted(len(names), 'image')} to {out}")
+    print(f"wrote the {'class' if len(names) == 1 else 'classes'} of {pluralize(len(names), 'image')} to {out}")
     in_use = f"{used} of {run.config.classes} classes {'is' if used == 1 else 'are'} in use"
     print(f"{in_use}, and Q's mean confidence is {sure:.2f}")
     if asked.sort_into is not None:
         how = sort_into(asked.sort_into, paths, codes[:, 0].tolist())
-        ways = [counted(count, kind, "copies" if kind == "copy" else None) for kind, count in how.items()]
+        ways = [pluralize(count, kind, "copies" if kind == "copy" else None) for kind, count in how.items()]
         print(f"sorted {'it' if len(paths) == 1 else 'them'} into {asked.sort_into}: {', '.join(ways)}")
     if run.images_seen < diagnosis.FEW_SHOWN:
         print(f"note: {asked.run} is hardly trained ({run.images_seen:,} images shown)", file=sys.stderr)

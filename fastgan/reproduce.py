@@ -16,14 +16,14 @@ from fastgan.config.validation import validate
 from fastgan.errors import ConfigError
 from fastgan.runtime import threads
 from fastgan.runtime.device import choose_device, choose_kernels
-from fastgan.runtime.distributed import Ranks
-from fastgan.runtime.memory import keep_freed_memory
+from fastgan.runtime.distributed import RankInfo
+from fastgan.runtime.memory import tune_malloc
 from fastgan.sweep import at_once, workers
 from fastgan.sweep.methods import parse_methods, parse_numbers, with_method
 from fastgan.sweep.results import Results, RunKey
 from fastgan.sweep.runner import Sweep
 from fastgan.sweep.table import write_table
-from fastgan.text import counted
+from fastgan.text import pluralize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +100,10 @@ def reproduce(asked: ReproduceConfig) -> int:
         return 0
     found = Results(asked.results, dataset=asked.dataset, recipe=asked.recipe, epochs=asked.epochs)
     left = [key for key in runs if not found.has(key)]
-    ranks = Ranks.from_environment()
+    ranks = RankInfo.from_environment()
     if ranks.rank == 0:
-        print(
-            f"{len(left)} of {counted(len(runs), 'run')} {'is' if len(left) == 1 else 'are'} left, in {asked.results}",
-            file=sys.stderr,
-        )
+        are = "is" if len(left) == 1 else "are"
+        print(f"{len(left)} of {pluralize(len(runs), 'run')} {are} left, in {asked.results}", file=sys.stderr)
     if asked.dry_run:
         print("\n".join(key.name for key in left))
         return 0
@@ -118,9 +116,9 @@ def reproduce(asked: ReproduceConfig) -> int:
     return 0
 
 
-def _train(asked: ReproduceConfig, runs: dict[RunKey, TrainConfig], found: Results, ranks: Ranks) -> int | None:
+def _train(asked: ReproduceConfig, runs: dict[RunKey, TrainConfig], found: Results, ranks: RankInfo) -> int | None:
     """Train what is left; returns the signal that stopped it, or None."""
-    keep_freed_memory()
+    tune_malloc()
     device = ranks.device(choose_device(asked.device))
     choose_kernels(asked.kernels)  # tries one, on this rank's GPU
     first = {key.method: key for key in reversed(runs)}  # the first of each method draws pictures

@@ -21,7 +21,7 @@ from fastgan.inference import sampling, trained_run
 from fastgan.inference.sampling import Sampler
 from fastgan.reporting.images import save_grid, save_singles
 from fastgan.runtime.stages import stage
-from fastgan.text import counted
+from fastgan.text import pluralize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
         save_grid(images, out, columns)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--out {out}: cannot be written ({error}); name a .png file in a folder that can") from error
-    print(f"wrote {counted(len(images), 'image')} to {out}")
+    print(f"wrote {pluralize(len(images), 'image')} to {out}")
     if asked.singles is not None:
         try:
             asked.singles.mkdir(parents=True, exist_ok=True)

@@ -29,10 +29,10 @@ from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
 from fastgan.runtime import threads
 from fastgan.runtime.device import choose_algorithms, choose_device, choose_kernels, device_name
-from fastgan.runtime.distributed import Gang, Ranks, together
-from fastgan.runtime.memory import keep_freed_memory
-from fastgan.text import counted
-from fastgan.training.engine import Trainer
+from fastgan.runtime.distributed import Communicator, RankInfo, together
+from fastgan.runtime.memory import tune_malloc
+from fastgan.text import pluralize
+from fastgan.training.engine import Engine
 from fastgan.training.loop import Outcome, TrainingLoop
 
 
@@ -46,7 +46,7 @@ def _python() -> str:
 
 def _again(run: Path) -> str:
     """The command that goes on with a run on as many ranks as now."""
-    ranks = Ranks.from_environment()
+    ranks = RankInfo.from_environment()
     how = _python()
     if ranks.count > 1:  # what torchrun is short for, and found in an environment that was not activated
         how += " -m torch.distributed.run"
@@ -54,11 +54,11 @@ def _again(run: Path) -> str:
     return f"{how} -m fastgan.train --resume --run-dir {shlex.quote(str(run))}"
 
 
-def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Trainer, images: ImageSet) -> None:
-    ranks = trainer.gang.count
+def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Engine, images: ImageSet) -> None:
+    ranks = trainer.comm.count
     print(
         f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
-        f"K = {config.classes}, {counted(config.epochs, 'epoch')}, "
+        f"K = {config.classes}, {pluralize(config.epochs, 'epoch')}, "
         f"on {device_name(trainer.device)}"
         + (f", {ranks} ranks of {config.batch_size} images a step" if ranks > 1 else "")
         + f" in {trainer.step.precision.name}"
@@ -85,7 +85,7 @@ def _say(
         print(f"{_python()} -m fastgan.page {shlex.quote(str(run.path))} writes a report of it as it is")
         return
     assert evaluation is not None
-    print(f"\nafter {counted(config.epochs, 'epoch')}, {outcome.seconds:.0f} s of training:")
+    print(f"\nafter {pluralize(config.epochs, 'epoch')}, {outcome.seconds:.0f} s of training:")
     print(labels.table(evaluation.row))
     print()
     if hardly is not None:
@@ -100,46 +100,46 @@ def _say(
         )
 
 
-def _images(config: TrainConfig, ranks: Ranks, gang: Gang) -> ImageSet:
+def _images(config: TrainConfig, ranks: RankInfo, comm: Communicator) -> ImageSet:
     """The run's images; on each machine one rank reads them first, and leaves the others its cache or download."""
 
     def load() -> ImageSet:
         with redirect_stderr(io.StringIO()) if ranks.rank else nullcontext():  # what it says of the data, once
             return loading.load(config)
 
-    first = gang.agreed(lambda: load() if ranks.local_rank == 0 else None)
-    images = gang.agreed(lambda: load() if first is None else first)
-    count, theirs = len(images.images), gang.told(lambda: len(images.images))
+    first = comm.run_on_all(lambda: load() if ranks.local_rank == 0 else None)
+    images = comm.run_on_all(lambda: load() if first is None else first)
+    count, theirs = len(images.images), comm.run_on_main(lambda: len(images.images))
 
     def check() -> None:
         if count != theirs:
             raise DataError(
-                f"rank {gang.rank} reads {count:,} images and rank 0 {theirs:,}; give all the same --data-dir"
+                f"rank {comm.rank} reads {count:,} images and rank 0 {theirs:,}; give all the same --data-dir"
             )
-        if config.batch_size * gang.count > count:
+        if config.batch_size * comm.count > count:
             raise ConfigError(
-                f"--batch-size {config.batch_size}: on {gang.count} ranks larger than the data, "
-                f"which has {counted(count, 'image')}"
+                f"--batch-size {config.batch_size}: on {comm.count} ranks larger than the data, "
+                f"which has {pluralize(count, 'image')}"
             )
 
-    gang.agreed(check)
+    comm.run_on_all(check)
     return images
 
 
-def _same_ranks(config: TrainConfig, ranks: Ranks) -> None:
+def _same_ranks(config: TrainConfig, ranks: RankInfo) -> None:
     """Refuse to go on with another number of ranks than before, unless that is meant."""
     assert config.run_dir is not None
     before = run_folder.ranks_of(run_folder.read_settings(config.run_dir))
     if before != ranks.count and not config.resume_on_other_ranks:
         how = "leave out torchrun" if before == 1 else f"use torchrun --nproc-per-node {before}"
         raise ConfigError(
-            f"--resume: {config.run_dir} was trained on {counted(before, 'rank')}, and here "
+            f"--resume: {config.run_dir} was trained on {pluralize(before, 'rank')}, and here "
             f"{'is' if ranks.count == 1 else 'are'} {ranks.count}; {how}, or add "
             "--resume-on-other-ranks, with which it is no longer the same run"
         )
 
 
-def _begun(argv: Sequence[str], ranks: Ranks) -> tuple[TrainConfig, torch.device]:
+def _begun(argv: Sequence[str], ranks: RankInfo) -> tuple[TrainConfig, torch.device]:
     """Settings and this rank's device."""
     with redirect_stdout(io.StringIO()) if ranks.rank else nullcontext():  # --help, once
         config = train_config(argv, run_folder.saved_config)
@@ -162,36 +162,36 @@ def _begun(argv: Sequence[str], ranks: Ranks) -> tuple[TrainConfig, torch.device
 
 def main(argv: Sequence[str]) -> int:
     """Parse, build, train. Returns the exit code."""
-    ranks = Ranks.from_environment()
-    with together(ranks) as gang:
-        config, device = gang.agreed(lambda: _begun(argv, ranks))
+    ranks = RankInfo.from_environment()
+    with together(ranks) as comm:
+        config, device = comm.run_on_all(lambda: _begun(argv, ranks))
         if config.dry_run:
-            if gang.leads:
+            if comm.is_main:
                 print(json.dumps(to_json(config), indent=1))
             return 0
-        keep_freed_memory()
-        gang.begin(device, config.rank_timeout)
-        return train(config, device, _images(config, ranks, gang), gang)
+        tune_malloc()
+        comm.begin(device, config.rank_timeout)
+        return train(config, device, _images(config, ranks, comm), comm)
 
 
-def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gang) -> int:
+def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Communicator) -> int:
     """Begin a run, or go on with it. Returns the exit code."""
-    config = gang.agreed(lambda: resolve_schedule(config, len(images.images), gang.count))
+    config = comm.run_on_all(lambda: resolve_schedule(config, len(images.images), comm.count))
     # Before the folder is made: what cannot be built leaves nothing behind.
-    trainer = gang.agreed(lambda: Trainer(config, images, device, gang))
+    trainer = comm.run_on_all(lambda: Engine(config, images, device, comm))
     how = trainer.how
     if config.resume:
         assert config.run_dir is not None
         run = run_folder.RunFolder(config.run_dir)
         settings = run_folder.read_settings(run.path)
-        if gang.leads and (said := run_folder.moved(settings, device, how["precision"])):
+        if comm.is_main and (said := run_folder.moved(settings, device, how["precision"])):
             print(f"note: {said}", file=sys.stderr)
         before = run_folder.last_environment(settings).get("transforms", trainer.transforms)
-        if before != trainer.transforms and gang.leads:
+        if before != trainer.transforms and comm.is_main:
             print(f"images were transformed by {before}, and are by {trainer.transforms} from here on", file=sys.stderr)
     else:
-        run = gang.told(lambda: run_folder.create(config, device, how))
-    if gang.leads:
+        run = comm.run_on_main(lambda: run_folder.create(config, device, how))
+    if comm.is_main:
         _describe(run, config, trainer, images)
     # One copy of the images serves training and evaluation.
     placed = dataclasses.replace(images, images=trainer.feed.images)
@@ -200,8 +200,8 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gan
     if config.resume:
         training.resume()
         if training.done:
-            if gang.leads:
-                seen = counted(training.images_seen // training.epoch_images, "epoch")
+            if comm.is_main:
+                seen = pluralize(training.images_seen // training.epoch_images, "epoch")
                 print(f"{run.path} is complete after {seen}; raise --epochs above that to train on")
             return 0
 
@@ -209,9 +209,9 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, gang: Gan
             with run_folder.continued(run.path):
                 run_folder.note_resume(run, config, device, training.images_seen, how)
 
-        gang.told(note)
+        comm.run_on_main(note)
     outcome = training.train()
-    if gang.leads:
+    if comm.is_main:
         hardly = None
         if reporter.last is not None:
             prior_K, total = trainer.step.prior.probabilities().detach().cpu(), training.events.total

@@ -98,9 +98,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = decode.decode
 
-    def counted(file: Any, *form: Any) -> Any:
+    def pluralize(file: Any, *form: Any) -> Any:
         names.append(Path(file.name).name)
         return real(file, *form)
 
-    monkeypatch.setattr(decode, "decode", counted)
+    monkeypatch.setattr(decode, "decode", pluralize)
     return names

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 FILES = ["README.md", "generator.pt2", "labeller.pt2", "model.safetensors"]
 
 # Run elsewhere, where neither package of ours can be imported.
-ALONE = """
+SINGLE_PROCESS = """
 import sys
 
 class Blocker:
@@ -81,7 +81,7 @@ def test_the_programs_give_what_we_do_without_our_packages(tiny_run: Path, expor
         for size in (1, 5)
     }
     torch.save(inputs, tmp_path / "inputs.pt")
-    alone(ALONE, tmp_path, exported, tmp_path / "inputs.pt", tmp_path / "outputs.pt")
+    alone(SINGLE_PROCESS, tmp_path, exported, tmp_path / "inputs.pt", tmp_path / "outputs.pt")
     found = torch.load(tmp_path / "outputs.pt")
     sampler = Sampler(loaded.generator, loaded.config, CPU, "test")
     for size, (noise, code, images) in inputs.items():

@@ -24,7 +24,7 @@ from fastgan.models import sync_batchnorm
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.models.sync_batchnorm import NORMALISING, SyncBatchNorm
-from fastgan.runtime.distributed import ALONE, Gang, Ranks, together
+from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator, RankInfo, together
 from fastgan.step import losses
 from fastgan.step.step import Step
 
@@ -46,9 +46,11 @@ def bare(networks: Networks) -> Networks:
     return networks
 
 
-def make_step(config: TrainConfig, gang: Gang, *, dtype: torch.dtype = torch.float64, normalised: bool = True) -> Step:
+def make_step(
+    config: TrainConfig, comm: Communicator, *, dtype: torch.dtype = torch.float64, normalised: bool = True
+) -> Step:
     """A step on this rank's share of JOB images."""
-    config = dataclasses.replace(config, batch_size=JOB // gang.count)
+    config = dataclasses.replace(config, batch_size=JOB // comm.count)
     shape = Shape(config.image_size, 1, config.classes, config.network, config.finer_codes)
     networks = Networks(shape).initialise(0).to(dtype)
     if not normalised:
@@ -56,7 +58,7 @@ def make_step(config: TrainConfig, gang: Gang, *, dtype: torch.dtype = torch.flo
         with torch.no_grad():
             for parameter in bare(networks).parameters():
                 parameter.mul_(5)
-    return Step(networks, ClassPrior("learned", config.classes).to(dtype), config, CPU, gang)
+    return Step(networks, ClassPrior("learned", config.classes).to(dtype), config, CPU, comm)
 
 
 def batch(step: Step, number: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,61 +71,61 @@ def batch(step: Step, number: int) -> tuple[Tensor, Tensor, Tensor]:
     groups[1::3] = -1  # unequally many on the two ranks
     if number < 2:
         groups[:] = -1
-    share = slice(step.gang.rank * step.config.batch_size, (step.gang.rank + 1) * step.config.batch_size)
+    share = slice(step.comm.rank * step.config.batch_size, (step.comm.rank + 1) * step.config.batch_size)
     return images[share], transform.finish()[share], groups[share]
 
 
 def several(step: Step, count: int = STEPS) -> Found:
     """The losses of some steps, the job's, and all that has been learned by their end."""
     rows = torch.stack([step(*batch(step, number)) for number in range(count)])
-    step.gang.mean_([rows])
+    step.comm.all_reduce_mean_([rows])
     state = step.model.state_dict() | step.training_state()
     return {"losses": rows} | {name: value.detach().clone() for name, value in state.items()}
 
 
-def steps(recipe: str, gang: Gang, normalised: bool = True) -> Found:
-    return several(make_step(RECIPES[recipe], gang, normalised=normalised))
+def steps(recipe: str, comm: Communicator, normalised: bool = True) -> Found:
+    return several(make_step(RECIPES[recipe], comm, normalised=normalised))
 
 
-def low_precision(gang: Gang) -> Found:
+def low_precision(comm: Communicator) -> Found:
     return several(
-        make_step(dataclasses.replace(RECIPES["default"], amp=True, amp_dtype="bfloat16"), gang, dtype=torch.float32), 3
+        make_step(dataclasses.replace(RECIPES["default"], amp=True, amp_dtype="bfloat16"), comm, dtype=torch.float32), 3
     )
 
 
-def scaled(gang: Gang) -> Found:
+def scaled(comm: Communicator) -> Found:
     """float16, whose scale must stay the same on all ranks."""
     config = dataclasses.replace(RECIPES["default"], amp=True, amp_dtype="float16")
-    return several(make_step(config, gang, dtype=torch.float32), 3)
+    return several(make_step(config, comm, dtype=torch.float32), 3)
 
 
-def unsynchronised(gang: Gang) -> Found:
-    step = make_step(dataclasses.replace(RECIPES["default"], sync_batchnorm=False), gang)
+def unsynchronised(comm: Communicator) -> Found:
+    step = make_step(dataclasses.replace(RECIPES["default"], sync_batchnorm=False), comm)
     found = several(step)
-    step.model.sync_running_stats(gang)
+    step.model.sync_running_stats(comm)
     return found | {f"settled.{name}": value.clone() for name, value in step.model.state_dict().items()}
 
 
-def contrastive(gang: Gang) -> Found:
+def contrastive(comm: Communicator) -> Found:
     """NT-Xent's loss, and its gradient by all views: put together from the ranks', divided as averaging would."""
     views = torch.randn(2, JOB, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    own = views.chunk(gang.count, 1)[gang.rank].clone().requires_grad_()
-    loss = losses.contrastive_loss(own[0], own[1], 0.5, gang)
+    own = views.chunk(comm.count, 1)[comm.rank].clone().requires_grad_()
+    loss = losses.contrastive_loss(own[0], own[1], 0.5, comm)
     (loss * 3).backward()
     assert own.grad is not None
-    return {"loss": loss.detach(), "gradient": gang.gather(own.grad / gang.count).transpose(0, 1).flatten(1, 2)}
+    return {"loss": loss.detach(), "gradient": comm.gather(own.grad / comm.count).transpose(0, 1).flatten(1, 2)}
 
 
-def agreement(gang: Gang) -> Found:
+def agreement(comm: Communicator) -> Found:
     logits = torch.randn(2, JOB, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    own = logits.chunk(gang.count, 1)[gang.rank].clone().requires_grad_()
-    loss = losses.agreement_loss(own[0], own[1], gang)
+    own = logits.chunk(comm.count, 1)[comm.rank].clone().requires_grad_()
+    loss = losses.agreement_loss(own[0], own[1], comm)
     loss.backward()
     assert own.grad is not None
-    return {"loss": loss.detach(), "gradient": gang.gather(own.grad / gang.count).transpose(0, 1).flatten(1, 2)}
+    return {"loss": loss.detach(), "gradient": comm.gather(own.grad / comm.count).transpose(0, 1).flatten(1, 2)}
 
 
-def normalisation(gang: Gang) -> Found:
+def normalisation(comm: Communicator) -> Found:
     """A layer's output, gradients and running averages, of numbers far from zero, with two dimensions and with four."""
     found: Found = {}
     for shape in ((JOB, 3), (JOB, 3, 2, 4)):
@@ -131,40 +133,40 @@ def normalisation(gang: Gang) -> Found:
         x = torch.randn(shape, dtype=torch.float64, generator=random) * 3 + 100
         weight = torch.randn(shape, dtype=torch.float64, generator=random)
         plain = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(3).double()
-        layer = plain if gang.count == 1 else SyncBatchNorm(plain, gang)
+        layer = plain if comm.count == 1 else SyncBatchNorm(plain, comm)
         with torch.no_grad():
             plain.weight.copy_(torch.tensor([0.5, 1.0, -2.0]))
-        own = x.chunk(gang.count)[gang.rank].clone().requires_grad_()
+        own = x.chunk(comm.count)[comm.rank].clone().requires_grad_()
         y = layer(own)
-        (y.square() * weight.chunk(gang.count)[gang.rank]).mean().backward()
+        (y.square() * weight.chunk(comm.count)[comm.rank]).mean().backward()
         assert own.grad is not None and plain.weight.grad is not None and plain.bias.grad is not None
-        gang.mean_([plain.weight.grad, plain.bias.grad])
-        parts = {"y": gang.gather(y.detach()).flatten(0, 1), "x": gang.gather(own.grad / gang.count).flatten(0, 1)}
+        comm.all_reduce_mean_([plain.weight.grad, plain.bias.grad])
+        parts = {"y": comm.gather(y.detach()).flatten(0, 1), "x": comm.gather(own.grad / comm.count).flatten(0, 1)}
         parts |= {"weight": plain.weight.grad, "bias": plain.bias.grad} | dict(layer.named_buffers())
         layer.eval()
-        parts["evaluated"] = gang.gather(layer(own).detach()).flatten(0, 1)
+        parts["evaluated"] = comm.gather(layer(own).detach()).flatten(0, 1)
         found |= {f"{len(shape)}.{name}": value for name, value in parts.items()}
     return found
 
 
-def many_ranks_normalisation(gang: Gang) -> Found:
+def many_ranks_normalisation(comm: Communicator) -> Found:
     """As between so many ranks that their statistics are not gathered."""
     before, sync_batchnorm.MOST_GATHERED = sync_batchnorm.MOST_GATHERED, 1
     try:
-        return normalisation(gang)
+        return normalisation(comm)
     finally:
         sync_batchnorm.MOST_GATHERED = before
 
 
-def poisoned(gang: Gang, name: str) -> Found:
+def poisoned(comm: Communicator, name: str) -> Found:
     """A loss of the last rank alone is NaN in the third step: what all are like before it, and at the end."""
-    step = make_step(RECIPES["paper"], gang)
+    step = make_step(RECIPES["paper"], comm)
     real, calls = getattr(losses, name), []
 
     def poison(*arguments: object) -> Tensor:
         calls.append(1)
         found: Tensor = real(*arguments)
-        return found + math.nan if len(calls) == 3 and gang.rank == gang.count - 1 else found
+        return found + math.nan if len(calls) == 3 and comm.rank == comm.count - 1 else found
 
     setattr(losses, name, poison)
     try:
@@ -179,9 +181,9 @@ def poisoned(gang: Gang, name: str) -> Found:
     return found | step.model.state_dict() | {"first_bad": torch.tensor(-1 if first is None else first)}
 
 
-def noise(gang: Gang) -> Found:
+def noise(comm: Communicator) -> Found:
     """The rows of noise and codes that this rank draws in three steps."""
-    step = make_step(PAPER, gang, dtype=torch.float32)
+    step = make_step(PAPER, comm, dtype=torch.float32)
     drawn, codes = [], []
     real = step._generator
 
@@ -196,20 +198,20 @@ def noise(gang: Gang) -> Found:
     return {"noise": torch.stack(drawn), "codes": torch.stack(codes)}
 
 
-def order(gang: Gang) -> Found:
+def order(comm: Communicator) -> Found:
     """The images that this rank trains on in two epochs, batches of 10."""
     from fastgan.training.engine import build_feed
 
     config = dataclasses.replace(PAPER, batch_size=10, contrastive_weight=0.0)
-    feed = build_feed(config, loading.load(config), CPU, gang=gang)
+    feed = build_feed(config, loading.load(config), CPU, comm=comm)
     return {f"epoch {epoch}": feed.order(epoch)[: feed.epoch_images] for epoch in range(2)}
 
 
-CHECKS: dict[str, Callable[[Gang], Found]] = {
-    "paper": lambda gang: steps("paper", gang),
-    "default": lambda gang: steps("default", gang),
-    "paper, bare": lambda gang: steps("paper", gang, normalised=False),
-    "default, bare": lambda gang: steps("default", gang, normalised=False),
+CHECKS: dict[str, Callable[[Communicator], Found]] = {
+    "paper": lambda comm: steps("paper", comm),
+    "default": lambda comm: steps("default", comm),
+    "paper, bare": lambda comm: steps("paper", comm, normalised=False),
+    "default, bare": lambda comm: steps("default", comm, normalised=False),
     "bfloat16": low_precision,
     "float16": scaled,
     "unsynchronised": unsynchronised,
@@ -217,8 +219,8 @@ CHECKS: dict[str, Callable[[Gang], Found]] = {
     "agreement": agreement,
     "normalisation": normalisation,
     "normalisation of many ranks": many_ranks_normalisation,
-    "poisoned discriminator": lambda gang: poisoned(gang, "discriminator_loss"),
-    "poisoned generator": lambda gang: poisoned(gang, "generator_loss"),
+    "poisoned discriminator": lambda comm: poisoned(comm, "discriminator_loss"),
+    "poisoned generator": lambda comm: poisoned(comm, "generator_loss"),
     "noise": noise,
     "order": order,
 }
@@ -226,7 +228,7 @@ CHECKS: dict[str, Callable[[Gang], Found]] = {
 
 def alone(name: str) -> Found:
     """A check by one process, on the whole batch."""
-    return CHECKS[name](ALONE)
+    return CHECKS[name](SINGLE_PROCESS)
 
 
 def threads() -> list[str]:
@@ -239,10 +241,10 @@ def threads() -> list[str]:
 
 
 def main(folder: Path, names: Iterable[str] = tuple(CHECKS)) -> None:
-    with together(Ranks.from_environment()) as gang:
-        gang.begin(CPU, 60)
-        found = {name: CHECKS[name](gang) for name in names}
-        torch.save(found, folder / f"rank-{gang.rank}.pt")
+    with together(RankInfo.from_environment()) as comm:
+        comm.begin(CPU, 60)
+        found = {name: CHECKS[name](comm) for name in names}
+        torch.save(found, folder / f"rank-{comm.rank}.pt")
     deadline = time.monotonic() + 10
     while any("gloo" in name for name in threads()):  # the system shows a thread for a moment after it was joined
         assert time.monotonic() < deadline, f"threads that may yet abort the process: {threads()}"

@@ -27,7 +27,7 @@ from fastgan.config.validation import validate
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError
 from fastgan.runtime.device import choose_algorithms
-from fastgan.training.engine import Trainer
+from fastgan.training.engine import Engine
 
 ROUNDS = 5
 SECONDS = 1.0  # a row and round
@@ -51,11 +51,11 @@ class Way:
         self.fed = "augment" in changes
         self.config = validate(dataclasses.replace(config, amp=True, **({"augment": "torchvision"} | changes)))
         choose_algorithms(self.config.deterministic, DEVICE)  # a graph keeps what it was captured with
-        self.trainer = Trainer(self.config, images, DEVICE)
+        self.trainer = Engine(self.config, images, DEVICE)
         self.feed, self.iterations = self.trainer.feed, self.trainer.iterations
         self.seen = 0
         for chunk in range(2):  # the whole ring
-            self.feed.ensure(chunk * self.feed.chunk, (chunk + 1) * self.feed.chunk)
+            self.feed.prefetch(chunk * self.feed.chunk, (chunk + 1) * self.feed.chunk)
         self.captured = self.iterations.prepare()
         choose_algorithms(False, DEVICE)
 
@@ -64,7 +64,7 @@ class Way:
         several = self.iterations.unroll
         for _ in range(0, steps, several):
             if self.fed:
-                self.feed.ensure(self.seen, self.seen + several * self.config.batch_size)
+                self.feed.prefetch(self.seen, self.seen + several * self.config.batch_size)
             self.iterations.run(several)
             self.seen += several * self.config.batch_size
 

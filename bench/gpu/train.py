@@ -16,7 +16,7 @@ from fastgan.config.validation import validate
 from fastgan.reporting import labels
 from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
-from fastgan.training.engine import Trainer
+from fastgan.training.engine import Engine
 from fastgan.training.loop import TrainingLoop
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ def main(kind: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         config = validate(dataclasses.replace(config, amp=True, run_dir=Path(folder) / "run", **KINDS[kind]))
         try:
-            trainer = Trainer(config, images, DEVICE)
+            trainer = Engine(config, images, DEVICE)
             run = run_folder.create(config, DEVICE)
             placed = dataclasses.replace(images, images=trainer.feed.images)
             reporter = RunReporter(config, run, placed, trainer.step, DEVICE)

@@ -27,7 +27,7 @@ from fastgan.config.schema import TrainConfig
 from fastgan.data import image_set
 from fastgan.data.image_set import ImageSet
 from fastgan.runs import checkpoint
-from fastgan.runtime.memory import keep_freed_memory
+from fastgan.runtime.memory import tune_malloc
 
 SAVES = 8
 PHOTOGRAPHS = 10_000
@@ -58,7 +58,7 @@ def _measured(way: Way, folder: Path, steps: int) -> tuple[list[float], float]:
 
 
 def test_share_of_checkpoints(tmp_path: Path, results: Results) -> None:
-    keep_freed_memory()
+    tune_malloc()
     config, images, kind = load_images()
     photographs, noise = _photographs(tmp_path)
     lines, values = ["checkpoints at the presets' cadence"], dict[str, Any]()

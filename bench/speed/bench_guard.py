@@ -23,10 +23,10 @@ from bench.gpu.loop import Way
 from bench.measure import machine, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from bench.timing import seconds
-from fastgan.runtime.memory import keep_freed_memory
+from fastgan.runtime.memory import tune_malloc
 from fastgan.step import optimizers
 from fastgan.step import step as step_module
-from fastgan.step.nonfinite import Guard
+from fastgan.step.nonfinite import NonFiniteGuard
 from fastgan.step.optimizers import Adam
 
 ON_GPU = DEVICE.type == "cuda"
@@ -35,7 +35,7 @@ WARMUP = 4
 AIM = 0.01  # of a step's time
 
 
-class Blind(Guard):
+class Blind(NonFiniteGuard):
     """A guard that neither looks nor remembers."""
 
     def begin(self) -> None:
@@ -55,7 +55,7 @@ def _update(optimizer: Adam, bad: torch.Tensor, **more: Any) -> None:
 @contextmanager
 def unguarded() -> Iterator[None]:
     """Steps that are made, captured and run inside have no guard."""
-    with mock.patch.object(step_module, "Guard", Blind), mock.patch.object(optimizers, "step_unless", _update):
+    with mock.patch.object(step_module, "NonFiniteGuard", Blind), mock.patch.object(optimizers, "step_unless", _update):
         yield
 
 
@@ -67,12 +67,12 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
 
 
 def test_cost_of_the_guard(results: Results) -> None:
-    keep_freed_memory()
+    tune_malloc()
     config, images, kind = load_images()
     guarded = Way(config, images, **DEFAULT_RECIPE)
     with unguarded():
         blind = Way(config, images, **DEFAULT_RECIPE)
-    assert type(blind.trainer.step.guard) is Blind and type(guarded.trainer.step.guard) is Guard
+    assert type(blind.trainer.step.guard) is Blind and type(guarded.trainer.step.guard) is NonFiniteGuard
     times: dict[str, list[float]] = {"with the guard": [], "without it": []}
     for pair in range(WARMUP + PAIRS):
         turns = [("with the guard", guarded), ("without it", blind)]

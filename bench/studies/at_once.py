@@ -29,9 +29,9 @@ from bench.rows import ROOT
 from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
-from fastgan.runtime.memory import keep_freed_memory
+from fastgan.runtime.memory import tune_malloc
 from fastgan.runtime.threads import Use
-from fastgan.training.engine import Trainer
+from fastgan.training.engine import Engine
 
 QUIET = 0.2  # processors that others may keep busy in a round that counts
 LOOK = 1.0  # seconds, before a round
@@ -51,14 +51,14 @@ def configured(kind: str) -> TrainConfig:
 
 def child(kind: str, own_threads: int) -> None:
     """Train as many steps as each line says, and answer with the seconds of the processors."""
-    keep_freed_memory()
+    tune_malloc()
     torch.set_num_threads(own_threads)
     config = configured(kind)
-    trainer, seen = Trainer(config, loading.load(config), torch.device("cpu")), 0
+    trainer, seen = Engine(config, loading.load(config), torch.device("cpu")), 0
     for line in sys.stdin:
         before = os.times()
         for _ in range(int(line)):
-            trainer.ensure(seen, seen + config.batch_size)
+            trainer.prefetch(seen, seen + config.batch_size)
             trainer.iterations.run(1)
             seen += config.batch_size
         after = os.times()
@@ -111,10 +111,10 @@ def measure(kind: str, rounds: int, steps: int, patience: float) -> dict[str, An
     ways = {"one, 2 threads": [Child(kind, 2)], "two, 1 thread each": [Child(kind, 1), Child(kind, 1)]}
     for children in ways.values():
         together(children, WARM_UP)
-    counted: list[dict[str, float]] = []
+    pluralize: list[dict[str, float]] = []
     busy = 0
-    while len(counted) < rounds and patience > 0:
-        names = list(ways)[:: 1 if (len(counted) + busy) % 2 else -1]
+    while len(pluralize) < rounds and patience > 0:
+        names = list(ways)[:: 1 if (len(pluralize) + busy) % 2 else -1]
         patience = wait_for_quiet(patience)
         begin = time.perf_counter()
         found = {name: together(ways[name], steps) for name in names}
@@ -123,15 +123,15 @@ def measure(kind: str, rounds: int, steps: int, patience: float) -> dict[str, An
         if max(others for _, others in found.values()) > QUIET:
             busy += 1
             continue
-        counted.append({name: rate * configured(kind).batch_size for name, (rate, _) in found.items()})
+        pluralize.append({name: rate * configured(kind).batch_size for name, (rate, _) in found.items()})
     for one in sum(ways.values(), []):
         one.process.terminate()
         one.process.wait()
-    summary: dict[str, Any] = {"rounds": len(counted), "left_out": busy, "steps": steps}
-    if counted:
+    summary: dict[str, Any] = {"rounds": len(pluralize), "left_out": busy, "steps": steps}
+    if pluralize:
         first, second = ways
-        ratios = [row[second] / row[first] for row in counted]
-        summary |= {name: round(statistics.median(row[name] for row in counted), 1) for name in ways}
+        ratios = [row[second] / row[first] for row in pluralize]
+        summary |= {name: round(statistics.median(row[name] for row in pluralize), 1) for name in ways}
         summary |= {"ratio": round(statistics.median(ratios), 3), "least": round(min(ratios), 3)}
         summary["most"] = round(max(ratios), 3)
     return summary

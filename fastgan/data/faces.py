@@ -22,7 +22,7 @@ from fastgan.data import folder
 from fastgan.data.image_set import ImageSet
 from fastgan.data.scan import Entry, Scan, check, listing, scan, shown
 from fastgan.errors import ConfigError, DataError
-from fastgan.text import counted
+from fastgan.text import pluralize
 
 CROP = 110  # pixels of a frame: the face is about 108, in frames of 301 and of 319 alike
 TREES = ("aligned_images_DB", "frame_images_DB")  # the first is preferred
@@ -82,7 +82,7 @@ def elsewhere(
     entries = tuple(replace(entry, crop=_crop(f"{place}/{entry.path}")) for entry in found.entries)
     cropped = sum(entry.crop is not None for entry in entries)
     print(
-        f"{images}: {cropped:,} of {counted(len(entries), 'image')} {'is a frame' if cropped == 1 else 'are frames'} "
+        f"{images}: {cropped:,} of {pluralize(len(entries), 'image')} {'is a frame' if cropped == 1 else 'are frames'} "
         f"of YouTube-Faces by name; of these the central {CROP} x {CROP} pixels are read, of others the largest square",
         file=sys.stderr,
     )
@@ -156,7 +156,9 @@ def _tell(tree: Path, passed_over: str | None, paths: tuple[str, ...], frame_str
     most, fewest = min(of, key=lambda name: (-of[name], name)), min(of, key=lambda name: (of[name], name))
     thinned = "" if frame_stride == 1 else f" (one in {frame_stride})"
     other = "" if passed_over is None else f"; {passed_over} is there too and was not read"
-    counts = f"{counted(len(of), 'person', 'people')}, {counted(len(videos), 'video')}, {counted(len(paths), 'frame')}"
+    counts = (
+        f"{pluralize(len(of), 'person', 'people')}, {pluralize(len(videos), 'video')}, {pluralize(len(paths), 'frame')}"
+    )
     print(
         f"{tree}: {counts}{thinned}, from {of[most]:,} of {shown(most)} to {of[fewest]:,} of {shown(fewest)}; of each "
         f"the central {CROP} x {CROP} pixels{other}",

@@ -14,7 +14,7 @@ from fastgan.data import cache
 from fastgan.data.image_set import ImageSet
 from fastgan.data.scan import SUFFIXES, Entry, Scan, scan, shown
 from fastgan.errors import ConfigError, DataError
-from fastgan.text import counted
+from fastgan.text import pluralize
 
 NAMED = 10  # bad files, at most, that a message names
 
@@ -53,7 +53,7 @@ def images_in(folder: Path) -> Scan:
     """What a folder holds. Raises DataError when that is no image."""
     found = scan(folder)
     if not found.entries and not found.bad:
-        others = f" ({counted(found.ignored, 'other or hidden file')})" if found.ignored else ""
+        others = f" ({pluralize(found.ignored, 'other or hidden file')})" if found.ignored else ""
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{folder}: holds no images{others}; looked for {kinds} in it and in its subfolders")
     return found
@@ -85,13 +85,15 @@ def read(
         raise DataError(_complaint(folder, decoded.bad, len(found.entries) + len(found.bad), skip_bad))
     if decoded.new:
         print(
-            f"{folder}: decoded {counted(len(decoded.paths), 'image')} in {time.perf_counter() - begin:.1f} s, kept in "
-            f"{decoded.file} ({counted(found.ignored, 'other or hidden file')} ignored)",
+            f"{folder}: decoded {pluralize(len(decoded.paths), 'image')} "
+            f"in {time.perf_counter() - begin:.1f} s, kept in "
+            f"{decoded.file} ({pluralize(found.ignored, 'other or hidden file')} ignored)",
             file=sys.stderr,
         )
     if decoded.bad:
         print(
-            f"{folder}: left out {counted(len(decoded.bad), 'bad file')}, listed in {decoded.bad_list}", file=sys.stderr
+            f"{folder}: left out {pluralize(len(decoded.bad), 'bad file')}, listed in {decoded.bad_list}",
+            file=sys.stderr,
         )
     return decoded
 
@@ -118,4 +120,4 @@ def _complaint(folder: Path, bad: tuple[tuple[str, str], ...], count: int, skipp
     more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
     them = "it" if len(bad) == 1 else "them"
     remedy = f"mend {them}" if skipped else f"mend or remove {them}, or leave {them} out with --skip-bad"
-    return f"{folder}: {len(bad):,} of {counted(count, 'image')} cannot be used ({named}{more}); {remedy}"
+    return f"{folder}: {len(bad):,} of {pluralize(count, 'image')} cannot be used ({named}{more}); {remedy}"

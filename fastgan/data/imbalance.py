@@ -12,7 +12,7 @@ from torch import Tensor
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import DataError
 from fastgan.seeding import shuffled
-from fastgan.text import counted
+from fastgan.text import pluralize
 
 LARGEST = 6300  # images of the most frequent class in most splits: what other data sets are scaled by
 
@@ -41,7 +41,7 @@ def imbalanced(full: ImageSet, split: int, seed: int, *, scale: float = 1.0) -> 
         members = torch.nonzero(full.labels == label).squeeze(1)
         if count > len(members):
             raise DataError(
-                f"split {split}: wants {counted(count, 'image')} of class {label}, the data has {len(members)}"
+                f"split {split}: wants {pluralize(count, 'image')} of class {label}, the data has {len(members)}"
             )
         order = shuffled(len(members), seed, f"split-{split}-class-{label}")
         kept.append(members[order[:count]])

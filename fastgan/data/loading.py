@@ -11,7 +11,7 @@ from fastgan.data import digits, faces, folder, held_out, mnist
 from fastgan.data.image_set import ImageSet, JudgeSet
 from fastgan.errors import ConfigError
 from fastgan.seeding import shuffled
-from fastgan.text import counted
+from fastgan.text import pluralize
 
 
 def data_folder(config: TrainConfig) -> Path:
@@ -29,7 +29,7 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
     choose = mnist.choose if config.dataset == "mnist" else digits.choose
     images = everything if config.imbalance == "none" else choose(everything, config.split, config.seed)
     if config.batch_size > len(images.images):
-        held = counted(len(images.images), "image")
+        held = pluralize(len(images.images), "image")
         raise ConfigError(f"--batch-size {config.batch_size}: larger than the data, which has {held}")
     if config.classes > len(images.images):
         raise ConfigError(f"--classes {config.classes}: more codes than the data has images, {len(images.images)}")

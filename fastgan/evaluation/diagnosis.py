@@ -15,7 +15,7 @@ from torch import Tensor
 from fastgan.config.schedule import GROUPED_AT, SHOWN
 from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
 from fastgan.evaluation.metrics import UNUSED_SHARE, effective_classes, unused_codes
-from fastgan.text import counted, words
+from fastgan.text import pluralize, words
 
 # Images below which a run is hardly trained: where a run of the default length first groups them. NMI was 0.003 after
 # 37,312 images of MNIST, and of the digits 0.000 after 46,080 and 0.931 after 92,160.
@@ -179,7 +179,7 @@ def _confused(facts: Facts) -> Finding | None:
     if not facts.merge:
         return None
     pairs = [f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in facts.merge[:6]]
-    more = f", and {counted(len(facts.merge) - 6, 'more pair')}" if len(facts.merge) > 6 else ""
+    more = f", and {pluralize(len(facts.merge) - 6, 'more pair')}" if len(facts.merge) > 6 else ""
     # Codes linked through pairs are one group: every code of a group but one is a class too many.
     left = max(2, len(facts.sizes_K) - _spare(facts.merge, len(facts.sizes_K)))
     fewer = f"; if they do, read them as one, or train again with --classes {left}" if left < len(facts.sizes_K) else ""

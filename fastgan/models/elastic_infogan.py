@@ -12,7 +12,7 @@ from torch.nn.modules.module import _IncompatibleKeys
 from fastgan.models.networks import Generator, Networks
 from fastgan.models.prior import ClassPrior
 from fastgan.models.sync_batchnorm import NORMALISING, SyncBatchNorm
-from fastgan.runtime.distributed import Gang
+from fastgan.runtime.distributed import Communicator
 
 
 class ElasticInfoGAN(nn.Module):
@@ -55,10 +55,10 @@ class ElasticInfoGAN(nn.Module):
         if self.average is not None:
             self.average.load_state_dict(self.networks.generator.state_dict())
 
-    def sync_running_stats(self, gang: Gang) -> None:
+    def sync_running_stats(self, comm: Communicator) -> None:
         """Give all ranks the same running averages, the mean of theirs, before they are read: a call of all ranks."""
         own = (m for m in self.modules() if isinstance(m, NORMALISING) and not isinstance(m, SyncBatchNorm))
-        gang.mean_(_float_buffers(own))
+        comm.all_reduce_mean_(_float_buffers(own))
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastgan.runtime.distributed import Gang
+from fastgan.runtime.distributed import Communicator
 
 NORMALISING = (nn.BatchNorm1d, nn.BatchNorm2d)
 MOST_GATHERED = 32  # ranks; a gather is one message where reductions are two, but grows with the ranks (docs/scale.md)
@@ -23,11 +23,11 @@ class SyncBatchNorm(nn.BatchNorm2d):
     ranks. Forward one gather, or between many ranks two all-reduces; backward one all-reduce.
     """
 
-    def __init__(self, like: nn.BatchNorm1d | nn.BatchNorm2d, gang: Gang) -> None:
+    def __init__(self, like: nn.BatchNorm1d | nn.BatchNorm2d, comm: Communicator) -> None:
         super().__init__(like.num_features, like.eps, like.momentum, device="meta")
         assert like.momentum is not None and like.affine and like.track_running_stats
         self._parameters, self._buffers, self.training = like._parameters, like._buffers, like.training
-        self.gang = gang
+        self.comm = comm
 
     def _check_input_dim(self, input: Tensor) -> None:
         assert input.dim() in (2, 4)
@@ -37,9 +37,9 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
     def over_ranks(self, x: Tensor, follow: bool) -> Tensor:
         """As in training; without `follow` the running averages stay as they are."""
-        y, mean_C, variance_C = _Normalise.apply(x, self.weight, self.bias, self.eps, self.gang)
+        y, mean_C, variance_C = _Normalise.apply(x, self.weight, self.bias, self.eps, self.comm)
         if follow:
-            count = x.numel() // x.shape[1] * self.gang.count
+            count = x.numel() // x.shape[1] * self.comm.count
             assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
             with torch.no_grad():
                 self.running_mean.lerp_(mean_C.to(self.running_mean.dtype), self.momentum)
@@ -59,24 +59,24 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, gang: Gang
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, comm: Communicator
     ) -> tuple[Tensor, Tensor, Tensor]:
         wide = x if x.dtype == torch.float64 else x.float()
         over = [dim for dim in range(x.dim()) if dim != 1]
         own_variance, own_mean = torch.var_mean(wide, over, correction=0)
         # Of equal parts: the mean variance and the variance of the means. No squares of large numbers are subtracted.
-        if gang.count <= MOST_GATHERED:
-            means_WC, variances_WC = gang.gather(torch.stack((own_mean, own_variance))).unbind(1)
+        if comm.count <= MOST_GATHERED:
+            means_WC, variances_WC = comm.gather(torch.stack((own_mean, own_variance))).unbind(1)
             mean = means_WC.mean(0)
             variance = (variances_WC + (means_WC - mean).square()).mean(0)
         else:
             mean = own_mean.clone()
-            gang.mean_([mean])
+            comm.all_reduce_mean_([mean])
             variance = own_variance + (own_mean - mean).square()
-            gang.mean_([variance])
+            comm.all_reduce_mean_([variance])
         scale = (variance + eps).rsqrt()
         ctx.save_for_backward(x, weight, mean, scale)
-        ctx.gang = gang
+        ctx.comm = comm
         ctx.mark_non_differentiable(mean, variance)
         shape = (1, -1, *(1,) * (x.dim() - 2))
         factor = scale * weight
@@ -94,7 +94,7 @@ class _Normalise(torch.autograd.Function):
         for_x = None
         if ctx.needs_input_grad[0]:
             means = torch.stack((for_bias, for_weight)) / (x.numel() // x.shape[1])
-            ctx.gang.mean_([means])
+            ctx.comm.all_reduce_mean_([means])
             along, tilt = means[0].view(shape), means[1].view(shape)
             for_x = ((wide - along - unit * tilt) * (scale * weight).view(shape)).to(x.dtype)
         needs_weight, needs_bias = ctx.needs_input_grad[1:3]
@@ -106,9 +106,9 @@ def keep_from_compiler() -> None:
     SyncBatchNorm.over_ranks = torch.compiler.disable(SyncBatchNorm.over_ranks)  # type: ignore[method-assign]
 
 
-def synchronise(network: nn.Module, gang: Gang) -> None:
+def synchronise(network: nn.Module, comm: Communicator) -> None:
     """Let every batch normalisation of a network take its statistics over all ranks, in place; names stay."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, NORMALISING) and not isinstance(child, SyncBatchNorm):
-                setattr(module, name, SyncBatchNorm(child, gang))
+                setattr(module, name, SyncBatchNorm(child, comm))

@@ -23,14 +23,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fastgan.errors import FastganError, RankError
-from fastgan.runtime.heartbeat import Watch
+from fastgan.runtime.heartbeat import Heartbeat
 
 T = TypeVar("T")
 LONG_WAIT = timedelta(hours=2)  # for all to start, and for one that alone reads the data, evaluates or saves
 
 
 @dataclass(frozen=True)
-class Ranks:
+class RankInfo:
     """Which of `count` processes this is, and which of `local_count` on this machine."""
 
     rank: int = 0
@@ -39,14 +39,14 @@ class Ranks:
     local_count: int = 1
 
     @staticmethod
-    def from_environment() -> Ranks:
+    def from_environment() -> RankInfo:
         """What torchrun has set; one rank without it."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
         values = [os.environ.get(name) for name in names]
         if values[0] is None or values[1] is None:
-            return Ranks()
+            return RankInfo()
         rank, count = int(values[0]), int(values[1])
-        return Ranks(rank, count, int(values[2] or rank), int(values[3] or count))
+        return RankInfo(rank, count, int(values[2] or rank), int(values[3] or count))
 
     def device(self, device: torch.device) -> torch.device:
         """This rank's own of the machine's GPUs."""
@@ -57,18 +57,18 @@ class Ranks:
         return device
 
 
-class Gang:
+class Communicator:
     """The ranks that train one run together. One alone hands back what it is given, at no cost.
 
     All ranks must make the same calls in the same order. Each raises RankError when another rank has ended, or has not
-    answered in time. `together` makes a gang, which first speaks of what lies in host memory alone: over gloo, and
+    answered in time. `together` makes a communicator, which first speaks of what lies in host memory: over gloo, and
     patiently. From `begin` on it also speaks of what lies on the device, and a rank that is lost ends the others.
     """
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank, self.count = rank, count
         self._group: Any = None
-        self._watch: Watch | None = None
+        self._watch: Heartbeat | None = None
 
     def begin(self, device: torch.device, timeout: float) -> None:
         """Be ready to train: over NCCL between GPUs, over gloo between CPUs.
@@ -81,19 +81,19 @@ class Gang:
         with self._heard():
             backend = "nccl" if device.type == "cuda" else "gloo"
             self._group = dist.new_group(backend=backend, timeout=timedelta(seconds=timeout))
-            self._watch = Watch(timeout, self._lost)
+            self._watch = Heartbeat(timeout, self._lost)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Gang:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Communicator:
         """Itself: a module that speaks to the other ranks is copied, the ranks are not."""
         return self
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this rank evaluates, writes and prints for all."""
         return self.rank == 0
 
     @torch.no_grad()
-    def mean_(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
         """Turn tensors into their means over ranks, in place: one all-reduce for all of a dtype."""
         if self.count == 1:
             return
@@ -128,7 +128,7 @@ class Gang:
             dist.all_gather_into_tensor(flat, x.contiguous(), group=self._group)
         return everyone
 
-    def told(self, act: Callable[[], T]) -> T:
+    def run_on_main(self, act: Callable[[], T]) -> T:
         """What `act` gives on rank 0, which alone calls it, and is waited for long; any value that can be pickled.
 
         An error that it raises for the user ends all ranks, and rank 0 says it.
@@ -136,7 +136,7 @@ class Gang:
         if self.count == 1:
             return act()
         value, error = None, None
-        if self.leads:
+        if self.is_main:
             with self._watch.busy() if self._watch else nullcontext():
                 value, error = _outcome(act)
         held: list[Any] = [value, error]
@@ -145,12 +145,12 @@ class Gang:
         self._raise_from(0, error or held[1])
         return cast(T, held[0])
 
-    def agreed(self, act: Callable[[], T]) -> T:
+    def run_on_all(self, act: Callable[[], T]) -> T:
         """What `act` gives on this rank. An error for the user on any of them ends all; the first says it."""
         if self.count == 1:
             return act()
         value, error = _outcome(act)
-        first = self.count - self.largest(self.count - self.rank if error else 0)
+        first = self.count - self.all_reduce_max(self.count - self.rank if error else 0)
         if first < self.count:
             held: list[Any] = [error]
             with self._heard():
@@ -158,7 +158,7 @@ class Gang:
             self._raise_from(first, error if self.rank == first else held[0])
         return cast(T, value)  # without an error there is one
 
-    def largest(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         """The largest of all ranks' numbers."""
         if self.count == 1:
             return number
@@ -214,14 +214,14 @@ def _outcome(act: Callable[[], T]) -> tuple[T | None, FastganError | None]:
         return None, error
 
 
-ALONE = Gang()
+SINGLE_PROCESS = Communicator()
 
 
 class _Mean(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gang: Gang) -> Tensor:
+    def forward(ctx: Any, x: Tensor, comm: Communicator) -> Tensor:
         mean = x.detach().clone()
-        gang.mean_([mean])
+        comm.all_reduce_mean_([mean])
         return mean
 
     @staticmethod
@@ -230,19 +230,19 @@ class _Mean(torch.autograd.Function):
 
 
 @contextmanager
-def together(ranks: Ranks) -> Iterator[Gang]:
-    """The gang of torchrun's ranks; alone without torchrun."""
+def together(ranks: RankInfo) -> Iterator[Communicator]:
+    """The communicator of torchrun's ranks; of one process without torchrun."""
     if ranks.count == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     # Imported later, by torch's optimisers, it would hold the group as its functions' default; see `leave`.
     importlib.import_module("torch.distributed.nn.functional")
-    gang = Gang(ranks.rank, ranks.count)
-    with gang._heard():  # the ranks may start at very different times
+    comm = Communicator(ranks.rank, ranks.count)
+    with comm._heard():  # the ranks may start at very different times
         dist.init_process_group("gloo", rank=ranks.rank, world_size=ranks.count, timeout=LONG_WAIT)
     try:
-        yield gang
+        yield comm
     except BaseException:
-        gang.end()
+        comm.end()
         raise
-    gang.leave()
+    comm.leave()

@@ -23,7 +23,7 @@ BEAT = 1.0  # seconds between two meetings
 GRACE = 3.0  # seconds in which this process may end by itself, for a reason that it knows better
 
 
-class Watch:
+class Heartbeat:
     """From when it is made until `leave`, ends this process, exit code 1, when another rank is lost: over gloo.
 
     Not while this rank is busy on behalf of all, nor once it is ending anyway. A rank that has outlived the torchrun

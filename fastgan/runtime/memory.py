@@ -9,7 +9,7 @@ import platform
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
-def keep_freed_memory() -> None:
+def tune_malloc() -> None:
     """Tell glibc's malloc to give nothing back to the system; without effect elsewhere.
 
     A step takes and frees some 100 MB. Left to itself, malloc may return them at each step and have them zeroed anew,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastgan.errors import ConfigError
-from fastgan.text import counted
+from fastgan.text import pluralize
 
 STARVED = 0.25  # share of its time that a thread waits for a processor, above which a run is told to be starved
 LOOKED = 20.0  # seconds over which that is taken
@@ -88,7 +88,7 @@ def choose(asked: int, *, before: int | None = None, processes: int = 1) -> str:
         raise ConfigError(f"--threads {asked}: must be 1 or more, or 0 to leave it to the machine")
     if asked > most:
         raise ConfigError(
-            f"--threads {asked}: this process may use {counted(most, 'processor')}; lower it, or leave it out"
+            f"--threads {asked}: this process may use {pluralize(most, 'processor')}; lower it, or leave it out"
         )
     own, note = min(torch.get_num_threads(), most), ""
     if asked:
@@ -104,7 +104,8 @@ def choose(asked: int, *, before: int | None = None, processes: int = 1) -> str:
         free = max(1, own - round(busy))
         if free < own:
             note = (
-                f"{counted(free, 'thread')}, for other processes keep {busy:.1f} of {counted(most, 'processor')} busy; "
+                f"{pluralize(free, 'thread')}, for other processes keep {busy:.1f} of "
+                f"{pluralize(most, 'processor')} busy; "
                 "--threads says otherwise"
             )
         own = free

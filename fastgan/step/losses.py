@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import kernels
-from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
@@ -37,15 +37,17 @@ def information_loss(logits_BK: Tensor, code_B: Tensor) -> Tensor:
     return F.cross_entropy(_at_least_float32(logits_BK), code_B)
 
 
-def contrastive_loss(embed_BD: Tensor, other_BD: Tensor, temperature: float, gang: Gang = ALONE) -> Tensor:
+def contrastive_loss(
+    embed_BD: Tensor, other_BD: Tensor, temperature: float, comm: Communicator = SINGLE_PROCESS
+) -> Tensor:
     """NT-Xent between the embeddings of real images and of their transforms (1910.01112, section 3.3).
 
     Over ranks: the mean over all 2 W B anchors, each against the views of all W B images.
     """
     embed_BD, other_BD = _at_least_float32(embed_BD), _at_least_float32(other_BD)
-    if gang.count == 1:
+    if comm.count == 1:
         return kernels.nt_xent(embed_BD, other_BD, temperature=temperature)
-    result: Tensor = _NtXentOverRanks.apply(torch.stack((embed_BD, other_BD)), temperature, gang)
+    result: Tensor = _NtXentOverRanks.apply(torch.stack((embed_BD, other_BD)), temperature, comm)
     return result
 
 
@@ -53,12 +55,12 @@ class _NtXentOverRanks(torch.autograd.Function):
     """A rank's views [2, B, D] to the loss over all ranks' views: two gathers forward, none backward."""
 
     @staticmethod
-    def forward(ctx: Any, local_2BD: Tensor, temperature: float, gang: Gang) -> Tensor:
+    def forward(ctx: Any, local_2BD: Tensor, temperature: float, comm: Communicator) -> Tensor:
         count = local_2BD.shape[1]
-        ctx.row_start, ctx.temperature, ctx.ranks = gang.rank * count, temperature, gang.count
-        everyone = gang.gather(local_2BD).transpose(0, 1).flatten(1, 2)  # [2, W B, D], ranks in their order
+        ctx.row_start, ctx.temperature, ctx.ranks = comm.rank * count, temperature, comm.count
+        everyone = comm.gather(local_2BD).transpose(0, 1).flatten(1, 2)  # [2, W B, D], ranks in their order
         parts = kernels.nt_xent_lse(local_2BD, everyone, ctx.row_start, temperature=temperature)
-        lse, loss = gang.gather(torch.stack(parts)).unbind(1)  # [W, 2, B] each
+        lse, loss = comm.gather(torch.stack(parts)).unbind(1)  # [W, 2, B] each
         ctx.save_for_backward(local_2BD, everyone, lse.transpose(0, 1).flatten(1).contiguous())
         return loss.mean()
 
@@ -69,14 +71,14 @@ class _NtXentOverRanks(torch.autograd.Function):
         return own * (grad * ctx.ranks), None, None  # averaging over ranks divides again
 
 
-def agreement_loss(logits_BK: Tensor, other_BK: Tensor, gang: Gang = ALONE) -> Tensor:
+def agreement_loss(logits_BK: Tensor, other_BK: Tensor, comm: Communicator = SINGLE_PROCESS) -> Tensor:
     """Minus the mutual information of Q's codes for images and for their transforms, in nats (arXiv 1807.06653, eq. 3).
 
     The joint distribution of the two codes is the batch's mean, made symmetric. At best -log K: both codes always
     agree, and all are equally frequent; confident codes of unequal classes come at the entropy of those classes.
     """
     code_BK, same_BK = _at_least_float32(logits_BK).softmax(1), _at_least_float32(other_BK).softmax(1)
-    joint_KK = gang.mean(code_BK.T @ same_BK / len(code_BK))
+    joint_KK = comm.mean(code_BK.T @ same_BK / len(code_BK))
     joint_KK = ((joint_KK + joint_KK.T) / 2).clamp_min(1e-8)
     marginal_K = joint_KK.sum(0).log()
     return -(joint_KK * (joint_KK.log() - marginal_K[:, None] - marginal_K)).sum()

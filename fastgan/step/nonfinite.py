@@ -24,7 +24,7 @@ from fastgan.models.sync_batchnorm import NORMALISING
 MOST_SKIPPED = 20  # float16 steps in a row that overflow, each of which halves the loss scale
 
 
-class Guard:
+class NonFiniteGuard:
     """The flag, and what it protects.
 
     Args:
@@ -109,7 +109,7 @@ def not_finite(state: dict[str, Tensor]) -> list[str]:
     return [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
 
 
-def check(guard: Guard, losses: Mapping[str, float], *, batch_size: int, remedy: str) -> None:
+def check(guard: NonFiniteGuard, losses: Mapping[str, float], *, batch_size: int, remedy: str) -> None:
     """Raise DivergenceError when training has frozen before a bad step, or float16 overflows again and again.
 
     Args:

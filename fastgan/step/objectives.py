@@ -16,7 +16,7 @@ from fastgan.config.schema import TrainConfig
 from fastgan.data import image_set
 from fastgan.models.networks import Networks
 from fastgan.models.prior import ClassPrior
-from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator
 from fastgan.step import losses
 from fastgan.step.compile import Compiled, compile_in_place
 from fastgan.step.real_losses import OnRealImages, Parts, none
@@ -28,12 +28,14 @@ class Objectives:
     Args:
         networks: as a step runs them, in low precision too; prior: whose logits learn, if they are a parameter.
         config: the weights of the losses.
-        gang: the ranks over whose images together the losses are.
+        comm: the ranks over whose images together the losses are.
     """
 
-    def __init__(self, networks: Networks, prior: ClassPrior, config: TrainConfig, gang: Gang = ALONE) -> None:
+    def __init__(
+        self, networks: Networks, prior: ClassPrior, config: TrainConfig, comm: Communicator = SINGLE_PROCESS
+    ) -> None:
         self.networks, self.prior, self.config = networks, prior, config
-        self._on_real_images = OnRealImages(networks.code_head, config, gang)
+        self._on_real_images = OnRealImages(networks.code_head, config, comm)
         # What may be compiled is called through these names.
         self._front_end: Callable[..., Any] = networks.front_end
         self._forward_groups: Callable[..., Any] = networks.front_end.forward_groups

@@ -12,10 +12,10 @@ import kernels
 from fastgan.config.schema import TrainConfig
 from fastgan.models.elastic_infogan import ElasticInfoGAN
 from fastgan.models.networks import Generator, Networks
-from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator
 from fastgan.runtime.precision import Precision
 from fastgan.step.mixed import LowPrecision, rounded_parameters
-from fastgan.step.nonfinite import Guard, first_bias
+from fastgan.step.nonfinite import NonFiniteGuard, first_bias
 
 BETAS = (0.5, 0.999)
 FIRST_SCALE = 2.0**10  # of float16's losses; it overflows at 65,504, and torch's 2^16 would lose a run's first steps
@@ -29,15 +29,20 @@ class Optimizers:
         model: what they update, in place; it is on its device by now.
         precision: of the step's products.
         guard: looks at each loss, and at the gradients that arrive last.
-        gang: the ranks whose gradients are averaged.
+        comm: the ranks whose gradients are averaged.
 
     `low` are the copies that a step's products read, None in full precision.
     """
 
     def __init__(
-        self, model: ElasticInfoGAN, config: TrainConfig, precision: Precision, guard: Guard, gang: Gang = ALONE
+        self,
+        model: ElasticInfoGAN,
+        config: TrainConfig,
+        precision: Precision,
+        guard: NonFiniteGuard,
+        comm: Communicator = SINGLE_PROCESS,
     ) -> None:
-        self.config, self.guard, self.gang = config, guard, gang
+        self.config, self.guard, self.comm = config, guard, comm
         networks, half = model.networks, precision.dtype == torch.float16
         self._prior = [model.prior.logits] if isinstance(model.prior.logits, nn.Parameter) else []
         self._names = {p: name for name, p in networks.named_parameters()} | dict.fromkeys(self._prior, "prior")
@@ -85,10 +90,10 @@ class Optimizers:
 
     def _mean_over_ranks(self, loss: Tensor, optimizer: Adam | None = None) -> Tensor:
         """The mean of a loss over ranks; an optimiser's gradients become theirs, by the same all-reduce."""
-        if self.gang.count == 1:
+        if self.comm.count == 1:
             return loss
         mean = loss.detach().clone()
-        self.gang.mean_([*(gradients_of(optimizer) if optimizer is not None else ()), mean])
+        self.comm.all_reduce_mean_([*(gradients_of(optimizer) if optimizer is not None else ()), mean])
         return mean
 
     def update_scale(self) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastgan.config.schema import TrainConfig
 from fastgan.models.networks import CodeHead
-from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator
 from fastgan.step import losses
 
 
@@ -45,11 +45,11 @@ class OnRealImages:
     Args:
         code_head: Q, as the step runs it.
         config: the weights of the losses.
-        gang: the ranks over whose images together the losses are.
+        comm: the ranks over whose images together the losses are.
     """
 
-    def __init__(self, code_head: CodeHead, config: TrainConfig, gang: Gang = ALONE) -> None:
-        self.code_head, self.config, self.gang = code_head, config, gang
+    def __init__(self, code_head: CodeHead, config: TrainConfig, comm: Communicator = SINGLE_PROCESS) -> None:
+        self.code_head, self.config, self.comm = code_head, config, comm
         self._reads_codes = config.agreement_weight > 0 or bool(config.grouping.at) or config.prior_pull > 0
 
     def __call__(self, real_BH: Tensor, other_BH: Tensor, group_B: Tensor | None) -> tuple[Tensor, Parts]:
@@ -59,22 +59,22 @@ class OnRealImages:
             real_BH, other_BH: features of the images and of their transforms.
             group_B: the images' groups, int64, -1 for none.
         """
-        config, head, gang = self.config, self.code_head, self.gang
+        config, head, comm = self.config, self.code_head, self.comm
         embed, embed_other = head.embed(real_BH), head.embed(other_BH, not config.real_averages)
         zero = torch.zeros((), device=real_BH.device)
         contrast, agreement, grouping, mean_K, grouped = zero, zero, zero, None, zero
         if config.contrastive_weight > 0:
-            contrast = losses.contrastive_loss(embed, embed_other, config.contrastive_temperature, gang)
+            contrast = losses.contrastive_loss(embed, embed_other, config.contrastive_temperature, comm)
         if self._reads_codes:
             logits_BK, other_BK = head.code(embed), head.code(embed_other)
             # Codes that agree before they are grouped settle in a wrong grouping, which the embedding then follows, and
             # the prior too: until the images have groups, both wait.
-            counted = None if group_B is None else _mean_count(group_B, gang, real_BH)
+            counted = None if group_B is None else _mean_count(group_B, comm, real_BH)
             grouped = torch.ones_like(zero) if counted is None else (counted > 0).float()
             if config.agreement_weight > 0:
-                agreement = losses.agreement_loss(logits_BK, other_BK, gang) * grouped
+                agreement = losses.agreement_loss(logits_BK, other_BK, comm) * grouped
             if head.finer is not None:
-                agreement = agreement + losses.agreement_loss(head.finer(embed), head.finer(embed_other), gang)
+                agreement = agreement + losses.agreement_loss(head.finer(embed), head.finer(embed_other), comm)
             if group_B is not None:
                 grouping = losses.grouping_loss(logits_BK, other_BK, group_B, counted)
             if config.prior_pull > 0:
@@ -87,7 +87,7 @@ class OnRealImages:
         return total, Parts(contrast.detach(), agreement.detach(), grouping.detach(), mean_K, grouped)
 
 
-def _mean_count(group_B: Tensor, gang: Gang, like: Tensor) -> Tensor:
+def _mean_count(group_B: Tensor, comm: Communicator, like: Tensor) -> Tensor:
     """How many images have a group, on average over ranks."""
     count = (group_B >= 0).sum()
-    return count if gang.count == 1 else gang.mean(count.to(torch.promote_types(like.dtype, torch.float32)))
+    return count if comm.count == 1 else comm.mean(count.to(torch.promote_types(like.dtype, torch.float32)))

@@ -23,10 +23,10 @@ from fastgan.models.networks import Networks, frozen
 from fastgan.models.prior import ClassPrior
 from fastgan.models.sync_batchnorm import keep_from_compiler, synchronise
 from fastgan.runtime import precision
-from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator
 from fastgan.seeding import stream_seed
 from fastgan.step.compile import Compiled, compile_in_place, leave_compiler
-from fastgan.step.nonfinite import Guard
+from fastgan.step.nonfinite import NonFiniteGuard
 from fastgan.step.objectives import Objectives
 from fastgan.step.optimizers import Optimizers
 
@@ -37,28 +37,33 @@ class Step:
     Args:
         networks, prior: on `device`, in training mode; updated in place.
         config: batch size, temperatures, loss weights, precision, seed.
-        gang: the ranks that train together, each on its share of a batch: one all-reduce an update.
+        comm: the ranks that train together, each on its share of a batch: one all-reduce an update.
 
     `images_seen` is the clock (int64 tensor): every draw of a step follows from (seed, images_seen). All that a step
     reads stays where it is, and it waits for nothing, so that it can be captured (cuda_graphs.py).
     """
 
     def __init__(
-        self, networks: Networks, prior: ClassPrior, config: TrainConfig, device: torch.device, gang: Gang = ALONE
+        self,
+        networks: Networks,
+        prior: ClassPrior,
+        config: TrainConfig,
+        device: torch.device,
+        comm: Communicator = SINGLE_PROCESS,
     ) -> None:
-        self.networks, self.prior, self.config, self.device, self.gang = networks, prior, config, device, gang
+        self.networks, self.prior, self.config, self.device, self.comm = networks, prior, config, device, comm
         self.images_seen = torch.zeros((), dtype=torch.int64, device=device)
         self.noise_seed = torch.tensor(stream_seed(config.seed, "noise"), device=device)
-        if gang.count > 1 and config.sync_batchnorm:
-            synchronise(networks, gang)
-        self.guard = Guard(networks, device)
+        if comm.count > 1 and config.sync_batchnorm:
+            synchronise(networks, comm)
+        self.guard = NonFiniteGuard(networks, device)
         self.precision = precision.for_training(config, device)
         self.average = copy.deepcopy(networks.generator) if config.average_decay > 0 else None
         self.model = ElasticInfoGAN(networks, prior, self.average)
-        self.optimizers = Optimizers(self.model, config, self.precision, self.guard, gang)
+        self.optimizers = Optimizers(self.model, config, self.precision, self.guard, comm)
         self.low = self.optimizers.low
         self._running = self.low.networks if self.low is not None else networks  # what a step's products read
-        self._objectives = Objectives(self._running, prior, config, gang)
+        self._objectives = Objectives(self._running, prior, config, comm)
         # What may be compiled is called through these names.
         self._noise, self._share, self._finish = self.noise, self.share, self.finish
         self._generator = self._running.generator
@@ -72,9 +77,9 @@ class Step:
         keep_from_compiler()
         # Each side's losses with the networks below them; but what ranks say to each other is no part of a compiled
         # function, so of many ranks the networks alone.
-        if self.gang.count > 1:
+        if self.comm.count > 1:
             self.compiled += self._objectives.compile_networks()
-        losses = ("_of_d", "_of_g") if self.gang.count == 1 else ()
+        losses = ("_of_d", "_of_g") if self.comm.count == 1 else ()
         self.compiled += compile_in_place(self, ("_noise", "_generator", *losses, "_share", "_finish"))
 
     def leave_compiler(self, error: Exception) -> bool:
@@ -86,7 +91,7 @@ class Step:
     def noise(self, count: int, images_seen: Tensor) -> Tensor:
         """The generator's noise [B, Z], float32, from the clock alone: this rank's rows of the job's."""
         shape = (count, self.config.network.noise)
-        return kernels.normal(shape, seed=self.noise_seed, offset=images_seen, row_start=self.gang.rank * count)
+        return kernels.normal(shape, seed=self.noise_seed, offset=images_seen, row_start=self.comm.rank * count)
 
     def __call__(self, images_BCHW: Tensor, other_BCHW: Tensor | None, group_B: Tensor | None = None) -> Tensor:
         """One D and one G step: everything is updated, the clock moves on.
@@ -118,12 +123,12 @@ class Step:
 
         # 3. Counters and averages, last: only now does the guard know whether the whole step was good.
         self.optimizers.update_scale()
-        return self._finish((d_loss, g_loss, information, *parts.losses), count * self.gang.count, share)
+        return self._finish((d_loss, g_loss, information, *parts.losses), count * self.comm.count, share)
 
     def _draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """The noise [B, Z] and the codes [B, K] that the generator draws from, and the codes' indices [B]."""
         noise_BZ = self._noise(count, self.images_seen).to(self.networks.discriminator.real.weight.dtype)
-        first, temperature = self.gang.rank * count, self.config.temperature
+        first, temperature = self.comm.rank * count, self.config.temperature
         code_BK, code_B = self.prior.sample(
             count, temperature=temperature, seed=self.noise_seed, offset=self.images_seen, row_start=first
         )
@@ -133,7 +138,7 @@ class Step:
         """How much of the way to the generator its average goes in this step; None without an average."""
         if self.average is None:
             return None
-        return ema_share(images_seen / (self.config.batch_size * self.gang.count), self.config.average_decay)
+        return ema_share(images_seen / (self.config.batch_size * self.comm.count), self.config.average_decay)
 
     @torch.no_grad()
     def finish(self, losses: Sequence[Tensor], images: int, share: Tensor | None) -> Tensor:

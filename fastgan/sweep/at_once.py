@@ -18,12 +18,12 @@ import torch
 
 from fastgan.errors import ConfigError, FastganError, RunError
 from fastgan.runtime import threads
-from fastgan.runtime.distributed import Ranks
+from fastgan.runtime.distributed import RankInfo
 from fastgan.runtime.process import stop_signals
 from fastgan.runtime.turns import SharedTurns
 from fastgan.sweep.results import RunKey
 from fastgan.sweep.runner import Sweep
-from fastgan.text import counted
+from fastgan.text import pluralize
 
 Take = Callable[[RunKey], "int | None"]  # trains a run; the signal that stopped it, or None
 BEAT = 0.2  # seconds between two checks for signals
@@ -53,7 +53,7 @@ def on_gpu(asked: int, left: int, device: torch.device, *, captured: bool) -> in
     return max(1, min(asked, left))
 
 
-def on_cpu(asked: int, left: int, own_threads: int, ranks: Ranks) -> tuple[int, int]:
+def on_cpu(asked: int, left: int, own_threads: int, ranks: RankInfo) -> tuple[int, int]:
     """The number of concurrent runs on a CPU, in processes of their own, and of threads for each.
 
     Args:
@@ -77,7 +77,7 @@ def on_cpu(asked: int, left: int, own_threads: int, ranks: Ranks) -> tuple[int, 
     each = own_threads or max(1, most // asked)
     if asked * each > most:
         raise ConfigError(
-            f"--runs-at-once {asked}: with {counted(each, 'thread')} each they want {asked * each} processors, and "
+            f"--runs-at-once {asked}: with {pluralize(each, 'thread')} each they want {asked * each} processors, and "
             f"this process may use {most}; lower it{', or --threads' if each > 1 else ''}"
         )
     return max(1, min(asked, left)), each

@@ -27,12 +27,12 @@ from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
 from fastgan.runs.run_folder import RunFolder
 from fastgan.runtime import stages
-from fastgan.runtime.distributed import Ranks
+from fastgan.runtime.distributed import RankInfo
 from fastgan.runtime.turns import NO_OTHERS, SharedTurns, Turns
 from fastgan.step.losses import LOSSES
 from fastgan.sweep.results import Results, RunKey
-from fastgan.text import counted
-from fastgan.training.engine import Trainer
+from fastgan.text import pluralize
+from fastgan.training.engine import Engine
 from fastgan.training.loop import TrainingLoop
 
 # What may differ between a run of the sweep and what its folder holds; what `recipe` stands for is compared itself.
@@ -54,14 +54,14 @@ class Sweep:
         results: Results,
         runs: Mapping[RunKey, TrainConfig],
         device: torch.device,
-        ranks: Ranks,
+        ranks: RankInfo,
         pictures: frozenset[RunKey] = frozenset(),
         named: bool = False,
     ) -> None:
         self.results, self.runs, self.device, self.ranks = results, runs, device, ranks
         self.pictures, self.named = pictures, named
         self.turns: Turns = NO_OTHERS
-        self._trainer: Trainer | None = None
+        self._trainer: Engine | None = None
         self._everything: ImageSet | None = None
 
     def beside(self, turns: SharedTurns) -> Sweep:
@@ -132,7 +132,7 @@ class Sweep:
         last = row["evaluations"][max(row["evaluations"], key=int)]
         figures = ", ".join(f"{name} {last[name]:.3f}" for name in ("nmi", "ent") if last.get(name) is not None)
         done = sum(self.results.has(each) for each in self.runs)
-        runs = f"{done} of {counted(len(self.runs), 'run')} {'is' if done == 1 else 'are'} finished"
+        runs = f"{done} of {pluralize(len(self.runs), 'run')} {'is' if done == 1 else 'are'} finished"
         stages.say(f"{'' if self.named else f'{key.name}: '}{figures}; {seconds:.0f} s; {runs}")
 
     def _images(self, config: TrainConfig) -> ImageSet:
@@ -141,7 +141,7 @@ class Sweep:
             self._everything = loading.load_everything(config)
         return loading.load(config, self._everything)
 
-    def _trainer_for(self, config: TrainConfig, images: ImageSet) -> Trainer:
+    def _trainer_for(self, config: TrainConfig, images: ImageSet) -> Engine:
         """The trainer of the run before, with what it has compiled and captured, if it fits."""
         if self._trainer is not None and self._trainer.fits(config):
             with self.turns.one():  # new weights take the process's random generator, and then their own numbers
@@ -149,10 +149,10 @@ class Sweep:
         else:
             with self.turns.alone():
                 self._trainer = None  # its memory is free before the next is made
-                self._trainer = Trainer(config, images, self.device)
+                self._trainer = Engine(config, images, self.device)
         return self._trainer
 
-    def _folder(self, config: TrainConfig, trainer: Trainer) -> RunFolder:
+    def _folder(self, config: TrainConfig, trainer: Engine) -> RunFolder:
         """The run's folder, new or as it was left; ConfigError when it holds a run of other settings."""
         assert config.run_dir is not None
         run = RunFolder(config.run_dir)

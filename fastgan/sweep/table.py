@@ -35,7 +35,7 @@ from fastgan.sweep.statistics import (
     methods_of,
     summarise,
 )
-from fastgan.text import counted
+from fastgan.text import pluralize
 
 LEGEND = (
     "Lower is better for ENT and prior error, higher for the others; diversity is relative to the real class (1: as "
@@ -207,7 +207,7 @@ def _made_by(rows: list[dict[str, Any]]) -> str:
         precision = run_folder.precision_of(row)
         transforms = row.get("environment", {}).get("transforms") or "unnamed or no transforms"
         counts[f"{precision}, {transforms}"] += 1
-    return "made in: " + "; ".join(f"{kind} ({counted(count, 'row')})" for kind, count in sorted(counts.items()))
+    return "made in: " + "; ".join(f"{kind} ({pluralize(count, 'row')})" for kind, count in sorted(counts.items()))
 
 
 def write_table(folder: Path) -> str:

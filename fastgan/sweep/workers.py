@@ -25,8 +25,8 @@ import torch
 from fastgan.config.schema import TrainConfig
 from fastgan.errors import FastganError, RunError
 from fastgan.runtime import device, threads
-from fastgan.runtime.distributed import Ranks
-from fastgan.runtime.memory import keep_freed_memory
+from fastgan.runtime.distributed import RankInfo
+from fastgan.runtime.memory import tune_malloc
 from fastgan.sweep.at_once import Crew
 from fastgan.sweep.results import Results, RunKey
 from fastgan.sweep.runner import Sweep
@@ -149,11 +149,11 @@ def work() -> None:
 def _sweep(part: Part) -> Sweep:
     threading.Thread(target=_leave_after, args=(part.parent,), name="parent", daemon=True).start()
     sys.orig_argv[:] = part.command  # run.json records the user's command
-    keep_freed_memory()
+    tune_malloc()
     device.choose_kernels(part.kernels)
     threads.choose(part.threads)
     results = Results(part.folder, **part.sweep)
-    return Sweep(results, part.runs, torch.device("cpu"), Ranks(), part.pictures, named=True)
+    return Sweep(results, part.runs, torch.device("cpu"), RankInfo(), part.pictures, named=True)
 
 
 def _answer(sweep: Sweep, key: RunKey) -> int | None | tuple[str, int]:

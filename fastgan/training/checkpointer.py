@@ -14,7 +14,7 @@ from fastgan.runs.metrics_log import RunLog
 from fastgan.runs.run_folder import RunFolder
 from fastgan.step import nonfinite
 from fastgan.step.losses import LOSSES
-from fastgan.training.engine import Trainer
+from fastgan.training.engine import Engine
 from fastgan.training.progress import Progress
 
 
@@ -52,10 +52,10 @@ class Checkpointer:
     """
 
     def __init__(
-        self, config: TrainConfig, run: RunFolder, trainer: Trainer, progress: Progress, *, writes: bool = True
+        self, config: TrainConfig, run: RunFolder, trainer: Engine, progress: Progress, *, writes: bool = True
     ) -> None:
         self.config, self.run, self.trainer, self.progress = config, run, trainer, progress
-        self.step, self.gang = trainer.step, trainer.gang
+        self.step, self.comm = trainer.step, trainer.comm
         self.saved_at = 0  # images seen by the newest checkpoint of this run
         self._writes, self._budget = writes, SaveBudget(config.save_share)
 
@@ -65,10 +65,10 @@ class Checkpointer:
         Args:
             log: from which the rows are dropped that the run will write again.
         """
-        path, _ = self.gang.told(lambda: checkpoint.newest(self.run.checkpoints))
-        self.gang.agreed(lambda: self._load(path))
+        path, _ = self.comm.run_on_main(lambda: checkpoint.newest(self.run.checkpoints))
+        self.comm.run_on_all(lambda: self._load(path))
         self.saved_at = int(self.step.images_seen)
-        self.gang.told(lambda: self._keep_rows(log))
+        self.comm.run_on_main(lambda: self._keep_rows(log))
         return path
 
     def _keep_rows(self, log: RunLog) -> None:
@@ -94,14 +94,14 @@ class Checkpointer:
 
     def has_time(self) -> bool:
         """Whether saving now keeps to its share of the time: rank 0's clock decides for all."""
-        return self.gang.told(self._budget.allows)
+        return self.comm.run_on_main(self._budget.allows)
 
     def save(self, images_seen: int) -> None:
         """Write a checkpoint, unless a step or a weight is not finite."""
         with self._budget.saving():
             self.progress.settle()
-            self.step.model.sync_running_stats(self.gang)
-            self.gang.told(lambda: self._save(images_seen))
+            self.step.model.sync_running_stats(self.comm)
+            self.comm.run_on_main(lambda: self._save(images_seen))
         self.saved_at = images_seen
 
     def _save(self, images_seen: int) -> None:

@@ -1,4 +1,4 @@
-"""Iterations as CUDA graphs: the host launches one graph for many, where each would take some hundred launches.
+"""CudaGraphRunner as CUDA graphs: the host launches one graph for many, where each would take some hundred launches.
 
 What is captured must read all that changes from tensors that stay where they are: images from a ring, the clock, seeds,
 learning rates, losses. Without a CUDA device, or with --no-capture, the same function runs as it is.
@@ -17,7 +17,7 @@ UNROLL = 8  # iterations a graph: a replay's cost on the host is shared, and a s
 WARM_UP = 3  # iterations before a capture: compilation, libraries' choices and workspaces fall here
 
 
-class Iterations:
+class CudaGraphRunner:
     """Runs `iterate` many times.
 
     Args:

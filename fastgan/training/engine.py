@@ -20,22 +20,24 @@ from fastgan.data.image_set import ImageSet
 from fastgan.inference import labelling
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
-from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator
 from fastgan.seeding import stream_seed
 from fastgan.step.compile import Compiled
 from fastgan.step.losses import LOSSES
 from fastgan.step.step import Step
-from fastgan.training.cuda_graphs import Iterations
-from fastgan.training.loader import Feed, chunk_images, placed
+from fastgan.training.cuda_graphs import CudaGraphRunner
+from fastgan.training.loader import DeviceLoader, chunk_images, placed
 from fastgan.training.pseudo_labels import find_groups
 
 
-def build_step(config: TrainConfig, images: ImageSet, device: torch.device, gang: Gang = ALONE) -> Step:
+def build_step(
+    config: TrainConfig, images: ImageSet, device: torch.device, comm: Communicator = SINGLE_PROCESS
+) -> Step:
     """The step of a run, its weights drawn from the seed."""
     channels = images.images.shape[1]
     networks = Networks(Shape(config.image_size, channels, config.classes, config.network, config.finer_codes))
     networks.initialise(config.seed)
-    return Step(networks.to(device), _prior(config, images).to(device), config, device, gang)
+    return Step(networks.to(device), _prior(config, images).to(device), config, device, comm)
 
 
 def build_feed(
@@ -44,8 +46,8 @@ def build_feed(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     chunk: int | None = None,
-    gang: Gang = ALONE,
-) -> Feed:
+    comm: Communicator = SINGLE_PROCESS,
+) -> DeviceLoader:
     """A rank's images of a run in their order, on `device` or streamed to it, with the transforms that its losses read.
 
     Args:
@@ -59,18 +61,18 @@ def build_feed(
     transform = None
     if config.learns_from_real:
         transform = factory.make_transform(
-            config, channels=channels, most=chunk, device=device, dtype=dtype, rank=gang.rank
+            config, channels=channels, most=chunk, device=device, dtype=dtype, rank=comm.rank
         )
-    return Feed(
+    return DeviceLoader(
         placed(images.images, device),
-        _order(config, images, gang),
+        _order(config, images, comm),
         batch_size=config.batch_size,
         transform=transform,
         chunk=chunk,
         dtype=dtype,
         grouped=bool(config.grouping.at),
         device=device,
-        ranks=gang.count,
+        ranks=comm.count,
     )
 
 
@@ -78,20 +80,20 @@ def _prior(config: TrainConfig, images: ImageSet) -> ClassPrior:
     return ClassPrior(config.prior, config.classes, images.class_frequencies())
 
 
-def _order(config: TrainConfig, images: ImageSet, gang: Gang = ALONE) -> Callable[[int], Tensor]:
+def _order(config: TrainConfig, images: ImageSet, comm: Communicator = SINGLE_PROCESS) -> Callable[[int], Tensor]:
     """The images of this rank in epoch 0, 1, ...: of each batch of the job its share."""
-    count, job = len(images.images), config.batch_size * gang.count
+    count, job = len(images.images), config.batch_size * comm.count
 
     def share(epoch: int) -> Tensor:
         order = loading.epoch_order(config, count, epoch)
-        if gang.count == 1:
+        if comm.count == 1:
             return order
-        return order[: count // job * job].view(-1, gang.count, config.batch_size)[:, gang.rank].flatten()
+        return order[: count // job * job].view(-1, comm.count, config.batch_size)[:, comm.rank].flatten()
 
     return share
 
 
-class Trainer:
+class Engine:
     """The parts of a run that hold tensors, on `device`.
 
     `iterations.run(n)` makes n steps, which `feed` must have been told to hold; each adds its losses to `loss_sum`,
@@ -103,17 +105,19 @@ class Trainer:
         ConfigError: for a prior or an --augment that cannot be had.
     """
 
-    def __init__(self, config: TrainConfig, images: ImageSet, device: torch.device, gang: Gang = ALONE) -> None:
-        self.config, self.device, self.gang = config, device, gang
-        self.step = build_step(config, images, device, gang)
-        self.feed = build_feed(config, images, device, gang=gang)
+    def __init__(
+        self, config: TrainConfig, images: ImageSet, device: torch.device, comm: Communicator = SINGLE_PROCESS
+    ) -> None:
+        self.config, self.device, self.comm = config, device, comm
+        self.step = build_step(config, images, device, comm)
+        self.feed = build_feed(config, images, device, comm=comm)
         self._take: Callable[..., tuple[Tensor, Tensor | None, Tensor | None]] = self.feed.take
         if self.step.compiled:
             self._take = Compiled(self.feed.take)
             self.step.compiled.append(self._take)
-        self.batch = config.batch_size * gang.count
+        self.batch = config.batch_size * comm.count
         self.loss_sum = torch.zeros(len(LOSSES), dtype=torch.float64, device=device)
-        self.iterations = Iterations(
+        self.iterations = CudaGraphRunner(
             self._iterate, self._state, device=device, capture=config.capture, recover=self.step.leave_compiler
         )
         self.prepared = False
@@ -127,16 +131,16 @@ class Trainer:
     def how(self) -> dict[str, Any]:
         """How it trains, beyond the settings: for run.json."""
         precision = self.step.precision.name
-        return {"transforms": self.transforms, "precision": precision, "ranks": self.gang.count}
+        return {"transforms": self.transforms, "precision": precision, "ranks": self.comm.count}
 
     @property
     def epoch_images(self) -> int:
         """Images of all ranks in an epoch."""
-        return self.feed.epoch_images * self.gang.count
+        return self.feed.epoch_images * self.comm.count
 
-    def ensure(self, first: int, last: int) -> None:
+    def prefetch(self, first: int, last: int) -> None:
         """Have the run's images first ... last - 1, this rank's share of them, in the ring."""
-        self.feed.ensure(first // self.gang.count, last // self.gang.count)
+        self.feed.prefetch(first // self.comm.count, last // self.comm.count)
 
     def prepare(self, images_seen: int) -> None:
         """Compile and capture what is to be, on the batch that comes first, without a trace; once in a trainer's life.
@@ -146,7 +150,7 @@ class Trainer:
         """
         if self.prepared:
             return
-        self.ensure(images_seen, images_seen + self.batch)
+        self.prefetch(images_seen, images_seen + self.batch)
         if not self.iterations.prepare() and self.step.compiled:
             self.iterations.warm_up()
         self.prepared = True
@@ -157,8 +161,8 @@ class Trainer:
         Returns:
             The share of the images whose code is not its group.
         """
-        self.step.model.sync_running_stats(self.gang)
-        groups, moved = self.gang.told(self._grouped)
+        self.step.model.sync_running_stats(self.comm)
+        groups, moved = self.comm.run_on_main(self._grouped)
         self.feed.regroup(groups)
         return moved
 
@@ -170,7 +174,7 @@ class Trainer:
 
     def _iterate(self) -> None:
         """One iteration, on tensors that stay where they are: it may be captured."""
-        clock, ranks = self.step.images_seen, self.gang.count
+        clock, ranks = self.step.images_seen, self.comm.count
         self.loss_sum += self.step(*self._take(clock if ranks == 1 else clock // ranks))
 
     def _state(self) -> dict[str, Tensor]:
@@ -181,7 +185,7 @@ class Trainer:
         return _shape(config) == _shape(self.config)
 
     def restart(self, config: TrainConfig, images: ImageSet) -> None:
-        """Begin another run, which `fits`: the same as from a new Trainer, bit for bit."""
+        """Begin another run, which `fits`: the same as from a new Engine, bit for bit."""
         assert self.fits(config)
         self.config = config
         self.step.restart(config, _prior(config, images))

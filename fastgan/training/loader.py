@@ -50,7 +50,7 @@ def placed(images: Tensor, device: torch.device) -> Tensor:
     return images.to(device) if fits(images, device) else images
 
 
-class Feed:
+class DeviceLoader:
     """The run's images in their order, epoch after epoch, with their transforms.
 
     Args:
@@ -109,7 +109,7 @@ class Feed:
         self.groups.copy_(groups_N)
         self._held = [-1] * SLOTS
 
-    def ensure(self, first: int, last: int) -> None:
+    def prefetch(self, first: int, last: int) -> None:
         """Have images first ... last - 1 of the run in the ring before steps take them; at most one chunk's length.
 
         On a GPU the chunk after them is begun as well, and nothing is waited for that has not long been begun.

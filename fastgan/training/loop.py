@@ -12,12 +12,12 @@ from fastgan.config.schema import TrainConfig
 from fastgan.runs import run_folder
 from fastgan.runs.metrics_log import RunLog
 from fastgan.runs.run_folder import RunFolder
-from fastgan.runtime.distributed import Gang
+from fastgan.runtime.distributed import Communicator
 from fastgan.runtime.process import stop_signals
 from fastgan.runtime.turns import NO_OTHERS, Turns
 from fastgan.training.checkpointer import Checkpointer
 from fastgan.training.console import Console
-from fastgan.training.engine import Trainer
+from fastgan.training.engine import Engine
 from fastgan.training.events import Events
 from fastgan.training.progress import Progress
 
@@ -57,8 +57,8 @@ class StopSignals:
         turns: a run waits here while another one is alone.
     """
 
-    def __init__(self, received: list[int], gang: Gang, turns: Turns) -> None:
-        self.received, self._gang, self._turns, self._looked = received, gang, turns, 0
+    def __init__(self, received: list[int], comm: Communicator, turns: Turns) -> None:
+        self.received, self._gang, self._turns, self._looked = received, comm, turns, 0
 
     def came(self) -> bool:
         """Whether one has come, to any rank; the ranks tell each other every AGREED_EVERY calls."""
@@ -68,7 +68,7 @@ class StopSignals:
         self._looked += 1
         if self._looked % AGREED_EVERY:
             return False
-        number = self._gang.largest(max(self.received, default=0))
+        number = self._gang.all_reduce_max(max(self.received, default=0))
         self.received[:0] = [number] if number else []  # one that came in the meantime stays, for the next time
         return number > 0
 
@@ -87,18 +87,18 @@ class TrainingLoop:
         self,
         config: TrainConfig,
         run: RunFolder,
-        trainer: Trainer,
+        trainer: Engine,
         reporter: Reporter,
         *,
         checkpoints: bool = True,
         turns: Turns = NO_OTHERS,
     ) -> None:
         self.config, self.run, self.trainer, self.reporter, self.turns = config, run, trainer, reporter, turns
-        self.gang, self.epoch_images = trainer.gang, trainer.epoch_images
+        self.comm, self.epoch_images = trainer.comm, trainer.epoch_images
         self.events = Events(config, batch=trainer.batch, epoch_images=self.epoch_images)
-        self.log = RunLog(run, writes=self.gang.leads)
-        self.console = Console(config.epochs, self.epoch_images, trainer.device, silent=not self.gang.leads)
-        self.progress = Progress(trainer.loss_sum, self.gang)
+        self.log = RunLog(run, writes=self.comm.is_main)
+        self.console = Console(config.epochs, self.epoch_images, trainer.device, silent=not self.comm.is_main)
+        self.progress = Progress(trainer.loss_sum, self.comm)
         self.checkpointer = Checkpointer(config, run, trainer, self.progress, writes=checkpoints)
         self.images_seen = 0
 
@@ -120,7 +120,7 @@ class TrainingLoop:
         log, training = self.log.opened(self.images_seen), self.console.training(self.images_seen)
         with stop_signals() as received, training, run_folder.written(self.run.path), log:
             self.progress.start(self.images_seen, self.trainer.device)
-            signals = StopSignals(received, self.gang, self.turns)
+            signals = StopSignals(received, self.comm, self.turns)
             while not self.done and not signals.came():
                 # Group: before chosen epochs, since all their steps learn from the same groups.
                 if self.events.grouping_due(self.images_seen):
@@ -131,7 +131,7 @@ class TrainingLoop:
                 most = min(self.trainer.iterations.unroll, self.trainer.feed.chunk // self.config.batch_size)
                 count = self.events.steps_ahead(self.images_seen, most)
                 images = count * self.trainer.batch
-                self.trainer.ensure(self.images_seen, self.images_seen + images)
+                self.trainer.prefetch(self.images_seen, self.images_seen + images)
 
                 # Step: as many at once as fit before the next event, since a captured graph holds several.
                 self.trainer.iterations.run(count)
@@ -162,7 +162,7 @@ class TrainingLoop:
             with self.console.stage(first), self.turns.alone():
                 self.trainer.prepare(self.images_seen)
         with self.console.stage("preparing the evaluation"), self.turns.one():
-            self.gang.told(self.reporter.prepare)
+            self.comm.run_on_main(self.reporter.prepare)
 
     def _finish(self) -> None:
         """Save what a signal stopped, at whatever point of the loop it came; write the page of a run that is saved."""
@@ -171,7 +171,7 @@ class TrainingLoop:
                 self.checkpointer.save(self.images_seen)
         if self.done and self.reporter.pictures:
             with self._paused("writing the report"):
-                self.gang.told(lambda: self.reporter.write_page(self.log, self.images_seen))
+                self.comm.run_on_main(lambda: self.reporter.write_page(self.log, self.images_seen))
 
     @contextmanager
     def _paused(self, what: str) -> Iterator[None]:
@@ -192,13 +192,13 @@ class TrainingLoop:
     def _report(self) -> None:
         """Mean losses since the last report; raises DivergenceError when something was not finite."""
         means = self.progress.take()
-        self.gang.told(lambda: self.checkpointer.check_finite(means))
+        self.comm.run_on_main(lambda: self.checkpointer.check_finite(means))
         clock = {"images_seen": self.images_seen, "epoch": self.images_seen / self.epoch_images}
         row = {**clock, **means, **self.progress.pace(self.images_seen)}
         self.log.append(row)
         self.console.show_losses(row)
 
     def _evaluate(self) -> None:
-        self.trainer.step.model.sync_running_stats(self.gang)  # before the main rank reads them
+        self.trainer.step.model.sync_running_stats(self.comm)  # before the main rank reads them
         epoch, seconds, final = round(self.images_seen / self.epoch_images), self.progress.seconds, self.done
-        self.gang.told(lambda: self.reporter.evaluate(self.log, self.images_seen, epoch, seconds, final=final))
+        self.comm.run_on_main(lambda: self.reporter.evaluate(self.log, self.images_seen, epoch, seconds, final=final))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator
 from fastgan.step.losses import LOSSES
 
 
@@ -47,15 +47,15 @@ class Progress:
     The clock of the seconds runs from `start` on, but for what is done within `paused`.
     """
 
-    def __init__(self, loss_sum: Tensor, gang: Gang = ALONE) -> None:
+    def __init__(self, loss_sum: Tensor, comm: Communicator = SINGLE_PROCESS) -> None:
         self.loss_sum = loss_sum  # to which every step adds, on the device
         self.steps = 0
         self.seconds = 0.0
-        self._gang = gang
+        self._gang = comm
 
     def settle(self) -> None:
         """Make the sums the job's, the mean of the ranks', before they are read: a call of all ranks."""
-        self._gang.mean_([self.loss_sum])
+        self._gang.all_reduce_mean_([self.loss_sum])
 
     def start(self, images_seen: int, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> None:
         """Begin to count this process's seconds, after `images_seen` images; waits for `device` to read the clock."""

@@ -12,7 +12,7 @@ import torch
 import triton
 from torch import Tensor
 
-from kernels.gumbel_softmax.triton_kernel import backward_kernel, forward_kernel
+from kernels.gumbel_softmax.triton_kernel import gumbel_softmax_bwd_kernel, gumbel_softmax_fwd_kernel
 
 TILE = 2048  # elements that one program holds at a time: 16 a thread, so that nothing spills
 WIDEST = 4096  # classes that are held at once, by twice the threads; more are looped over, a tile at a time
@@ -66,7 +66,7 @@ def gumbel_softmax(
     sample = torch.empty((E, rows, K), dtype=logits_EBK.dtype, device=logits_EBK.device)
     code = torch.empty((E, rows), dtype=torch.int64, device=logits_EBK.device)
     block_b, block_k, looped = blocks(rows, K)
-    forward_kernel[triton.cdiv(rows, block_b), E](
+    gumbel_softmax_fwd_kernel[triton.cdiv(rows, block_b), E](
         sample,
         code,
         logits_EBK,
@@ -132,7 +132,7 @@ def gumbel_softmax_backward(
     if shared and (programs > 1 or looped):
         partial = torch.empty((E, programs, K), dtype=torch.float32, device=device)
         arrived = torch.zeros((E,), dtype=torch.int32, device=device)
-    backward_kernel[programs if shared else row_tiles, E](
+    gumbel_softmax_bwd_kernel[programs if shared else row_tiles, E](
         grad_logits,
         partial,
         arrived,
@@ -224,7 +224,13 @@ def configurations(capability: int) -> Iterator[tuple[str, Any, dict[str, str], 
                     constants = {"SHARED": shared, "HARD": hard, **flags, **tile}
                     signature = outputs | counters | numbers | strides | steps
                     kind = " hard" if hard else ""
-                    yield f"gumbel forward {name} {dtype}{kind}", forward_kernel, signature, constants, options
+                    yield (
+                        f"gumbel forward {name} {dtype}{kind}",
+                        gumbel_softmax_fwd_kernel,
+                        signature,
+                        constants,
+                        options,
+                    )
             for again in (False, True):
                 pointers = {"p_grad_logits": "*fp32", "p_partial": "*fp32", "p_arrived": "*i32", "p_sample": "*fp32"}
                 pointers |= {"p_grad": "*fp32", "p_logits": "*fp32"}
@@ -232,4 +238,4 @@ def configurations(capability: int) -> Iterator[tuple[str, Any, dict[str, str], 
                 constants = {"SHARED": shared, "REGENERATE": again, **flags, **tile, "grad_k": 1}
                 constants |= {"SINGLE": rows == 64, "BLOCK_P": max(1, min(32, TILE // block_k))}
                 kind = " noise drawn again" if again else ""
-                yield f"gumbel backward {name}{kind}", backward_kernel, signature, constants, options
+                yield f"gumbel backward {name}{kind}", gumbel_softmax_bwd_kernel, signature, constants, options

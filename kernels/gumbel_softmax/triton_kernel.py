@@ -101,7 +101,7 @@ def _weights(b_x, b_most, inverse):
 
 
 @triton.jit
-def forward_kernel(
+def gumbel_softmax_fwd_kernel(
     p_sample,  # [E, B, K], contiguous
     p_code,  # int64 [E, B], contiguous
     p_logits,  # [E, B or 1, K]
@@ -158,7 +158,7 @@ def _row_gradient(b_s, b_g, b_dot, inverse):
 
 
 @triton.jit
-def backward_kernel(
+def gumbel_softmax_bwd_kernel(
     p_grad_logits,  # [E, B or 1, K] contiguous, the logits' dtype
     p_partial,  # float32 [E, P, K]: each program's sum over its rows; unread where SINGLE and not LOOPED
     p_arrived,  # int32 [E], zeros: programs that have written theirs

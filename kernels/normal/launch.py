@@ -9,7 +9,7 @@ import torch
 import triton
 from torch import Tensor
 
-from kernels.normal.triton_kernel import draw_kernel
+from kernels.normal.triton_kernel import philox_draw_kernel
 
 TILE = 1024  # elements of a tile
 
@@ -37,7 +37,7 @@ def draw(
     """
     out = torch.empty((streams, rows, columns), dtype=torch.float32, device=seed_E.device)
     blocks = _blocks(rows, columns)
-    draw_kernel[triton.cdiv(rows, blocks["BLOCK_B"]), triton.cdiv(columns, blocks["BLOCK_Z"]), streams](
+    philox_draw_kernel[triton.cdiv(rows, blocks["BLOCK_B"]), triton.cdiv(columns, blocks["BLOCK_Z"]), streams](
         out,
         seed_E,
         offset_E,
@@ -78,4 +78,4 @@ def configurations(capability: int) -> Iterator[tuple[str, Any, dict[str, str], 
             constants = {"NORMAL": normal, "ROW_START_TENSOR": False, **blocks}
             options = {"num_warps": constants.pop("num_warps")}
             name = f"{'normal' if normal else 'uniform'} {rows}x{columns}"
-            yield name, draw_kernel, pointers | numbers, constants, options
+            yield name, philox_draw_kernel, pointers | numbers, constants, options

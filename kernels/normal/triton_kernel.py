@@ -13,7 +13,7 @@ from kernels.triton_stream import normal_tile, uniform_tile
 
 
 @triton.jit
-def draw_kernel(
+def philox_draw_kernel(
     p_out,  # float32 [E, B, Z], contiguous
     p_seed,  # int64, [E] or one
     p_offset,  # int64, [E] or one

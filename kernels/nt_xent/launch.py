@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kernels.nt_xent.small_kernel import small_kernel
 from kernels.nt_xent.tiles import GRAD_TILES, LONGEST, LSE_TILES, SMALL_TILES, anchors, block_length, dot, large, small
-from kernels.nt_xent.triton_kernel import grad_kernel, lse_kernel, normalise_kernel
+from kernels.nt_xent.triton_kernel import normalise_kernel, nt_xent_bwd_kernel, nt_xent_fwd_lse_kernel
 
 # Cosines lie within 1 / T of each other's maximum, give or take, and exp(-2 / T) is still a normal float32.
 LEAST_FIXED = 0.025
@@ -62,7 +62,7 @@ def _lse(
     lse = torch.empty((E, 2, n), dtype=torch.float32, device=unit.device)
     loss = torch.empty((E, 2, n), dtype=torch.float32, device=unit.device)
     cut = large(LSE_TILES, precision, D, _capability(unit.device.index))
-    lse_kernel[triton.cdiv(n, cut["BLOCK_M"]), 2, E](
+    nt_xent_fwd_lse_kernel[triton.cdiv(n, cut["BLOCK_M"]), 2, E](
         lse,
         loss,
         unit,
@@ -96,7 +96,7 @@ def _grad(
     E, _, N, D = unit.shape
     grad = torch.empty((2, E, n, D), dtype=dtype, device=unit.device)
     cut = large(GRAD_TILES, precision, D, _capability(unit.device.index))
-    grad_kernel[triton.cdiv(n, cut["BLOCK_M"]) * (cut["BLOCK_D"] // cut["BLOCK_O"]), 2, E](
+    nt_xent_bwd_kernel[triton.cdiv(n, cut["BLOCK_M"]) * (cut["BLOCK_D"] // cut["BLOCK_O"]), 2, E](
         grad,
         unit,
         inverse,
@@ -334,12 +334,12 @@ def configurations(capability: int = 90) -> Iterator[tuple[str, Any, dict[str, s
                 constants, options = split(large(LSE_TILES, precision, D, capability))
                 constants |= {"D": D, "DOT": dot(precision), **how}
                 signature = {"p_lse": "*fp32", "p_loss": "*fp32", "p_unit": unit, **scalar, **sizes}
-                yield f"lse {name}", lse_kernel, signature, constants, options
+                yield f"lse {name}", nt_xent_fwd_lse_kernel, signature, constants, options
                 constants, options = split(large(GRAD_TILES, precision, D, capability))
                 constants |= {"D": D, "DOT": dot(precision), "UPSTREAM": True, **how}
                 pointers = {"p_inverse": "*fp32", "p_lse": "*fp32", "p_upstream": "*fp32"}
                 signature = {"p_grad": "*fp32", "p_unit": unit, **pointers, **scalar, "upstream_step": "i32", **sizes}
-                yield f"grad {name}", grad_kernel, signature, constants, options
+                yield f"grad {name}", nt_xent_bwd_kernel, signature, constants, options
         for V, D in SMALL_TILES if precision != "ieee" else ():
             for view in ("*fp32", "*bf16"):
                 constants, options = split(small(precision, V, D, capability))

@@ -1,10 +1,10 @@
 """NT-Xent in tiles: the V x V similarities live in registers only, so memory stays O(N D).
 
-Three kernels: `normalise_kernel` writes unit embeddings and inverse norms, `lse_kernel` the log-sum-exp of each anchor,
-`grad_kernel` the gradient of the raw embeddings, of whichever rows the caller owns. Similarities are symmetric, so
-anchor i receives W_ij = P_ij + P_ji of column j from the one tile that holds s_ij. Where the temperature is known not
-to be small, cosines bounded by 1 / T let a fixed shift stand in for the running maximum: partial sums simply add, and
-both terms of W come from one exponential, e (1 / L_i + 1 / L_j).
+Three kernels: `normalise_kernel` writes unit embeddings and inverse norms, `nt_xent_fwd_lse_kernel` the log-sum-exp of
+each anchor, `nt_xent_bwd_kernel` the gradient of the raw embeddings of the rows that the caller owns. Similarities are
+symmetric, so anchor i receives W_ij = P_ij + P_ji of column j from the one tile that holds s_ij. Where the temperature
+is known not to be small, cosines bounded by 1 / T let a fixed shift stand in for the running maximum: partial sums
+simply add, and both terms of W come from one exponential, e (1 / L_i + 1 / L_j).
 
 A positive's P_ij + P_ji - 2 cancels as training goes on; it is therefore left out of the tiles, whose weights are
 rounded to the operands' precision, and added in float32. Its similarity is taken from the tile that holds it, so that
@@ -119,7 +119,7 @@ def _meets(i_column, width: tl.constexpr, first, height: tl.constexpr):
 
 
 @triton.jit
-def lse_kernel(
+def nt_xent_fwd_lse_kernel(
     p_lse,  # float32 [E, 2, n]
     p_loss,  # float32 [E, 2, n]
     p_unit,  # [E, 2N, D]
@@ -194,7 +194,7 @@ def through_norm(b_grad, b_unit, b_inverse):
 
 
 @triton.jit
-def grad_kernel(
+def nt_xent_bwd_kernel(
     p_grad,  # [2, E, n, D], contiguous, the embeddings' dtype
     p_unit,  # [E, 2N, D]
     p_inverse,  # float32 [E, 2N]

@@ -13,6 +13,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from fastgan.evaluation import metrics
 from fastgan.reporting.labels import table
 from fastgan.runs import metrics_log
+from fastgan.runs.run_folder import RunFolder
 
 
 def _random_counts(codes: int, classes: int) -> torch.Tensor:
@@ -124,6 +125,15 @@ def test_log_keeps_whole_rows_and_drops_what_a_resumed_run_writes_again(tmp_path
     log.keep_until(20)
     log.append({"images_seen": 25})
     assert [row["images_seen"] for row in log.rows()] == [10, 20, 25]
+
+
+def test_of_many_ranks_one_writes_the_log(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    main, other = metrics_log.RunLog(run), metrics_log.RunLog(run, writes=False)
+    for log in (main, other):
+        with log.opened(0):
+            log.append({"images_seen": 10})
+    assert other.rows() == main.rows() == [{"images_seen": 10}]
 
 
 def test_log_leaves_out_what_no_run_writes(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import checkpoint, run_folder
 from fastgan.step import losses
 from fastgan.step.step import Step
-from fastgan.training.engine import Trainer
-from fastgan.training.loader import Feed
+from fastgan.training.engine import Engine
+from fastgan.training.loader import DeviceLoader
 from fastgan.training.loop import TrainingLoop
 
 
@@ -52,10 +52,10 @@ def announce_saves(pipe: Connection) -> None:
 
 def announce_steps(pipe: Connection) -> None:
     """Send a byte before each step."""
-    before(Trainer, "_iterate", lambda: pipe.send_bytes(b"step"))
+    before(Engine, "_iterate", lambda: pipe.send_bytes(b"step"))
 
 
-PLACES = {"step": (Trainer, "_iterate"), "grouping": (Trainer, "regroup"), "save": (checkpoint, "_sync")}
+PLACES = {"step": (Engine, "_iterate"), "grouping": (Engine, "regroup"), "save": (checkpoint, "_sync")}
 
 
 def gates(pipe: Connection, places: Sequence[tuple[str, int]]) -> None:
@@ -91,14 +91,14 @@ def dwell(marker: Path, seconds: float) -> None:
 
 def stop_before(step: int, signal_number: int) -> None:
     """Send this process a signal before step number `step` of the run, counted from 0; the step is finished."""
-    real = Trainer._iterate
+    real = Engine._iterate
 
-    def wrapped(self: Trainer) -> None:
+    def wrapped(self: Engine) -> None:
         if int(self.step.images_seen) == step * self.config.batch_size:
             os.kill(os.getpid(), signal_number)
         real(self)
 
-    Trainer._iterate = wrapped  # type: ignore[method-assign]
+    Engine._iterate = wrapped  # type: ignore[method-assign]
 
 
 # Each call by which a save changes what is on disk.
@@ -168,7 +168,7 @@ def no_room_before_step(step: int, place: Path) -> None:
             _fill(place, 0)
         count += 1
 
-    before(Trainer, "_iterate", act)
+    before(Engine, "_iterate", act)
 
 
 def poison(name: str, value: float, at: int) -> None:
@@ -222,9 +222,9 @@ def trace(path: Path) -> None:
             return "-"
         return hashlib.sha256(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
 
-    take, noise = Feed.take, Step.noise
+    take, noise = DeviceLoader.take, Step.noise
 
-    def traced(self: Feed, images_seen: Tensor) -> Any:
+    def traced(self: DeviceLoader, images_seen: Tensor) -> Any:
         found = take(self, images_seen)
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{int(images_seen)} feed {' '.join(map(digest, found))}\n")
@@ -236,15 +236,15 @@ def trace(path: Path) -> None:
             file.write(f"{int(images_seen)} noise {digest(found)}\n")
         return found
 
-    Feed.take = traced  # type: ignore[method-assign]
+    DeviceLoader.take = traced  # type: ignore[method-assign]
     Step.noise = drawn  # type: ignore[method-assign]
 
 
 def watch_resources(path: Path, every: int) -> None:
     """Append to `path`, every so many steps: step, resident KiB, open files, threads."""
-    real = Trainer._iterate
+    real = Engine._iterate
 
-    def watched(self: Trainer) -> None:
+    def watched(self: Engine) -> None:
         step, rest = divmod(int(self.step.images_seen), self.config.batch_size)
         assert rest == 0
         if step % every == 0:
@@ -255,7 +255,7 @@ def watch_resources(path: Path, every: int) -> None:
                 file.write(f"{step} {found['VmRSS']} {files} {found['Threads']}\n")
         real(self)
 
-    Trainer._iterate = watched  # type: ignore[method-assign]
+    Engine._iterate = watched  # type: ignore[method-assign]
 
 
 def become_nobody() -> None:

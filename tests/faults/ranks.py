@@ -24,8 +24,8 @@ import kernels
 from fastgan.augment import transform
 from fastgan.config.schema import TrainConfig
 from fastgan.data.image_set import ImageSet
-from fastgan.runtime.distributed import Gang
-from fastgan.training.engine import Trainer
+from fastgan.runtime.distributed import Communicator
+from fastgan.training.engine import Engine
 from faults import Result, children, hooks
 
 RANKS = 2
@@ -254,10 +254,10 @@ def _apart(ours: Tensor, theirs: Tensor) -> float:
 # --- case 22, over ranks ---
 
 
-class Deaf(Gang):
+class Deaf(Communicator):
     """A rank that hears its own voice for all others'."""
 
-    def mean_(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
         pass
 
     def gather(self, x: Tensor) -> Tensor:
@@ -268,7 +268,7 @@ def draws(config: TrainConfig, images: ImageSet, epochs: int) -> dict[str, list[
     """All that two ranks draw: noise, codes and transforms an image, and (epoch, image) of those that they train on."""
     found: dict[str, list[bytes]] = {"noise": [], "codes' uniform numbers": [], "transforms": [], "images": []}
     for rank in range(RANKS):
-        trainer = Trainer(config, images, torch.device("cpu"), Deaf(rank, RANKS))
+        trainer = Engine(config, images, torch.device("cpu"), Deaf(rank, RANKS))
         step, feed, own = trainer.step, trainer.feed, config.batch_size
         asked: list[dict[str, Any]] = []
         sample = step.prior.sample
@@ -282,7 +282,7 @@ def draws(config: TrainConfig, images: ImageSet, epochs: int) -> dict[str, list[
             clock = torch.tensor(seen)
             step.images_seen.copy_(clock)
             if seen < 3 * trainer.batch:  # a whole step, which asks the prior for codes
-                trainer.ensure(seen, seen + trainer.batch)
+                trainer.prefetch(seen, seen + trainer.batch)
                 step(*feed.take(clock // RANKS))
             given = asked[-1] | {"offset": clock}
             found["codes' uniform numbers"] += rows(kernels.uniform((own, config.classes), **given))

@@ -19,7 +19,7 @@ from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
 from fastgan.runs import checkpoint
 from fastgan.runs.run_folder import saved_config
-from fastgan.training.engine import Trainer
+from fastgan.training.engine import Engine
 from faults import Result, children, hooks, ranks
 
 # Flags that change the course of training, each with another value than the tiny run's, and what the error names.
@@ -157,7 +157,7 @@ def repeats(count: int, folder: Path) -> Result:
     for seed in (0, 1):
         config = train_config([*children.TINY, "--seed", str(seed)], _no_run)
         images = loading.load(config)
-        trainer = Trainer(config, images, torch.device("cpu"))
+        trainer = Engine(config, images, torch.device("cpu"))
         own = factory.transform_seed(config, torch.device("cpu"))
         size = config.batch_size
         orders += (loading.epoch_order(config, len(images.images), epoch).numpy().tobytes() for epoch in range(count))
@@ -167,7 +167,7 @@ def repeats(count: int, folder: Path) -> Result:
             uniform = kernels.uniform((size, config.classes), seed=trainer.step.noise_seed, offset=clock)
             codes += ranks.rows(uniform)
             maps += ranks.rows(transform.draw(config.transform, config.image_size, size, seed=own, first_image=seen))
-            trainer.feed.ensure(seen, seen + size)
+            trainer.feed.prefetch(seen, seen + size)
             batches.append(trainer.feed.take(clock)[0].numpy().tobytes())
     for name, seen_rows in (
         ("noise", noise),

@@ -44,7 +44,7 @@ def run() -> Tensor:
     feed = build_feed(CONFIG, loading.load(CONFIG), torch.device("cpu"), torch.float64)
     losses = []
     for number in range(STEPS):
-        feed.ensure(number * CONFIG.batch_size, (number + 1) * CONFIG.batch_size)
+        feed.prefetch(number * CONFIG.batch_size, (number + 1) * CONFIG.batch_size)
         losses.append(step(*feed.take(step.images_seen)))
     return torch.stack(losses)
 

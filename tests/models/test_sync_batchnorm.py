@@ -18,7 +18,7 @@ from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.step.step import Step
 from fastgan.training.engine import build_feed
-from fastgan.training.loader import Feed
+from fastgan.training.loader import DeviceLoader
 from kernels import use_backend
 
 SMALL = TrainConfig(image_size=28, batch_size=16, average_decay=0.9, network=NetworkConfig(width=8, hidden=64))
@@ -67,15 +67,15 @@ def test_the_search_finds_what_it_looks_for() -> None:
     assert {"_local_scalar_dense", "index", "equal", "lift_fresh", "_to_copy between devices"} <= set(dispatched.found)
 
 
-def iterate(step: Step, feed: Feed) -> Tensor:
+def iterate(step: Step, feed: DeviceLoader) -> Tensor:
     """What a graph captures."""
     return step(*feed.take(step.images_seen))
 
 
-def parts(config: TrainConfig) -> tuple[Step, Feed]:
+def parts(config: TrainConfig) -> tuple[Step, DeviceLoader]:
     networks = Networks(Shape(28, 1, 10, config.network, config.finer_codes)).initialise(0)
     feed = build_feed(config, loading.load(config), torch.device("cpu"))
-    feed.ensure(0, 64)
+    feed.prefetch(0, 64)
     return Step(networks, ClassPrior("learned", 10), config, torch.device("cpu")), feed
 
 
@@ -114,7 +114,7 @@ def test_an_iteration_touches_one_device_only(config: TrainConfig, monkeypatch: 
     networks = Networks(Shape(28, 1, 10, config.network, config.finer_codes)).to(META)
     step = Step(networks, ClassPrior("learned", 10).to(META), config, META)
     images = torch.empty(100, 1, 28, 28, dtype=torch.uint8, device=META)
-    feed = Feed(images, torch.arange, batch_size=16, transform=None, chunk=64, grouped=bool(config.grouping.at))
+    feed = DeviceLoader(images, torch.arange, batch_size=16, transform=None, chunk=64, grouped=bool(config.grouping.at))
     feed.other = torch.empty(feed.real.shape, device=META)
     with pytest.raises(RuntimeError, match="meta"):
         step.images_seen.item()

@@ -17,7 +17,7 @@ from fastgan.training import engine
 from null_gpu.seen import graphs, problems
 
 
-def _grouped(self: engine.Trainer) -> tuple[torch.Tensor, float]:
+def _grouped(self: engine.Engine) -> tuple[torch.Tensor, float]:
     """Groups of any kind, after the device has read the images for them."""
     engine.labelling.read(self.step.networks, self.feed.images, self.config, self.device)
     return torch.arange(len(self.feed.images)) % self.config.classes, 0.5
@@ -28,7 +28,7 @@ def main(module: str, *arguments: str) -> int:
     sys.modules["nvidia.dali"] = None  # type: ignore[assignment]  # a CUDA runtime of its own, which ends in a crash
     nothing: list[str] = []
     nonfinite.not_finite = lambda state: nothing
-    engine.Trainer._grouped = _grouped  # type: ignore[method-assign]
+    engine.Engine._grouped = _grouped  # type: ignore[method-assign]
     code = run_command(importlib.import_module(module).main, arguments)
     print(f"{len(graphs())} graphs; problems: {dict(problems()) or 'none'}")
     return code or int(bool(problems()))

@@ -86,19 +86,19 @@ def count(recipe: str, **changes: Any) -> dict[str, Any]:
     import torch
 
     from fastgan.config.presets import preset
-    from fastgan.training.engine import Trainer
+    from fastgan.training.engine import Engine
     from null_gpu.seen import graphs
 
     own = dataclasses.replace(preset("mnist", recipe), dataset="digits", imbalance="none", augment="torchvision")
     config = dataclasses.replace(own, **changes)
     images = loading.load(config)
     before = len(graphs())
-    Trainer(config, images, torch.device("cuda")).prepare(0)
+    Engine(config, images, torch.device("cuda")).prepare(0)
     nodes = Counter(map(maker, min(graphs()[before:], key=len)))
     if config.compile:
         return {"nodes": nodes}
-    plain = Trainer(dataclasses.replace(config, capture=False), images, torch.device("cuda"))
-    plain.ensure(0, 4 * plain.batch)
+    plain = Engine(dataclasses.replace(config, capture=False), images, torch.device("cuda"))
+    plain.prefetch(0, 4 * plain.batch)
     plain.iterations.run(2)
     return {"nodes": nodes, "bytes": traffic(lambda: plain.iterations.run(1))}
 

@@ -17,7 +17,7 @@ import torch._dynamo
 
 from fastgan.config.presets import preset
 from fastgan.data import loading
-from fastgan.training.engine import Trainer
+from fastgan.training.engine import Engine
 from null_gpu.seen import graphs, problems, waits
 
 
@@ -35,13 +35,13 @@ def look(recipe: str = "default", channels: int = 1, **changes: Any) -> dict[str
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of itself
-        trainer = Trainer(config, images, torch.device("cuda"))
+        trainer = Engine(config, images, torch.device("cuda"))
         trainer.prepare(0)
 
     def steps() -> None:
         for first in range(0, 64, trainer.iterations.unroll):
             images_seen = first * trainer.batch
-            trainer.ensure(images_seen, images_seen + trainer.iterations.unroll * trainer.batch)
+            trainer.prefetch(images_seen, images_seen + trainer.iterations.unroll * trainer.batch)
             trainer.iterations.run(trainer.iterations.unroll)
 
     steps()  # what the feed allocates once

@@ -13,7 +13,7 @@ from null_gpu.test_commands import command
 THREADS = """
 import json, threading
 import torch
-from fastgan.training.cuda_graphs import Iterations
+from fastgan.training.cuda_graphs import CudaGraphRunner
 from fastgan.runtime.turns import SharedTurns
 from null_gpu.seen import graphs, problems
 
@@ -26,7 +26,7 @@ def run(stream):
             x = torch.zeros(3, device=device)
             together.wait()
             for _ in range(15):
-                iterations = Iterations(lambda: x.add_(x.sum()), lambda: {"x": x}, device=device)
+                iterations = CudaGraphRunner(lambda: x.add_(x.sum()), lambda: {"x": x}, device=device)
                 with turns.alone():
                     iterations.prepare()
                 for _ in range(40):

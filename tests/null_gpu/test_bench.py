@@ -33,7 +33,7 @@ from bench import measure
 from bench.gpu import table as gpu_table, train as gpu_train
 def fails(*_):
     raise RuntimeError("an illegal\\nmemory access")
-gpu_train.Trainer = gpu_table.reproduce = fails
+gpu_train.Engine = gpu_table.reproduce = fails
 assert gpu_train.main("eager") == 1 and gpu_table.main("elastic") == 1
 print(measure.measure({"bad": ("ours_fp32", "no number")}, 1, 1, 1)["bad"].failed)
 """

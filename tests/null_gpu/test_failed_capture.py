@@ -7,7 +7,7 @@ from null_gpu.child import run
 FAILS = """
 import torch
 from bench.timing import compare
-from fastgan.training.cuda_graphs import Iterations
+from fastgan.training.cuda_graphs import CudaGraphRunner
 from fastgan.errors import ConfigError
 
 device = torch.device("cuda")
@@ -21,7 +21,7 @@ assert not compare({"waits": x.item})["waits"].captured
 draw()  # which torch's generator refuses in the middle of a capture
 
 try:
-    Iterations(x.item, lambda: {}, device=device).prepare()
+    CudaGraphRunner(x.item, lambda: {}, device=device).prepare()
 except ConfigError as error:
     assert "not permitted when stream is capturing" in str(error), error
 else:

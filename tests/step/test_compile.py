@@ -19,7 +19,7 @@ from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.step import compile
 from fastgan.step.step import Step
-from fastgan.training.engine import Trainer
+from fastgan.training.engine import Engine
 
 CONFIG = TrainConfig(image_size=16, batch_size=16, network=NetworkConfig(width=4, hidden=32, embedding=8))
 
@@ -95,7 +95,7 @@ def test_an_error_of_a_compiled_backward_pass_leaves_no_trace(
     """It comes out in the middle of the first step: all goes on eagerly, as if nothing had ever been compiled."""
     config = dataclasses.replace(CONFIG, augment="torchvision", **changes)
     images = loading.load(config)
-    plain, compiled_one = (Trainer(config, images, torch.device("cpu")) for _ in range(2))
+    plain, compiled_one = (Engine(config, images, torch.device("cpu")) for _ in range(2))
     fails = getattr(compiled_one.step, failing)
 
     def compile(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
@@ -113,14 +113,14 @@ def test_an_error_of_a_compiled_backward_pass_leaves_no_trace(
 
     monkeypatch.setattr(torch, "compile", compile)
     compiled_one.step.compile()
-    compiled_one.ensure(0, config.batch_size)
+    compiled_one.prefetch(0, config.batch_size)
     with pytest.warns(
         RuntimeWarning, match=r"AssertionError: expected size .* dim=1\); training goes on eagerly"
     ) as said:
         compiled_one.iterations.warm_up()
     assert len(said) == 1
     for trainer in (plain, compiled_one):
-        trainer.ensure(0, 3 * config.batch_size)
+        trainer.prefetch(0, 3 * config.batch_size)
         trainer.iterations.run(3)
     theirs = plain._state()
     for name, value in compiled_one._state().items():
@@ -130,9 +130,9 @@ def test_an_error_of_a_compiled_backward_pass_leaves_no_trace(
 def test_an_error_of_the_step_itself_ends_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where parts are compiled, and the eager step fails as well."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *args: function(*args))
-    trainer = Trainer(CONFIG, loading.load(CONFIG), torch.device("cpu"))
+    trainer = Engine(CONFIG, loading.load(CONFIG), torch.device("cpu"))
     monkeypatch.setattr(trainer.step, "_finish", lambda *_: 1 / 0)
-    trainer.ensure(0, CONFIG.batch_size)
+    trainer.prefetch(0, CONFIG.batch_size)
     with pytest.raises(ZeroDivisionError):
         trainer.iterations.warm_up()
     trainer.step.compile()
@@ -169,6 +169,6 @@ def test_on_a_cpu_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would take half a minute, and no step is faster by it."""
     monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
     config = dataclasses.replace(CONFIG, compile=True, augment="torchvision")
-    trainer = Trainer(config, loading.load(config), torch.device("cpu"))
+    trainer = Engine(config, loading.load(config), torch.device("cpu"))
     trainer.prepare(0)
     assert trainer.step.compiled == [] and int(trainer.step.images_seen) == 0

@@ -139,7 +139,7 @@ def test_a_mixed_precision_run_continues_exactly() -> None:
 
 
 def test_keeping_memory_does_no_harm() -> None:
-    code = "from fastgan.runtime.memory import keep_freed_memory as keep; keep(); keep(); "
+    code = "from fastgan.runtime.memory import tune_malloc as keep; keep(); keep(); "
     code += "import torch; print(torch.ones(1 << 22).sum())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0 and "4194304" in done.stdout.replace(".", ""), done.stderr
@@ -148,7 +148,7 @@ def test_keeping_memory_does_no_harm() -> None:
 def test_keeping_memory_is_for_glibc_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("musl", "1.2"))
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: pytest.fail("it must not be called"))
-    memory.keep_freed_memory()
+    memory.tune_malloc()
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

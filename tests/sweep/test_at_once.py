@@ -18,7 +18,7 @@ from fastgan import reproduce
 from fastgan.config import command_line
 from fastgan.errors import ConfigError, RunError
 from fastgan.runtime import stages, threads
-from fastgan.runtime.distributed import Ranks
+from fastgan.runtime.distributed import RankInfo
 from fastgan.runtime.turns import SharedTurns
 from fastgan.sweep import at_once
 from fastgan.sweep.at_once import Crew, on_cpu, on_gpu
@@ -161,17 +161,17 @@ def test_how_many_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_how_many_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "available", lambda: 8)
-    assert on_cpu(1, 10, 0, Ranks()) == (1, 0) and on_cpu(1, 10, 3, Ranks(1, 2)) == (1, 3)
-    assert on_cpu(2, 10, 0, Ranks()) == (2, 4) and on_cpu(3, 10, 0, Ranks()) == (3, 2)
-    assert on_cpu(8, 5, 1, Ranks()) == (5, 1)
+    assert on_cpu(1, 10, 0, RankInfo()) == (1, 0) and on_cpu(1, 10, 3, RankInfo(1, 2)) == (1, 3)
+    assert on_cpu(2, 10, 0, RankInfo()) == (2, 4) and on_cpu(3, 10, 0, RankInfo()) == (3, 2)
+    assert on_cpu(8, 5, 1, RankInfo()) == (5, 1)
     with pytest.raises(ConfigError, match="--runs-at-once 9: with 1 thread each they want 9 processors, and"):
-        on_cpu(9, 10, 0, Ranks())
+        on_cpu(9, 10, 0, RankInfo())
     with pytest.raises(
         ConfigError, match="they want 12 processors, and this process may use 8; lower it, or --threads"
     ):
-        on_cpu(3, 10, 4, Ranks())
+        on_cpu(3, 10, 4, RankInfo())
     with pytest.raises(ConfigError, match="each of torchrun's processes makes one run at a time"):
-        on_cpu(2, 10, 0, Ranks(0, 2))
+        on_cpu(2, 10, 0, RankInfo(0, 2))
 
 
 @pytest.mark.parametrize(

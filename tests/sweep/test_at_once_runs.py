@@ -21,7 +21,7 @@ from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.errors import DivergenceError, RunError
 from fastgan.evaluation import evaluator
 from fastgan.runtime import process, threads
-from fastgan.runtime.distributed import Ranks
+from fastgan.runtime.distributed import RankInfo
 from fastgan.runtime.process import stop_signals
 from fastgan.sweep import runner, workers
 from fastgan.sweep.at_once import in_threads
@@ -57,7 +57,7 @@ def a_sweep(folder: Path, methods: tuple[str, ...] = ("uniform", "elastic"), spl
         for split in range(1, splits + 1)
     }
     results = Results(folder, dataset="digits", recipe="default", epochs=base.epochs)
-    return Sweep(results, runs, CPU, Ranks(), pictures=frozenset(list(runs)[:1]))
+    return Sweep(results, runs, CPU, RankInfo(), pictures=frozenset(list(runs)[:1]))
 
 
 def bits(folder: Path) -> dict[str, Any]:

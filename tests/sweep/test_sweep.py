@@ -23,12 +23,12 @@ from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.errors import ConfigError
 from fastgan.evaluation import evaluator
 from fastgan.runs import checkpoint
-from fastgan.runtime.distributed import Ranks
+from fastgan.runtime.distributed import RankInfo
 from fastgan.sweep import runner
 from fastgan.sweep.methods import METHODS, with_method
 from fastgan.sweep.results import Results, RunKey, read_rows
 from fastgan.sweep.runner import FREE, Sweep
-from fastgan.training.engine import Trainer
+from fastgan.training.engine import Engine
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def test_each_variant_trains_and_is_what_its_name_says(method: str, tmp_path: Pa
     """A few steps of each on two splits, one trainer for both: the row, the prior, the loss that is or is not there."""
     results = open_results(tmp_path)
     runs = tiny_runs([method], [1, 2])
-    assert Sweep(results, runs, CPU, Ranks()).train() is None
+    assert Sweep(results, runs, CPU, RankInfo()).train() is None
     rows = read_rows(tmp_path)
     assert [row["run"]["split"] for row in rows] == [1, 2]
     for row in rows:
@@ -103,18 +103,18 @@ def test_each_variant_trains_and_is_what_its_name_says(method: str, tmp_path: Pa
 def test_runs_in_one_trainer_are_runs_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two splits and three kinds of methods in one process, against each run in a process's first trainer."""
     made: list[TrainConfig] = []
-    original = Trainer.__init__
+    original = Engine.__init__
 
-    def counted(self: Trainer, config: TrainConfig, *rest: Any) -> None:
+    def pluralize(self: Engine, config: TrainConfig, *rest: Any) -> None:
         made.append(config)
         original(self, config, *rest)
 
-    monkeypatch.setattr(Trainer, "__init__", counted)
+    monkeypatch.setattr(Engine, "__init__", pluralize)
     runs = tiny_runs(["uniform", "ground-truth", "elastic"], [1, 3])
-    Sweep(open_results(tmp_path / "together"), runs, CPU, Ranks()).train()
+    Sweep(open_results(tmp_path / "together"), runs, CPU, RankInfo()).train()
     assert len(made) == 2, "one for both fixed priors and one for the learned one"
     for key, config in runs.items():
-        Sweep(open_results(tmp_path / "apart"), {key: config}, CPU, Ranks()).train()
+        Sweep(open_results(tmp_path / "apart"), {key: config}, CPU, RankInfo()).train()
     together, apart = by_name(tmp_path / "together"), by_name(tmp_path / "apart")
     assert together.keys() == apart.keys() and len(together) == 6
     for name, row in together.items():
@@ -129,9 +129,9 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Mon
     trained: list[RunKey] = []
     one = Sweep._one
     monkeypatch.setattr(Sweep, "_one", lambda self, key, config: trained.append(key) or one(self, key, config))
-    Sweep(results, runs, CPU, Ranks()).train()
+    Sweep(results, runs, CPU, RankInfo()).train()
     assert trained == [RunKey("uniform", 2, 0)]
-    Sweep(results, runs, CPU, Ranks()).train()
+    Sweep(results, runs, CPU, RankInfo()).train()
     assert len(trained) == 1
     assert (tmp_path / "rows" / f"{key.name}.json").read_bytes() == before
 
@@ -140,7 +140,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: p
     """Killed right after its second checkpoint; its row is the one that an uninterrupted run gives."""
     runs = tiny_runs(["elastic"], [1], epochs=4)
     (key,) = runs
-    Sweep(open_results(tmp_path / "whole", 4), runs, CPU, Ranks()).train()
+    Sweep(open_results(tmp_path / "whole", 4), runs, CPU, RankInfo()).train()
 
     class Killed(BaseException):
         pass
@@ -156,9 +156,9 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: p
     cut = open_results(tmp_path / "cut", 4)
     monkeypatch.setattr(checkpoint, "save", dies)
     with pytest.raises(Killed):
-        Sweep(cut, runs, CPU, Ranks()).train()
+        Sweep(cut, runs, CPU, RankInfo()).train()
     assert not cut.has(key)
-    Sweep(cut, runs, CPU, Ranks()).train()
+    Sweep(cut, runs, CPU, RankInfo()).train()
     assert len(saved) == 4, "the first two epochs were not trained again"
     assert figures(by_name(tmp_path / "cut")["elastic-1"]) == figures(by_name(tmp_path / "whole")["elastic-1"])
     assert not (cut.runs_folder / key.name / "checkpoints").exists()
@@ -167,23 +167,23 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: p
 def test_a_run_cut_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
     runs = tiny_runs(["elastic"], [1])
     (key,) = runs
-    Sweep(open_results(tmp_path / "whole"), runs, CPU, Ranks()).train()
+    Sweep(open_results(tmp_path / "whole"), runs, CPU, RankInfo()).train()
     cut = open_results(tmp_path / "cut")
     folder = cut.runs_folder / key.name
     (folder / "samples").mkdir(parents=True)
     for name in ("run.json", "metrics.jsonl"):
         source = tmp_path / "whole" / "runs" / key.name / name
         (folder / name).write_bytes(source.read_bytes()[: None if name == "run.json" else 150])
-    Sweep(cut, runs, CPU, Ranks()).train()
+    Sweep(cut, runs, CPU, RankInfo()).train()
     assert figures(by_name(tmp_path / "cut")["elastic-1"]) == figures(by_name(tmp_path / "whole")["elastic-1"])
 
 
 def test_a_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
     results = open_results(tmp_path)
-    Sweep(results, tiny_runs(["elastic"], [1]), CPU, Ranks()).train()
+    Sweep(results, tiny_runs(["elastic"], [1]), CPU, RankInfo()).train()
     (tmp_path / "rows" / "elastic-split01-seed0.json").unlink()
     with pytest.raises(ConfigError, match=r"run\.json: a run of other settings \(temperature\)"):
-        Sweep(results, tiny_runs(["elastic"], [1], temperature=0.5), CPU, Ranks()).train()
+        Sweep(results, tiny_runs(["elastic"], [1], temperature=0.5), CPU, RankInfo()).train()
 
 
 def test_differences_are_those_that_alter_training() -> None:
@@ -271,20 +271,20 @@ def test_under_torchrun(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({}, Ranks()),
-        ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}, Ranks(5, 8, 1, 4)),
-        ({"RANK": "1", "WORLD_SIZE": "2"}, Ranks(1, 2, 1, 2)),
-        ({"WORLD_SIZE": "2"}, Ranks()),
+        ({}, RankInfo()),
+        ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}, RankInfo(5, 8, 1, 4)),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, RankInfo(1, 2, 1, 2)),
+        ({"WORLD_SIZE": "2"}, RankInfo()),
     ],
 )
 def test_ranks_are_read_from_torchruns_variables(
-    environment: dict[str, str], expected: Ranks, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], expected: RankInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert Ranks.from_environment() == expected
+    assert RankInfo.from_environment() == expected
 
 
 def test_a_signal_stops_the_sweep_and_the_next_call_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

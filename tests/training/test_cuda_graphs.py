@@ -1,4 +1,4 @@
-"""Iterations as graphs: what is shown without a GPU, on graphs played by hand. The rest is in test_captured_gpu.py."""
+"""CudaGraphRunner without a GPU, on graphs played by hand. The rest is in test_cuda_graphs_gpu.py."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fastgan.errors import ConfigError
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.step.step import Step
-from fastgan.training.cuda_graphs import UNROLL, Iterations
+from fastgan.training.cuda_graphs import UNROLL, CudaGraphRunner
 from fastgan.training.engine import build_feed
-from fastgan.training.loader import Feed
+from fastgan.training.loader import DeviceLoader
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SMALL = TrainConfig(image_size=16, batch_size=16, average_decay=0.9, network=NetworkConfig(width=4, hidden=32))
@@ -32,8 +32,8 @@ class Training:
         config = dataclasses.replace(SMALL, **changes)
         networks = Networks(Shape(16, 1, 10, config.network)).initialise(0).to(dtype)
         self.step = Step(networks, ClassPrior("learned", 10).to(dtype), config, CPU)
-        self.feed: Feed = build_feed(config, loading.load(config), CPU, dtype)
-        self.feed.ensure(0, 50 * config.batch_size)
+        self.feed: DeviceLoader = build_feed(config, loading.load(config), CPU, dtype)
+        self.feed.prefetch(0, 50 * config.batch_size)
         self.loss_sum = torch.zeros(6, dtype=torch.float64)
 
     def iterate(self) -> None:
@@ -110,7 +110,7 @@ def trained_eagerly(steps: int, **changes: Any) -> Training:
 def test_many_iterations_are_as_many_single_ones(count: int) -> None:
     """float64, one unrolled function against single steps: every tensor bit for bit."""
     training = Training()
-    iterations = Iterations(training.iterate, training.state, device=CPU)
+    iterations = CudaGraphRunner(training.iterate, training.state, device=CPU)
     iterations._several(count)
     same(training.state(), trained_eagerly(count).state())
     assert int(training.step.images_seen) == count * SMALL.batch_size
@@ -118,7 +118,7 @@ def test_many_iterations_are_as_many_single_ones(count: int) -> None:
 
 def test_without_a_gpu_the_same_function_runs_uncaptured() -> None:
     training = Training()
-    iterations = Iterations(training.iterate, training.state, device=CPU, capture=True)
+    iterations = CudaGraphRunner(training.iterate, training.state, device=CPU, capture=True)
     assert iterations.unroll == 1, "one at a time: a signal need not wait for eight slow steps"
     assert not iterations.prepare()
     iterations.run(5)
@@ -131,7 +131,7 @@ def test_replays_do_what_single_steps_do(monkeypatch: pytest.MonkeyPatch, captur
     training = Training()
     played = PlayedGraphs(training)
     played.install(monkeypatch)
-    iterations = Iterations(training.iterate, training.state, device=CUDA, capture=capture)
+    iterations = CudaGraphRunner(training.iterate, training.state, device=CUDA, capture=capture)
     assert iterations.unroll == (UNROLL if capture else 1)
     for count in (3, 8, 18):
         iterations.run(count)
@@ -147,7 +147,7 @@ def test_what_cannot_be_captured_is_told_before_anything_is_trained(monkeypatch:
     played = PlayedGraphs(training)
     played.install(monkeypatch)
     played.fails = True
-    iterations = Iterations(training.iterate, training.state, device=CUDA)
+    iterations = CudaGraphRunner(training.iterate, training.state, device=CUDA)
     with pytest.raises(ConfigError) as caught:
         iterations.prepare()
     said = str(caught.value)
@@ -164,7 +164,7 @@ def test_warming_up_leaves_no_trace(changes: dict[str, Any], after: int) -> None
     changes = {"dtype": torch.float32, **changes}
     training = trained_eagerly(after, **changes)
     before = training.copy_of_state()
-    Iterations(training.iterate, training.state, device=CPU).warm_up()
+    CudaGraphRunner(training.iterate, training.state, device=CPU).warm_up()
     now = training.state()
     assert now.keys() >= before.keys()
     for name, value in now.items():
@@ -177,7 +177,7 @@ def test_warming_up_does_change_something_meanwhile(monkeypatch: pytest.MonkeyPa
     """So that the test above has something to restore: nothing that a step changes is missing from the state."""
     training = Training()
     before = training.copy_of_state()
-    iterations = Iterations(training.iterate, training.state, device=CPU)
+    iterations = CudaGraphRunner(training.iterate, training.state, device=CPU)
     monkeypatch.setattr(iterations, "_restore", lambda before: None)
     iterations.warm_up()
     moved = {
@@ -201,7 +201,7 @@ def test_a_warm_up_that_fails_leaves_no_trace_either() -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        Iterations(fails_later, training.state, device=CPU).warm_up()
+        CudaGraphRunner(fails_later, training.state, device=CPU).warm_up()
     for name, value in training.state().items():
         assert torch.equal(value, before[name]) if name in before else not value.any(), name
 

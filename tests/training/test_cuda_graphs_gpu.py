@@ -24,8 +24,8 @@ from fastgan.data import loading
 from fastgan.inference import labelling
 from fastgan.step.losses import LOSSES
 from fastgan.training.cuda_graphs import UNROLL
-from fastgan.training.engine import Trainer, build_step
-from fastgan.training.loader import Feed
+from fastgan.training.engine import Engine, build_step
+from fastgan.training.loader import DeviceLoader
 from fastgan.training.pseudo_labels import find_groups
 from kernels import use_backend
 
@@ -46,19 +46,19 @@ def _same_sums() -> Iterator[None]:
     torch.backends.cudnn.deterministic = before
 
 
-class Training(Trainer):
+class Training(Engine):
     """A trainer on a GPU whose iterations run in graphs or not, and the losses of each run of steps."""
 
     def __init__(self, *, capture: bool, **changes: Any) -> None:
         config = dataclasses.replace(DIGITS, capture=capture, **changes)
         super().__init__(config, loading.load(config), CUDA)
-        self.feed.ensure(0, config.batch_size)
+        self.feed.prefetch(0, config.batch_size)
         assert self.iterations.prepare() == capture
 
     def run(self, count: int) -> Tensor:
         """The mean losses of `count` steps."""
         seen, size = int(self.step.images_seen), self.config.batch_size
-        self.feed.ensure(seen, seen + count * size)
+        self.feed.prefetch(seen, seen + count * size)
         self.loss_sum.zero_()
         self.iterations.run(count)
         assert int(self.step.images_seen) == seen + count * size
@@ -250,9 +250,9 @@ def test_the_ring_is_right_while_steps_read_it(name: Any, streamed: bool) -> Non
         on_gpu(config.transform, 1, 16)
     images = loading.load(config)
 
-    def make(device: torch.device) -> Feed:
+    def make(device: torch.device) -> DeviceLoader:
         transform: Transform = make_transform(config, channels=1, most=256, device=device)
-        return Feed(
+        return DeviceLoader(
             images.images if streamed else images.images.to(device),
             lambda epoch: loading.epoch_order(config, len(images.images), epoch),
             batch_size=64,
@@ -265,12 +265,12 @@ def test_the_ring_is_right_while_steps_read_it(name: Any, streamed: bool) -> Non
     clock = torch.zeros((), dtype=torch.int64, device=CUDA)
     taken = []
     for batch in range(60):
-        there.ensure(batch * 64, (batch + 1) * 64)
+        there.prefetch(batch * 64, (batch + 1) * 64)
         torch.cuda._sleep(2_000_000)  # the reader lags behind the host
         taken.append(there.take(clock))
         clock += 64
     for batch, (real, other, _) in enumerate(taken):
-        here.ensure(batch * 64, (batch + 1) * 64)
+        here.prefetch(batch * 64, (batch + 1) * 64)
         expected_real, expected, _ = here.take(torch.tensor(batch * 64))
         assert torch.equal(real.cpu(), expected_real), batch
         assert other is not None and expected is not None

@@ -13,7 +13,7 @@ from torch import Tensor
 from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data import loading
 from fastgan.errors import ConfigError
-from fastgan.training.engine import Trainer
+from fastgan.training.engine import Engine
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(
@@ -21,21 +21,21 @@ SMALL = TrainConfig(
 )
 
 
-def trained(trainer: Trainer, steps: int) -> dict[str, Tensor]:
+def trained(trainer: Engine, steps: int) -> dict[str, Tensor]:
     """Everything that is saved, after some steps more."""
     size = trainer.config.batch_size
     for number in range(steps):
         if number == steps // 2 and trainer.config.grouping.at:
             trainer.feed.regroup(torch.arange(len(trainer.feed.images)) % 10)
         seen = int(trainer.step.images_seen)
-        trainer.feed.ensure(seen, seen + size)
+        trainer.feed.prefetch(seen, seen + size)
         trainer.iterations.run(1)
     state = trainer.step.model.state_dict() | trainer.step.training_state() | {"loss_sum": trainer.loss_sum}
     return {name: value.detach().clone() for name, value in state.items()}
 
 
-def make(config: TrainConfig) -> Trainer:
-    return Trainer(config, loading.load(config), CPU)
+def make(config: TrainConfig) -> Engine:
+    return Engine(config, loading.load(config), CPU)
 
 
 def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
@@ -44,7 +44,7 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         assert torch.equal(value, theirs[name]), name
 
 
-def places(trainer: Trainer) -> dict[str, int]:
+def places(trainer: Engine) -> dict[str, int]:
     return {name: value.data_ptr() for name, value in {**trainer.step.live_state(), "loss": trainer.loss_sum}.items()}
 
 

@@ -14,7 +14,16 @@ from fastgan.augment.tensor import TensorTransform
 from fastgan.config.schema import TrainConfig, TransformConfig
 from fastgan.data import loading
 from fastgan.training.engine import build_feed
-from fastgan.training.loader import DEVICE_SHARE, MOST_IMAGES, MOST_PIXELS, SLOTS, Feed, chunk_images, fits, placed
+from fastgan.training.loader import (
+    DEVICE_SHARE,
+    MOST_IMAGES,
+    MOST_PIXELS,
+    SLOTS,
+    DeviceLoader,
+    chunk_images,
+    fits,
+    placed,
+)
 
 CPU = torch.device("cpu")
 COUNT, BATCH = 53, 4  # 13 batches an epoch; one image is left over in each
@@ -46,16 +55,16 @@ def order(epoch: int) -> Tensor:
     return torch.randperm(COUNT, generator=torch.Generator().manual_seed(epoch))
 
 
-def make_feed(batches_a_chunk: int, transform: Transform | None = None) -> Feed:
+def make_feed(batches_a_chunk: int, transform: Transform | None = None) -> DeviceLoader:
     images = torch.arange(COUNT, dtype=torch.uint8).view(COUNT, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
-    return Feed(
+    return DeviceLoader(
         images, order, batch_size=BATCH, transform=transform, chunk=batches_a_chunk * BATCH, dtype=torch.float64
     )
 
 
-def grouped_feed(batches_a_chunk: int) -> Feed:
+def grouped_feed(batches_a_chunk: int) -> DeviceLoader:
     images = torch.arange(COUNT, dtype=torch.uint8).view(COUNT, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
-    return Feed(images, order, batch_size=BATCH, transform=None, chunk=batches_a_chunk * BATCH, grouped=True)
+    return DeviceLoader(images, order, batch_size=BATCH, transform=None, chunk=batches_a_chunk * BATCH, grouped=True)
 
 
 def expected(batch: int) -> Tensor:
@@ -64,7 +73,7 @@ def expected(batch: int) -> Tensor:
     return order(epoch)[begin : begin + BATCH]
 
 
-def check(feed: Feed, batch: int) -> None:
+def check(feed: DeviceLoader, batch: int) -> None:
     real, other, _ = feed.take(torch.tensor(batch * BATCH))
     assert real.shape == (BATCH, 1, 2, 2) and real.dtype == torch.uint8 and real.is_contiguous()
     assert (real == expected(batch)[:, None, None, None]).all(), batch
@@ -82,7 +91,7 @@ def test_batches_come_in_order_over_many_epochs(batches_a_chunk: int) -> None:
     batches = 5 * EPOCH // BATCH + 7
     assert feed.epoch_images == EPOCH and len(feed.real) == SLOTS * feed.chunk
     for batch in range(batches):
-        feed.ensure(batch * BATCH, (batch + 1) * BATCH)
+        feed.prefetch(batch * BATCH, (batch + 1) * BATCH)
         check(feed, batch)
     chunks = -(-batches // batches_a_chunk)
     assert transform.begun == [number * feed.chunk for number in range(chunks)], "each chunk is made once"
@@ -94,7 +103,7 @@ def test_a_run_resumed_anywhere_reads_on_as_before(batch: int, batches_a_chunk: 
     transform = Marked()
     feed = make_feed(batches_a_chunk, transform)
     for number in range(batch, batch + 30):
-        feed.ensure(number * BATCH, (number + 1) * BATCH)
+        feed.prefetch(number * BATCH, (number + 1) * BATCH)
         check(feed, number)
     assert transform.begun[0] == batch // batches_a_chunk * feed.chunk, "its chunk is made from the beginning"
 
@@ -103,7 +112,7 @@ def test_several_batches_may_lie_across_a_border() -> None:
     """As a graph of several iterations takes them: both chunks are in the ring at once."""
     feed = make_feed(5, Marked())
     for begin in range(0, 60, 3):
-        feed.ensure(begin * BATCH, (begin + 3) * BATCH)
+        feed.prefetch(begin * BATCH, (begin + 3) * BATCH)
         for batch in range(begin, begin + 3):
             check(feed, batch)
 
@@ -111,9 +120,9 @@ def test_several_batches_may_lie_across_a_border() -> None:
 def test_the_ring_holds_no_more_than_is_asked_of_it() -> None:
     feed = make_feed(2, Marked())
     with pytest.raises(AssertionError):
-        feed.ensure(0, 3 * BATCH)
+        feed.prefetch(0, 3 * BATCH)
     with pytest.raises(AssertionError):
-        Feed(torch.zeros(9, 1, 2, 2, dtype=torch.uint8), order, batch_size=4, transform=None, chunk=6)
+        DeviceLoader(torch.zeros(9, 1, 2, 2, dtype=torch.uint8), order, batch_size=4, transform=None, chunk=6)
 
 
 def test_the_clock_may_be_set_back() -> None:
@@ -121,17 +130,17 @@ def test_the_clock_may_be_set_back() -> None:
     transform = Marked()
     feed = make_feed(3, transform)
     for batch in (0, 30, 31, 2, 40, 0):
-        feed.ensure(batch * BATCH, (batch + 1) * BATCH)
+        feed.prefetch(batch * BATCH, (batch + 1) * BATCH)
         check(feed, batch)
     feed._start(99)
-    feed.ensure(5 * BATCH, 6 * BATCH)
+    feed.prefetch(5 * BATCH, 6 * BATCH)
     check(feed, 5)
 
 
 def test_without_a_contrastive_loss_nothing_is_transformed() -> None:
     feed = make_feed(3)
     for batch in range(20):
-        feed.ensure(batch * BATCH, (batch + 1) * BATCH)
+        feed.prefetch(batch * BATCH, (batch + 1) * BATCH)
         assert feed.take(torch.tensor(batch * BATCH))[1] is None
         check(feed, batch)
     config = TrainConfig(image_size=16, contrastive_weight=0.0)
@@ -151,7 +160,7 @@ def test_chunks_make_no_difference_to_a_run(name: str) -> None:
     for length in (32, 96):
         transform = make_transform(config, channels=1, most=length, device=CPU)
         feeds.append(
-            Feed(
+            DeviceLoader(
                 images.images,
                 lambda epoch: loading.epoch_order(config, len(images.images), epoch),
                 batch_size=32,
@@ -162,7 +171,7 @@ def test_chunks_make_no_difference_to_a_run(name: str) -> None:
     for batch in (0, 1, 31, 32, 33, 40, 100):  # 36 batches an epoch, 32 a long chunk
         views = []
         for feed in feeds:
-            feed.ensure(batch * 32, (batch + 1) * 32)
+            feed.prefetch(batch * 32, (batch + 1) * 32)
             views.append(feed.take(torch.tensor(batch * 32)))
         assert feeds[0].chunk == chunk == 1024
         for real, other, _ in views[1:]:
@@ -177,7 +186,7 @@ def test_the_feed_transforms_what_its_config_says() -> None:
     """In the dtype that is asked for, with the seed of the config."""
     config = TrainConfig(image_size=16, seed=3)
     feed = build_feed(config, loading.load(config), CPU, torch.float64)
-    feed.ensure(0, 64)
+    feed.prefetch(0, 64)
     real, other, _ = feed.take(torch.tensor(0))
     direct = TensorTransform(config.transform, transform_seed(config, CPU), torch.float64)
     direct.start(real, 0)
@@ -208,7 +217,7 @@ def test_each_image_comes_with_its_group(batches_a_chunk: int) -> None:
     feed = grouped_feed(batches_a_chunk)
 
     def taken(batch: int) -> tuple[Tensor, Tensor]:
-        feed.ensure(batch * BATCH, (batch + 1) * BATCH)
+        feed.prefetch(batch * BATCH, (batch + 1) * BATCH)
         real, _, groups = feed.take(torch.tensor(batch * BATCH))
         assert groups is not None and groups.dtype == torch.int64
         assert (real == expected(batch)[:, None, None, None]).all()
@@ -227,14 +236,14 @@ def test_another_run_begins_without_groups() -> None:
     feed = grouped_feed(3)
     feed.regroup(torch.arange(COUNT))
     feed.restart(feed.images, order)
-    feed.ensure(0, BATCH)
+    feed.prefetch(0, BATCH)
     groups = feed.take(torch.tensor(0))[2]
     assert groups is not None and (groups == -1).all() and (feed.groups == -1).all()
 
 
 def test_without_a_grouping_there_are_no_groups() -> None:
     feed = make_feed(2, Marked())
-    feed.ensure(0, BATCH)
+    feed.prefetch(0, BATCH)
     assert feed.take(torch.tensor(0))[2] is None
 
 
@@ -258,15 +267,17 @@ def test_streamed_batches_are_the_same(batches_a_chunk: int) -> None:
     assert not feed.streams
     feed.streams = True
     for batch in (*range(30), 2):
-        feed.ensure(batch * BATCH, (batch + 1) * BATCH)
+        feed.prefetch(batch * BATCH, (batch + 1) * BATCH)
         check(feed, batch)
 
 
 def test_images_elsewhere_are_streamed_to_where_steps_are() -> None:
     """A device without memory shows where each part lies, if not what is in it."""
     images = torch.zeros(COUNT, 1, 2, 2, dtype=torch.uint8)
-    feed = Feed(images, order, batch_size=BATCH, transform=None, chunk=BATCH, grouped=True, device=torch.device("meta"))
-    feed.ensure(0, BATCH)
+    feed = DeviceLoader(
+        images, order, batch_size=BATCH, transform=None, chunk=BATCH, grouped=True, device=torch.device("meta")
+    )
+    feed.prefetch(0, BATCH)
     assert feed.streams and feed.images is images and feed.groups.device == CPU
     real, _, groups = feed.take(torch.tensor(0, device="meta"))
     assert real.device.type == "meta" and groups is not None and groups.device.type == "meta"

@@ -10,28 +10,28 @@ import pytest
 
 from fastgan import train
 from fastgan.config import command_line
-from fastgan.runtime.distributed import ALONE, Gang
+from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator
 from fastgan.runtime.turns import NO_OTHERS
 from fastgan.training import engine
-from fastgan.training.cuda_graphs import Iterations
+from fastgan.training.cuda_graphs import CudaGraphRunner
 from fastgan.training.loop import AGREED_EVERY, StopSignals
 
 
-class TwoRanks(Gang):
+class TwoRanks(Communicator):
     """A rank of two, of which the other has received `others`."""
 
     def __init__(self, others: int) -> None:
         super().__init__(0, 2)
         self.others, self.asked = others, 0
 
-    def largest(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         self.asked += 1
         return max(number, self.others)
 
 
 def test_one_process_stops_at_once() -> None:
     received: list[int] = []
-    signals = StopSignals(received, ALONE, NO_OTHERS)
+    signals = StopSignals(received, SINGLE_PROCESS, NO_OTHERS)
     assert not signals.came()
     received.append(15)
     assert signals.came()
@@ -40,14 +40,14 @@ def test_one_process_stops_at_once() -> None:
 @pytest.mark.parametrize(("own", "others", "expected"), [(0, 0, []), (15, 0, [15, 15]), (0, 2, [2]), (2, 15, [15, 2])])
 def test_ranks_stop_after_the_same_turn_and_of_the_same_signal(own: int, others: int, expected: list[int]) -> None:
     """The signal that all name is the largest, whichever rank it was sent to."""
-    gang, received = TwoRanks(others), [own] if own else []
-    signals = StopSignals(received, gang, NO_OTHERS)
-    assert not any(signals.came() for _ in range(AGREED_EVERY - 1)) and not gang.asked
-    assert signals.came() == bool(expected) and gang.asked == 1
+    comm, received = TwoRanks(others), [own] if own else []
+    signals = StopSignals(received, comm, NO_OTHERS)
+    assert not any(signals.came() for _ in range(AGREED_EVERY - 1)) and not comm.asked
+    assert signals.came() == bool(expected) and comm.asked == 1
     assert received == expected
 
 
-class Several(Iterations):
+class Several(CudaGraphRunner):
     """Eight iterations at once, on a CPU too."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -60,8 +60,8 @@ def test_a_run_in_eights_writes_what_a_run_in_ones_does(tmp_path: Path, monkeypa
     flags = ["--network.width", "4", "--network.hidden", "16", "--epochs", "2", "--log-every", "700", "--device", "cpu"]
     flags += ["--grouping.at", "1"]
     runs = tmp_path / "ones", tmp_path / "eights"
-    for run, kind in zip(runs, (Iterations, Several), strict=True):
-        monkeypatch.setattr(engine, "Iterations", kind)
+    for run, kind in zip(runs, (CudaGraphRunner, Several), strict=True):
+        monkeypatch.setattr(engine, "CudaGraphRunner", kind)
         assert command_line.run_command(train.main, [*flags, "--run-dir", str(run)]) == 0
     rows = [
         [

@@ -75,11 +75,11 @@ def test_the_first_and_the_last_are_written(
     moments: list[int] = []
     real = checkpoint.save
 
-    def counted(folder: Path, images_seen: int, parts: Any) -> Path:
+    def pluralize(folder: Path, images_seen: int, parts: Any) -> Path:
         moments.append(images_seen)
         return real(folder, images_seen, parts)
 
-    monkeypatch.setattr(checkpoint, "save", counted)
+    monkeypatch.setattr(checkpoint, "save", pluralize)
     monkeypatch.setattr(run_reporter, "obtain_judge", lambda *_: None)  # it would take longer than the run
     argv = "--recipe paper --epochs 4 --save-every 1 --eval-every 4 --network.width 4 --network.hidden 8 --device cpu"
     flags = ["--run-dir", str(tmp_path / "run"), "--save-share", share]

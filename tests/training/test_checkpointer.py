@@ -1,0 +1,85 @@
+"""A run's checkpoints: what is saved goes on in another process, and nothing that is not finite is saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastgan.config.schema import GroupingConfig, NetworkConfig, TrainConfig
+from fastgan.data import loading
+from fastgan.errors import ConfigError, DivergenceError
+from fastgan.runs.metrics_log import RunLog
+from fastgan.runs.run_folder import RunFolder
+from fastgan.training.checkpointer import Checkpointer
+from fastgan.training.engine import Engine
+from fastgan.training.progress import Progress
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(image_size=16, batch_size=16, network=NetworkConfig(width=4, hidden=32))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    (tmp_path / "checkpoints").mkdir()
+    return RunFolder(tmp_path)
+
+
+def made(run: RunFolder, config: TrainConfig = CONFIG, *, writes: bool = True) -> Checkpointer:
+    trainer = Engine(config, loading.load(config), CPU)
+    return Checkpointer(config, run, trainer, Progress(trainer.loss_sum), writes=writes)
+
+
+def advance(one: Checkpointer, steps: int) -> int:
+    """Train so far; returns the images seen."""
+    seen = int(one.step.images_seen)
+    one.trainer.prefetch(seen, seen + 16 * steps)
+    one.trainer.iterations.run(steps)
+    one.progress.steps += steps
+    return seen + 16 * steps
+
+
+def test_a_run_goes_on_from_what_was_saved_and_its_later_rows_are_dropped(run: RunFolder) -> None:
+    first, log = made(run), RunLog(run)
+    log.append({"images_seen": 32})
+    first.save(advance(first, 2))
+    log.append({"images_seen": 48})
+    second = made(run)
+    assert second.resume(log) == run.checkpoints / f"{32:012d}"
+    assert second.saved_at == 32 and second.progress.steps == 2
+    assert [row["images_seen"] for row in log.rows()] == [32]
+    ours, theirs = (one.step.model.state_dict() for one in (first, second))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def test_a_run_that_saves_nothing_is_checked_all_the_same(run: RunFolder) -> None:
+    one = made(run, writes=False)
+    one.save(advance(one, 1))
+    assert one.saved_at == 16 and not list(run.checkpoints.iterdir())
+    one.progress.loss_sum[0] = math.nan
+    with pytest.raises(DivergenceError, match=r"d_loss is nan; .* --resume, or lower --learning-rate \(now 0.0002\)"):
+        one.save(16)
+
+
+def test_weights_that_are_not_finite_are_not_saved(run: RunFolder) -> None:
+    one = made(run)
+    next(one.step.model.networks.parameters()).data.fill_(math.inf)
+    with pytest.raises(DivergenceError, match="is not finite before image 16 and is not saved; .* --resume"):
+        one.save(16)
+    assert not list(run.checkpoints.iterdir())
+
+
+def test_a_run_on_other_images_is_refused(run: RunFolder) -> None:
+    """Where its groups are known by their places among the images."""
+    grouped = dataclasses.replace(CONFIG, grouping=GroupingConfig(at=(1,)))
+    one, two = made(run, grouped), made(run, grouped)
+    one.save(advance(one, 1))
+    images = two.trainer.feed.images
+    two.trainer.feed.images = images[:-1]
+    with pytest.raises(ConfigError, match=f"on {len(images):,} images, and now there are {len(images) - 1:,}"):
+        two.resume(RunLog(run))
