@@ -13,6 +13,7 @@ is chosen: it needs a C compiler, which not every machine with a GPU has.
 from __future__ import annotations
 
 import subprocess
+import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -146,3 +147,19 @@ def runs_triton(x: Tensor) -> bool:
             _meet_cuda(x.device)
         return _chosen == "triton" or (_INSTALLED and _builds is not False)
     return _chosen == "triton" and x.device.type == "cpu" and _interpreting
+
+
+def plain_cpu(*values: object) -> bool:
+    """Whether every tensor among `values` holds numbers in this process's memory, so that NumPy may read them.
+
+    Not so while a compiler traces, under a functorch transform (vmap, grad), or for a fake tensor or other subclass.
+    """
+    if torch.compiler.is_compiling() or sys.byteorder != "little":  # halves of 64-bit words are read as words
+        return False
+    if torch._C._functorch.maybe_current_level() is not None:
+        return False
+    kinds = torch._C._TorchDispatchModeKey
+    if any(torch._C._get_dispatch_mode(kind) for kind in (kinds.FAKE, kinds.PROXY, kinds.FUNCTIONAL)):
+        return False
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    return all(type(x) in (Tensor, torch.nn.Parameter) and x.device.type == "cpu" for x in tensors)

@@ -35,7 +35,7 @@ GUMBEL = ("test_gumbel_softmax.py", "test_gumbel_softmax_triton.py")
 NORMAL = ("test_normal.py",)
 NT_XENT = ("test_nt_xent_triton.py", "test_nt_xent.py")
 ADAM = ("test_adam_triton.py", "test_adam.py", "test_adam_averages.py", "test_adam_gradients.py")
-G, S = "gumbel_softmax/triton_kernel.py", "triton_stream.py"
+G, S = "gumbel_softmax/triton_kernel.py", "triton_kernel.py"
 X, Y, A = "nt_xent/triton_kernel.py", "nt_xent/small_kernel.py", "adam/triton_kernel.py"
 MUTATIONS = (
     Mutation("noise: the offset is ignored", S, "(offset & 0xFFFFFFFF)", "0", GUMBEL),

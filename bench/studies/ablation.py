@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.measure import machine, slug
 from bench.rows import ROOT
-from bench.runs import mnist_flags, train
+from bench.studies.runs import mnist_flags, train
 
 FIGURES = ("nmi", "ent", "prior_error", "cluster_accuracy", "frechet_distance", "diversity", "train_seconds")
 # What is left out -> the flags that do it.

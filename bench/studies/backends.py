@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.measure import machine, slug
 from bench.rows import ROOT
-from bench.runs import mnist_flags, train
+from bench.studies.runs import mnist_flags, train
 
 BACKENDS = ("torchvision", "dali")
 FIGURES = ("nmi", "ent", "prior_error", "cluster_accuracy", "frechet_distance")

@@ -11,7 +11,7 @@ import torch
 import triton
 from torch import Tensor
 
-from kernels.adam.flat import TILE
+from kernels.adam.layout import TILE
 from kernels.adam.triton_kernel import adam_kernel
 
 BLOCK = TILE  # elements of a tile: eight a thread

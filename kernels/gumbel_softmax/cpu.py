@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels import philox, philox_numpy
 from kernels.checks import positive_or_nan
 from kernels.gumbel_softmax import reference
+from kernels.philox import cpu as philox_cpu
+from kernels.philox import reference as philox
 
 
 def _noise(dtype: torch.dtype, *address: Any, **where: Any) -> Tensor:
     """Gumbel noise [..., B, K] in `dtype`, dense and the caller's own; arguments of `philox.words`."""
     # `philox.to_gumbel` in place.
-    exponential = philox_numpy.uniforms(*address, **where).to(dtype).neg_().log1p_().neg_()
+    exponential = philox_cpu.uniforms(*address, **where).to(dtype).neg_().log1p_().neg_()
     return exponential.log_().neg_()
 
 
@@ -68,7 +69,7 @@ def gumbel_softmax(
     row_start: int | Tensor = 0,
     hard: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """See kernels.gumbel_softmax. For tensors that are `philox_numpy.plain_cpu`; it can be differentiated once."""
+    """See kernels.gumbel_softmax. For tensors that are `plain_cpu`; it can be differentiated once."""
     if isinstance(temperature, Tensor) and (temperature.dim() or temperature.requires_grad):
         return reference.gumbel_softmax(
             logits,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kernels.backend import backend, runs_triton
+from kernels.backend import backend, plain_cpu, runs_triton
 from kernels.checks import check_counters, check_float, check_row_start, check_temperature
 from kernels.gumbel_softmax import cpu, reference
-from kernels.philox_numpy import plain_cpu
 
 
 def gumbel_softmax(

@@ -14,8 +14,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from kernels.philox.triton_kernel import gumbel_tile
 from kernels.triton_arguments import first_row, inverse_temperature
-from kernels.triton_stream import gumbel_tile
 
 
 @triton.jit

@@ -8,8 +8,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from kernels.philox.triton_kernel import normal_tile, uniform_tile
 from kernels.triton_arguments import first_row
-from kernels.triton_stream import normal_tile, uniform_tile
 
 
 @triton.jit

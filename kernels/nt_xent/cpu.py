@@ -125,7 +125,7 @@ class _NtXent(torch.autograd.Function):
 
 
 def nt_xent(view_a: Tensor, view_b: Tensor, *, temperature: float | Tensor, precision: str = "tf32") -> Tensor:
-    """See kernels.nt_xent. For tensors that are `philox_numpy.plain_cpu`; it can be differentiated once.
+    """See kernels.nt_xent. For tensors that are `plain_cpu`; it can be differentiated once.
 
     Memory is O(V D) and one tile of O(V), and up to KEPT similarities.
     """

@@ -6,10 +6,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from kernels.backend import backend, runs_triton
+from kernels.backend import backend, plain_cpu, runs_triton
 from kernels.checks import check_float, check_row_start, check_temperature
 from kernels.nt_xent import cpu, reference
-from kernels.philox_numpy import plain_cpu
 
 Precision = Literal["bf16", "tf32", "ieee"]
 PRECISIONS = ("bf16", "tf32", "ieee")

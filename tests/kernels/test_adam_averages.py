@@ -11,7 +11,8 @@ from test_adam import LOW, SHAPES, assert_rounded
 from tolerances import close
 from torch import Tensor, nn
 
-from kernels.adam import flat, reference
+from kernels.adam import layout, reference
+from kernels.adam.layout import TILE, Layout, lay_out
 from kernels.adam.op import FusedAdam
 
 pytestmark = pytest.mark.usefixtures("each_backend")
@@ -59,7 +60,7 @@ def test_weights_and_averages_are_the_literal_ones(
     shadow_dtype: torch.dtype | None, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a share that changes, a step left out in between, and the largest gradient read where it lies or not."""
-    monkeypatch.setattr(flat, "LARGE", large)
+    monkeypatch.setattr(layout, "LARGE", large)
     weights = parameters()
     averages, literal = averaged(weights), [Literal(weight) for weight in weights]
     adam = FusedAdam(weights, lr=LR, betas=BETAS, shadow_dtype=shadow_dtype, averages=averages)
@@ -96,8 +97,8 @@ def test_averages_stay_the_same_tensors() -> None:
         assert average.data_ptr() % 32 == 0
     assert averages[weights[7]].is_contiguous(memory_format=torch.channels_last)
     assert {average.data_ptr() for average in adam.averages} == {average.data_ptr() for average in averages.values()}
-    layout = flat.lay_out(weights, averages)
-    assert layout.first_averaged % flat.TILE == 0 and layout.large is None
+    layout = lay_out(weights, averages)
+    assert layout.first_averaged % TILE == 0 and layout.large is None
     for weight, start in zip(weights, layout.starts, strict=True):
         assert (start >= layout.first_averaged) == (weight in averages)
 
@@ -105,15 +106,15 @@ def test_averages_stay_the_same_tensors() -> None:
 def test_parts_begin_with_tiles_and_the_large_one_is_last() -> None:
     sizes = (5, 2**18 + 16, 40, 2**19, 7)
     weights = [nn.Parameter(torch.empty(size, device="meta")) for size in sizes]
-    tile, some = flat.TILE, {weights[1]: weights[1], weights[4]: weights[4]}
-    plain = flat.lay_out(weights, {})
+    tile, some = TILE, {weights[1]: weights[1], weights[4]: weights[4]}
+    plain = lay_out(weights, {})
     assert plain.large == 3 and plain.length == plain.first_averaged == plain.starts[3] + 2**19
     assert plain.starts[3] % tile == 0 and plain.starts[:2] == [0, 16]
-    mixed = flat.lay_out(weights, some)  # the largest of all has no average
+    mixed = lay_out(weights, some)  # the largest of all has no average
     assert mixed.large == 1 and mixed.length == mixed.starts[1] + sizes[1]
     assert mixed.first_averaged == mixed.starts[4] and mixed.starts[1] == mixed.starts[4] + tile
-    assert flat.lay_out(weights[1:2], {}) == flat.Layout([0], sizes[1], sizes[1], 0)
-    assert flat.lay_out(weights[:1], {}).large is None
+    assert lay_out(weights[1:2], {}) == Layout([0], sizes[1], sizes[1], 0)
+    assert lay_out(weights[:1], {}).large is None
 
 
 @pytest.mark.parametrize("skip", [False, True])

@@ -10,7 +10,8 @@ from test_adam import LOW, assert_equal, pair, parameters, set_gradients
 from tolerances import close
 from torch import Tensor, nn
 
-from kernels.adam import flat
+from kernels.adam import layout
+from kernels.adam.layout import TILE
 from kernels.adam.op import FusedAdam
 
 pytestmark = pytest.mark.usefixtures("each_backend")
@@ -42,7 +43,7 @@ def test_a_large_gradient_is_read_where_it_lies(
     shapes: list[tuple[int, ...]], shadow_dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The flat buffer is not asked: where this gradient would lie in it there are NaNs. No gradient is written."""
-    monkeypatch.setattr(flat, "LARGE", 2304)
+    monkeypatch.setattr(layout, "LARGE", 2304)
     ours, theirs = sides(shapes)
     adam, other = FusedAdam(ours, lr=1e-2, shadow_dtype=shadow_dtype), torch.optim.Adam(theirs, lr=1e-2)
     leaves = [adam.shadow_parameters().get(parameter, parameter) for parameter in ours]
@@ -72,7 +73,7 @@ MISFITS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("name", MISFITS)
 def test_a_large_gradient_that_does_not_fit_is_copied(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flat, "LARGE", 2304)
+    monkeypatch.setattr(layout, "LARGE", 2304)
     ours, theirs = sides(SHAPES)
     adam, other = FusedAdam(ours, lr=1e-2), torch.optim.Adam(theirs, lr=1e-2)
     for step in range(3):
@@ -88,7 +89,7 @@ def test_a_large_gradient_that_does_not_fit_is_copied(name: str, monkeypatch: py
 @pytest.mark.parametrize("missing", [0, 1])
 def test_a_missing_gradient_is_zero(missing: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small one and the large one, also in a step after one in which it was there; it stays None."""
-    monkeypatch.setattr(flat, "LARGE", 2304)
+    monkeypatch.setattr(layout, "LARGE", 2304)
     ours, theirs = sides(SHAPES)
     adam, other = FusedAdam(ours, lr=1e-2), torch.optim.Adam(theirs, lr=1e-2)
     for step in range(4):
@@ -110,7 +111,7 @@ def test_the_real_threshold() -> None:
         ours, theirs = sides([(rows, 512), (3,)])
         adam, other = FusedAdam(ours, lr=1e-2), torch.optim.Adam(theirs, lr=1e-2)
         layout = adam._flats[0].layout
-        assert layout.large == large and layout.starts == ([flat.TILE, 0] if large == 0 else [0, 511 * 512])
+        assert layout.large == large and layout.starts == ([TILE, 0] if large == 0 else [0, 511 * 512])
         hand_over(ours, theirs, 0)
         assert (adam._flats[0]._large_grad() is not None) == (large == 0)
         adam.step()
@@ -149,7 +150,7 @@ def test_a_second_backward_pass_after_a_step_adds_to_the_first() -> None:
 @pytest.mark.parametrize("shadow_dtype", [None, torch.bfloat16])
 def test_all_gradients_in_one_buffer(shadow_dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """flat_grad holds them, a step takes what is written there, backward adds to it, and zero_grad lets go of it."""
-    monkeypatch.setattr(flat, "LARGE", 2304)
+    monkeypatch.setattr(layout, "LARGE", 2304)
     ours, theirs = sides(SHAPES)
     adam, other = FusedAdam(ours, lr=1e-2, shadow_dtype=shadow_dtype), torch.optim.Adam(theirs, lr=1e-2)
     leaves = [adam.shadow_parameters().get(parameter, parameter) for parameter in ours]

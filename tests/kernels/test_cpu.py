@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kernels import philox, philox_numpy
+from kernels.backend import plain_cpu
+from kernels.philox import cpu as philox_cpu
+from kernels.philox import reference as philox
 from kernels.products import product
 
 
@@ -46,16 +48,16 @@ def test_words(seed: int, offset: int, row_start: int) -> None:
         for stream in (philox.STREAM_GUMBEL, philox.STREAM_NORMAL):
             for start in (row_start, torch.tensor(row_start)):
                 address = (torch.tensor(seed), torch.tensor(offset), 6, columns)
-                found = philox_numpy.words(*address, row_start=start, stream=stream)
+                found = philox_cpu.words(*address, row_start=start, stream=stream)
                 assert found.dtype == torch.int64
                 assert torch.equal(found, philox.words(*address, row_start=start, stream=stream))
 
 
 def test_words_of_many_seeds_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(philox_numpy, "CHUNK", 7)
+    monkeypatch.setattr(philox_cpu, "CHUNK", 7)
     seeds, offsets = torch.tensor([[3, 4, 1 << 40], [5, 6, 7]]), torch.tensor([[0, 1 << 40, 9], [1, 2, 3]])
     for seed, offset in ((seeds, offsets), (seeds, torch.tensor(9)), (torch.tensor(9), offsets), (seeds[0], seeds[:1])):
-        assert torch.equal(philox_numpy.words(seed, offset, 9, 10), philox.words(seed, offset, 9, 10))
+        assert torch.equal(philox_cpu.words(seed, offset, 9, 10), philox.words(seed, offset, 9, 10))
 
 
 @pytest.mark.parametrize("columns", SIZES)
@@ -278,7 +280,7 @@ def test_product(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
 def draws(x: Tensor, chosen: list[bool] | None = None) -> tuple[Tensor, ...]:
     """A value of each op on x [B, K], by the version that its place allows."""
     where = counters()
-    plain = philox_numpy.plain_cpu(x, where["seed"], 3, 0.5)
+    plain = plain_cpu(x, where["seed"], 3, 0.5)
     if chosen is not None:
         chosen.append(plain)
     sample, code = (gumbel_cpu if plain else gumbel_reference).gumbel_softmax(
@@ -314,12 +316,11 @@ def test_vmapped() -> None:
 
 def test_plain_cpu() -> None:
     """Not for a tensor elsewhere, a subclass, a fake or a traced one."""
-    plain = philox_numpy.plain_cpu
     x, seen = torch.ones(2), []
-    assert plain(x, 1, 2.0, None, torch.nn.Parameter(x))
-    assert not plain(torch.ones(2, device="meta"))
-    assert not plain(x, torch.ones(2).as_subclass(type("Special", (Tensor,), {})))
+    assert plain_cpu(x, 1, 2.0, None, torch.nn.Parameter(x))
+    assert not plain_cpu(torch.ones(2, device="meta"))
+    assert not plain_cpu(x, torch.ones(2).as_subclass(type("Special", (Tensor,), {})))
     with torch._subclasses.FakeTensorMode():
-        assert not plain(torch.ones(2))
-    make_fx(lambda x: seen.append(plain(x)) or x + 1)(x)
+        assert not plain_cpu(torch.ones(2))
+    make_fx(lambda x: seen.append(plain_cpu(x)) or x + 1)(x)
     assert seen == [False]

@@ -20,7 +20,7 @@ from fastgan.data.image_set import to_unit_range
 from fastgan.models.sync_batchnorm import NORMALISING
 from fastgan.step.losses import LOSSES, mean_code, prior_loss
 from fastgan.step.step import Step
-from kernels import philox
+from kernels.philox import reference as philox
 
 DEFAULT = dataclasses.replace(SMALL, **DEFAULT_RECIPE)
 

@@ -23,7 +23,7 @@ from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.step.losses import LOSSES
 from fastgan.step.step import Step
-from kernels import philox
+from kernels.philox import reference as philox
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = TrainConfig(image_size=28, batch_size=16, network=NetworkConfig(width=8, hidden=64))

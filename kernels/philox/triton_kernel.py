@@ -1,4 +1,4 @@
-"""The random stream of philox.py inside Triton kernels: the same words, bit for bit, all four of each block used."""
+"""The random stream of reference.py inside Triton kernels: the same words, bit for bit, all four of each block used."""
 
 from __future__ import annotations
 

@@ -8,34 +8,16 @@ Legend: n blocks of four words (see `philox`).
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kernels.philox import KEY_STEPS, LARGEST, MASK, MULTIPLIERS, ROUNDS, SMALLEST
+from kernels.philox.reference import KEY_STEPS, LARGEST, MASK, MULTIPLIERS, ROUNDS, SMALLEST
 
 CHUNK = 1 << 14  # blocks: four arrays of 256 KB; shorter chunks cost more calls, longer ones leave the cache
 _LOW, _HALF = np.uint64(MASK), np.uint64(32)
 _MULTIPLIERS_2x1 = np.array(MULTIPLIERS, dtype=np.uint64)[:, None]
-
-
-def plain_cpu(*values: object) -> bool:
-    """Whether every tensor among `values` holds numbers in this process's memory, so that NumPy may read them.
-
-    Not so while a compiler traces, under a functorch transform (vmap, grad), or for a fake tensor or other subclass.
-    """
-    if torch.compiler.is_compiling() or sys.byteorder != "little":  # halves of 64-bit words are read as words
-        return False
-    if torch._C._functorch.maybe_current_level() is not None:
-        return False
-    kinds = torch._C._TorchDispatchModeKey
-    if any(torch._C._get_dispatch_mode(kind) for kind in (kinds.FAKE, kinds.PROXY, kinds.FUNCTIONAL)):
-        return False
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    return all(type(x) in (Tensor, torch.nn.Parameter) and x.device.type == "cpu" for x in tensors)
 
 
 def _rounds(block_n: NDArray[np.uint64], offset: int, key_Rx2x1: NDArray[np.uint64], out_nx2: NDArray) -> None:
