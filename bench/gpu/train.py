@@ -41,7 +41,7 @@ def main(kind: str) -> int:
             trainer = Engine(config, images, DEVICE)
             run = run_folder.create(config, DEVICE)
             placed = dataclasses.replace(images, images=trainer.feed.images)
-            reporter = RunReporter(config, run, placed, trainer.step, DEVICE)
+            reporter = RunReporter(config, run, placed, trainer.step.model, DEVICE)
             outcome = TrainingLoop(config, run, trainer, reporter).train()
         except Exception as error:  # noqa: BLE001 - whatever it was
             traceback.print_exc()

@@ -59,21 +59,21 @@ AT_ONCE = """
 import dataclasses, sys
 from pathlib import Path
 import torch
-from fastgan import run_folder
+from fastgan.runtime.device import choose_algorithms
 from fastgan.sweep.at_once import in_threads
-from fastgan.runtime.distributed import Ranks
+from fastgan.runtime.distributed import RankInfo
 from fastgan.config.presets import preset
 from fastgan.sweep.results import Results, RunKey, read_rows
-from fastgan.sweep import Sweep
+from fastgan.sweep.runner import Sweep
 
 device = torch.device("cuda")
-run_folder.choose_algorithms(True, device)
+choose_algorithms(True, device)
 config = dataclasses.replace(preset("digits"), epochs=6, eval_every=3, amp=True, augment="torchvision")
 runs = {RunKey("elastic", split, 0): dataclasses.replace(config, split=split) for split in (1, 2, 3)}
 
 def rows(name, train):
     folder = Path(sys.argv[1]) / name
-    assert train(Sweep(Results(folder, dataset="digits", recipe="default", epochs=6), runs, device, Ranks())) is None
+    assert train(Sweep(Results(folder, dataset="digits", recipe="default", epochs=6), runs, device, RankInfo())) is None
     found = {}
     for row in read_rows(folder):
         for epoch, figures in row["evaluations"].items():
