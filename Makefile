@@ -44,6 +44,7 @@ check: $(STAMP)
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
+	@$(BIN)/python -m mypy --explicit-package-bases bench
 
 bench: $(STAMP)
 	@$(BIN)/python -m pytest bench

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from fastgan.config.command_line import parse, positional, run_command
 from fastgan.data import loading
 from fastgan.errors import ConfigError
+from fastgan.evaluation.code_summary import RunState
 from fastgan.inference import trained_run
 from fastgan.reporting import html_report
 from fastgan.runs import run_folder
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     asked = parse(PageConfig, argv, prog="python -m fastgan.page", description="Write a run's page, report.html.")
     run = trained_run.load(asked.run, trained_run.choose_processor(asked.device, asked.threads))
     config = run.config_at(asked.data_dir, asked.cache_dir)
-    state = html_report.RunState(
+    state = RunState(
         config=config,
         networks=run.networks,
         generator=run.generator,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.checks import house
+
 ROOT = Path(__file__).parent.parent
 # Each folder of fastgan, those below first, and what it may import besides the small files beside them.
 # "commands" are the files of fastgan/ that are run.
@@ -30,13 +32,7 @@ SMALL = {"errors", "seeding", "text"}
 
 def _imported(path: Path) -> set[str]:
     """Dotted names of everything of ours that a file imports."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    names = house.imported(ast.parse(path.read_text(encoding="utf-8"), str(path)))
     return {name for name in names if name.split(".")[0] in ("fastgan", "kernels", "bench", "tests")}
 
 
@@ -83,13 +79,9 @@ def test_a_kernel_and_its_twin_know_nothing_of_each_other(path: Path) -> None:
     if path.stem not in OUTSIDE:
         return
     outside, inside = set(), set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{a.name}" for a in node.names]
-        for name in names:
-            package, _, rest = name.partition(".")
-            (inside if package == "kernels" else outside).add(rest.split(".")[0] if package == "kernels" else package)
+    for name in house.imported(ast.parse(path.read_text(encoding="utf-8"))):
+        package, _, rest = name.partition(".")
+        (inside if package == "kernels" else outside).add(rest.split(".")[0] if package == "kernels" else package)
     assert outside - {"__future__", "typing", "collections", "functools", "math", "concurrent"} <= OUTSIDE[path.stem]
     assert inside - {path.parent.name} <= INSIDE[path.stem]
 

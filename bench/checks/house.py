@@ -73,8 +73,9 @@ def measure(package: Path, order: list[str]) -> House:
     arrows: set[tuple[str, str]] = set()
     for path, tree in trees.items():
         own = _room(package, path.relative_to(package).with_suffix("").parts, order)
-        for name in _imported(tree, package.name):
-            other = _room(package, name, order)
+        for name in imported(tree):
+            first, *rest = name.split(".")
+            other = _room(package, tuple(rest), order) if first == package.name and rest else None
             if own and other and own != other:
                 arrows.add((own, other))
     below = {room: {other for own, other in arrows if own == room} for room in order}
@@ -98,16 +99,14 @@ def measure(package: Path, order: list[str]) -> House:
     )
 
 
-def _imported(tree: ast.Module, package: str) -> Iterator[tuple[str, ...]]:
-    """Dotted names below the package, split, of everything that a file imports."""
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Dotted names of everything that a file imports."""
     for node in ast.walk(tree):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            first, *rest = name.split(".")
-            if first == package and rest:
-                yield tuple(rest)
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _room(package: Path, parts: tuple[str, ...], order: list[str]) -> str | None:

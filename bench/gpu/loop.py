@@ -112,8 +112,8 @@ class Table:
         lines += [f"{key}: {value}" for key, value in self.about.items()]
         self.stem.parent.mkdir(parents=True, exist_ok=True)
         self.stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        values = {"about": self.about, "rows": rows, "left_out": self.left_out}
-        self.stem.with_suffix(".json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        whole = {"about": self.about, "rows": rows, "left_out": self.left_out}
+        self.stem.with_suffix(".json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
         return "\n".join(lines)
 
 

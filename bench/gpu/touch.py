@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 import kernels
@@ -10,7 +12,7 @@ import kernels
 def main() -> None:
     """Forward and backward of each op, at sizes that leave tiles part empty."""
     device = "cuda"
-    counters = {"seed": torch.tensor(1, device=device), "offset": torch.tensor(2, device=device)}
+    counters: dict[str, Any] = {"seed": torch.tensor(1, device=device), "offset": torch.tensor(2, device=device)}
     for rows, classes in ((64, 10), (700, 100), (5, 5000)):
         for dtype in (torch.float32, torch.bfloat16):
             logits = torch.randn(classes, device=device, dtype=dtype, requires_grad=True)
@@ -21,7 +23,7 @@ def main() -> None:
     for count, width in ((33, 100), (64, 128), (300, 128)):
         for precision in ("bf16", "tf32", "ieee"):
             views = torch.randn(2, count, width, device=device, requires_grad=True)
-            kernels.nt_xent(views[0], views[1], temperature=0.5, precision=precision).backward()  # type: ignore[arg-type]
+            kernels.nt_xent(views[0], views[1], temperature=0.5, precision=precision).backward()
     for shadow in (None, torch.bfloat16):
         weights = [torch.nn.Parameter(torch.randn(size, device=device)) for size in (5, 1000, 70_001, 2**18)]
         averages = {weight: weight.detach().clone() for weight in weights[1:]}

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,10 @@ def _photographs(folder: Path) -> tuple[TrainConfig, ImageSet]:
     return config, image_set.ImageSet("folder", pixels, None, 0)
 
 
+def _save(folder: Path, number: int, parts: Callable[[], checkpoint.Parts]) -> None:
+    checkpoint.save(folder, number, parts())
+
+
 def _measured(way: Way, folder: Path, steps: int) -> tuple[list[float], float]:
     """Seconds of each save, and of one step."""
     trainer = way.trainer
@@ -53,7 +59,7 @@ def _measured(way: Way, folder: Path, steps: int) -> tuple[list[float], float]:
     each, saves = [], []
     for number in range(SAVES):  # in turns, so that a slow spell meets both
         each.append(seconds(lambda: way.run(steps)) / steps)
-        saves.append(seconds(lambda number=number: checkpoint.save(folder, number, parts())))
+        saves.append(seconds(partial(_save, folder, number, parts)))
     return saves, statistics.median(each)
 
 

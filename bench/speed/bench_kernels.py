@@ -74,7 +74,7 @@ def gumbel_candidates(rows: int, classes: int) -> Candidates:
     from kernels.gumbel_softmax import reference
 
     logits, upstream = torch.randn(classes, device=DEVICE), torch.randn(rows, classes, device=DEVICE)
-    counters = {"seed": torch.tensor(1, device=DEVICE), "offset": torch.tensor(2, device=DEVICE)}
+    counters: dict[str, Any] = {"seed": torch.tensor(1, device=DEVICE), "offset": torch.tensor(2, device=DEVICE)}
 
     def ours(logits: Tensor) -> Tensor:
         return kernels.gumbel_softmax(logits, temperature=0.1, batch_size=rows, **counters)[0]
@@ -142,7 +142,7 @@ def adam_candidates(count: int) -> Candidates:
         found["ours" if shadow is None else "ours, bfloat16 copies"] = optimizer.step
     weight = torch.nn.Parameter(torch.randn(count, device=DEVICE))
     weight.grad = torch.randn_like(weight)
-    options = {"fused": True} | ({"capturable": True} if CUDA else {})
+    options: dict[str, Any] = {"fused": True} | ({"capturable": True} if CUDA else {})
     found["torch.optim.Adam(fused=True)"] = torch.optim.Adam([weight], lr=1e-4, **options).step
     return found
 

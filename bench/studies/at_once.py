@@ -45,7 +45,7 @@ def configured(kind: str) -> TrainConfig:
     name, _, amp = kind.partition(" ")
     folder = Path(os.environ.get("FASTGAN_MNIST") or ROOT.parent / "shared" / "data" / "mnist")
     assert name in ("digits", "mnist")
-    config = preset(name)  # type: ignore[arg-type]
+    config = preset(name)
     return dataclasses.replace(config, amp=bool(amp), data_dir=folder if name == "mnist" else None)
 
 

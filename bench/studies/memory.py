@@ -118,7 +118,9 @@ def main() -> int:
             own = ["--data-dir", str(images), "--cache-dir", str(here / "cache")]
             own += ["--run-dir", str(here / f"run-{number}")]
             seen = watch([sys.executable, "-m", "fastgan.train", *flags.split(), *own])
-            seen.said = [(*rest, said.replace(place, "TEMPORARY")) for *rest, said in seen.said]
+            seen.said = [
+                (at, own_mib, mapped, line.replace(place, "TEMPORARY")) for at, own_mib, mapped, line in seen.said
+            ]
             found = _lines(title, flags, count, seen)
             print("\n".join(found), flush=True)
             lines += [*found, ""]

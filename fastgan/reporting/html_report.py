@@ -12,8 +12,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from fastgan.evaluation import code_summary, judge
-from fastgan.evaluation.code_summary import CodeSummary, RunSummary
-from fastgan.evaluation.code_summary import RunState as RunState  # what callers of `write` make
+from fastgan.evaluation.code_summary import CodeSummary, RunState, RunSummary
 from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
 from fastgan.evaluation.diagnosis import Finding
 from fastgan.evaluation.metrics import UNUSED_SHARE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,11 +11,11 @@ from torch import Tensor
 from fastgan.config.schema import TrainConfig
 from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import metrics
+from fastgan.evaluation.code_summary import RunState
 from fastgan.evaluation.evaluator import Evaluation, Evaluator, context_rows
 from fastgan.evaluation.judge import obtain_judge
 from fastgan.inference.sampling import Sampler
-from fastgan.models.networks import Generator, Networks
-from fastgan.models.prior import ClassPrior
+from fastgan.models.elastic_infogan import ElasticInfoGAN
 from fastgan.reporting import html_report, labels, plots
 from fastgan.reporting.images import save_grid
 from fastgan.runs import run_folder
@@ -24,19 +24,6 @@ from fastgan.runs.run_folder import RunFolder
 from fastgan.runtime import stages
 
 GRID_COLUMNS = 10
-
-
-class Model(Protocol):
-    """What is looked at: networks and prior in training, and the generator that samples are drawn from."""
-
-    @property
-    def networks(self) -> Networks: ...
-
-    @property
-    def prior(self) -> ClassPrior: ...
-
-    @property
-    def sampling_generator(self) -> Generator: ...
 
 
 class RunReporter:
@@ -53,7 +40,7 @@ class RunReporter:
         config: TrainConfig,
         run: RunFolder,
         images: ImageSet,
-        model: Model,
+        model: ElasticInfoGAN,
         device: torch.device,
         *,
         pictures: bool = True,
@@ -123,7 +110,7 @@ class RunReporter:
         if self.last is None:
             return
         try:
-            state = html_report.RunState(
+            state = RunState(
                 config=self.config,
                 networks=self.model.networks,
                 generator=self.model.sampling_generator,

@@ -58,17 +58,17 @@ class StopSignals:
     """
 
     def __init__(self, received: list[int], comm: Communicator, turns: Turns) -> None:
-        self.received, self._gang, self._turns, self._looked = received, comm, turns, 0
+        self.received, self._comm, self._turns, self._looked = received, comm, turns, 0
 
     def came(self) -> bool:
         """Whether one has come, to any rank; the ranks tell each other every AGREED_EVERY calls."""
         self._turns.between()
-        if self._gang.count == 1:
+        if self._comm.count == 1:
             return bool(self.received)
         self._looked += 1
         if self._looked % AGREED_EVERY:
             return False
-        number = self._gang.all_reduce_max(max(self.received, default=0))
+        number = self._comm.all_reduce_max(max(self.received, default=0))
         self.received[:0] = [number] if number else []  # one that came in the meantime stays, for the next time
         return number > 0
 

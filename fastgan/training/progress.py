@@ -51,11 +51,11 @@ class Progress:
         self.loss_sum = loss_sum  # to which every step adds, on the device
         self.steps = 0
         self.seconds = 0.0
-        self._gang = comm
+        self._comm = comm
 
     def settle(self) -> None:
         """Make the sums the job's, the mean of the ranks', before they are read: a call of all ranks."""
-        self._gang.all_reduce_mean_([self.loss_sum])
+        self._comm.all_reduce_mean_([self.loss_sum])
 
     def start(self, images_seen: int, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> None:
         """Begin to count this process's seconds, after `images_seen` images; waits for `device` to read the clock."""

@@ -14,7 +14,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from fastgan.data import loading
 from null_gpu.child import ROOT, told
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -85,13 +84,11 @@ def count(recipe: str, **changes: Any) -> dict[str, Any]:
     """Of one setting: the nodes of its captured iteration by maker, and its bytes by kind."""
     import torch
 
-    from fastgan.config.presets import preset
     from fastgan.training.engine import Engine
     from null_gpu.seen import graphs
+    from null_gpu.step import setting
 
-    own = dataclasses.replace(preset("mnist", recipe), dataset="digits", imbalance="none", augment="torchvision")
-    config = dataclasses.replace(own, **changes)
-    images = loading.load(config)
+    config, images = setting(recipe, **changes)
     before = len(graphs())
     Engine(config, images, torch.device("cuda")).prepare(0)
     nodes = Counter(map(maker, min(graphs()[before:], key=len)))

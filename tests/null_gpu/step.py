@@ -16,9 +16,18 @@ import torch
 import torch._dynamo
 
 from fastgan.config.presets import preset
+from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
+from fastgan.data.image_set import ImageSet
 from fastgan.training.engine import Engine
 from null_gpu.seen import graphs, problems, waits
+
+
+def setting(recipe: str = "default", **changes: Any) -> tuple[TrainConfig, ImageSet]:
+    """MNIST's preset of a recipe with changes, and the digits that stand in for MNIST."""
+    own = dataclasses.replace(preset("mnist", recipe), dataset="digits", imbalance="none", augment="torchvision")
+    config = dataclasses.replace(own, **changes)
+    return config, loading.load(config)
 
 
 def look(recipe: str = "default", channels: int = 1, **changes: Any) -> dict[str, Any]:
@@ -27,9 +36,7 @@ def look(recipe: str = "default", channels: int = 1, **changes: Any) -> dict[str
     torch._dynamo.reset()
     broken = Counter(torch._dynamo.utils.counters["graph_break"])
     known, captured = problems(), len(graphs())
-    own = dataclasses.replace(preset("mnist", recipe), dataset="digits", imbalance="none", augment="torchvision")
-    config = dataclasses.replace(own, **changes)
-    images = loading.load(config)
+    config, images = setting(recipe, **changes)
     if channels > 1:
         images = dataclasses.replace(images, images=images.images.repeat(1, channels, 1, 1))
     with warnings.catch_warnings(record=True) as said:
@@ -56,4 +63,4 @@ def look(recipe: str = "default", channels: int = 1, **changes: Any) -> dict[str
 
 
 if __name__ == "__main__":
-    print(json.dumps([look(**setting) for setting in json.loads(sys.argv[1])]))
+    print(json.dumps([look(**asked) for asked in json.loads(sys.argv[1])]))

@@ -47,6 +47,15 @@ gpu_loop.SECONDS, gpu_loop.ROUNDS = 1e-3, 1
 code = gpu_loop.main(Path(sys.argv[1]))
 assert code == 0 and not problems(), (code, problems())
 """
+TRAIN = """
+from null_gpu.command import make_believe
+make_believe()
+from bench.gpu import train
+from null_gpu.seen import problems
+train.KINDS = {kind: changes | {"epochs": 1, "eval_every": 1} for kind, changes in train.KINDS.items()}
+code = [train.main(kind) for kind in ("captured", "default")]
+assert code == [0, 0] and not problems(), (code, problems())
+"""
 TOUCH = """
 from bench.gpu import touch as gpu_touch
 from null_gpu.seen import problems, trace
@@ -85,6 +94,12 @@ def test_every_row_of_the_loop_is_measured(tmp_path: Path) -> None:
     assert "goes on eagerly" not in said
     table = kept(tmp_path)
     assert list(table["left_out"]) == ["the same, fed by DALI"] and len(table["rows"]) == 8
+
+
+@pytest.mark.slow
+def test_whole_runs_are_trained_and_told(mnist_dir: Path, tmp_path: Path) -> None:
+    said = run("-c", TRAIN, FASTGAN_MNIST=str(mnist_dir), XDG_CACHE_HOME=str(tmp_path), timeout=600)
+    assert "failed" not in said and said.count("s of training") == 2
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from fastgan.config import command_line
 from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import code_summary, confusion
+from fastgan.evaluation.code_summary import RunState
 from fastgan.models.networks import Networks, Shape
 from fastgan.reporting import html_report
 from fastgan.reporting.labels import LOSS_NAMES
@@ -39,9 +40,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def state(
-    classes: int = 3, *, labelled: bool = True, size: int = 16, channels: int = 1, **other: Any
-) -> html_report.RunState:
+def state(classes: int = 3, *, labelled: bool = True, size: int = 16, channels: int = 1, **other: Any) -> RunState:
     """Untrained networks and noise for images: enough for a page."""
     torch.manual_seed(0)
     network = NetworkConfig(width=4, hidden=8, embedding=4)
@@ -61,7 +60,7 @@ def state(
         "settings": {"settings": {"classes": classes}, "environment": {"versions": {"torch": torch.__version__}}},
         "device": torch.device("cpu"),
     }
-    return html_report.RunState(**(values | other))
+    return RunState(**(values | other))
 
 
 class Reader(HTMLParser):
@@ -150,7 +149,7 @@ def test_the_command_writes_the_same_page_anew(trained_run: Path, capsys: pytest
 def test_a_page_that_fails_is_one_line_and_the_run_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(folder: Path, state: html_report.RunState) -> Path:
+    def fails(folder: Path, state: RunState) -> Path:
         assert list((folder / "checkpoints").iterdir()), "the run is saved before its page is written"
         raise ValueError("a page\nthat fails")
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 import torch
+from test_sweep import TINY
 
-from fastgan.config.presets import preset
-from fastgan.config.schema import NetworkConfig, TrainConfig
+from fastgan.config.schema import TrainConfig
 from fastgan.errors import DivergenceError, RunError
 from fastgan.evaluation import evaluator
 from fastgan.runtime import process, threads
@@ -32,14 +32,6 @@ from fastgan.sweep.workers import in_processes
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
-TINY = dataclasses.replace(
-    preset("digits"),
-    epochs=2,
-    eval_every=5,
-    save_every=1,
-    average_decay=0.0,
-    network=NetworkConfig(width=4, hidden=16, embedding=8),
-)
 needs_two = pytest.mark.skipif(threads.available() < 2, reason="a second process wants a second processor")
 
 
