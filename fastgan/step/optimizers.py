@@ -65,7 +65,7 @@ class Optimizers:
     @property
     def moves_average(self) -> bool:
         """Whether G's update moves the averaged weights too; if so, it has to be told how far."""
-        return bool(averages_of(self.g_optimizer))
+        return len(averages_of(self.g_optimizer)) > 0  # bool of a list would break the compiled step
 
     def update(self, optimizer: Adam, loss: Tensor, average_share: Tensor | None = None) -> None:
         """Differentiate this rank's loss and update what `optimizer` holds by the mean gradient of all ranks."""
