@@ -1,1 +1,1 @@
-"""Many runs, and their table."""
+"""Sweeps: many runs, and the table of their results."""

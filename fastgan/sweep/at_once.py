@@ -1,11 +1,11 @@
 """Concurrent runs of a sweep: on a GPU each in a thread of one process, on a CPU each in its own process.
 
-One run leaves most of a GPU idle. Its captured step takes some microseconds of the host's time for eight iterations,
-so one process can launch those of several runs, each in its own stream. On a CPU a run is the host's work, which
-Python does in one thread at a time: there each run has a process.
+One run leaves most of a GPU idle. Launching eight captured iterations takes a few microseconds of the host's time, so
+one process can launch those of several runs, each in its own stream. On a CPU a run is work of the host, which Python
+does in one thread at a time, so each run gets its own process.
 
-Runs are handed out one by one, in their order, so that those of one method share a trainer (of a thread or process).
-After a failure no run is started; those under way are finished and kept.
+Runs are handed out one by one in their order, so that runs of one method share a trainer (one per thread or process).
+After a failure no new run is started; those under way are finished and kept.
 """
 
 from __future__ import annotations
@@ -25,62 +25,62 @@ from fastgan.sweep.results import RunKey
 from fastgan.sweep.runner import Sweep
 from fastgan.text import pluralize
 
-Take = Callable[[RunKey], "int | None"]  # trains a run; the signal that stopped it, or None
+TrainOne = Callable[[RunKey], "int | None"]  # trains a run; the signal that stopped it, or None
 BEAT = 0.2  # seconds between two checks for signals
 # The default on a GPU. Not measured: a replay of the paper's networks fills a small part of an H100's
 # multiprocessors, and from about four runs on they wait for evaluations, which take turns.
 MOST = 4
-RUN_BYTES = 3 << 30  # of a GPU's memory for a run: networks, two graphs with their activations, workspaces
-STREAMS = 32  # that torch has for a device; beyond that it reuses them
+RUN_BYTES = 3 << 30  # of GPU memory per run: networks, two graphs with their activations, workspaces
+STREAMS = 32  # torch's pool per device; beyond that it reuses streams
 
 
-def on_gpu(asked: int, left: int, device: torch.device, *, captured: bool) -> int:
-    """The number of concurrent runs on a GPU, in threads of this process.
+def on_gpu(requested: int, left: int, device: torch.device, *, captured: bool) -> int:
+    """The number of concurrent runs on a GPU, as threads of this process.
 
     Args:
-        asked: --runs-at-once; 0 for the default.
-        left: runs that are still to be trained.
+        requested: --runs-at-once; 0 for the default.
+        left: runs still to be trained.
         captured: whether steps are CUDA graphs. Without them a step is the host's work, which threads cannot speed up.
 
     Raises:
         ConfigError: more runs than streams.
     """
-    if asked > STREAMS:
-        raise ConfigError(f"--runs-at-once {asked}: a GPU has streams for {STREAMS}; lower it")
-    if not asked:
+    if requested > STREAMS:
+        raise ConfigError(f"--runs-at-once {requested}: a GPU has streams for {STREAMS}; lower it")
+    if not requested:
         free, _ = torch.cuda.mem_get_info(device)
-        asked = min(MOST, int(free) // RUN_BYTES) if captured else 1
-    return max(1, min(asked, left))
+        requested = min(MOST, int(free) // RUN_BYTES) if captured else 1
+    return max(1, min(requested, left))
 
 
-def on_cpu(asked: int, left: int, own_threads: int, ranks: RankInfo) -> tuple[int, int]:
+def on_cpu(requested: int, left: int, own_threads: int, ranks: RankInfo) -> tuple[int, int]:
     """The number of concurrent runs on a CPU, in processes of their own, and of threads for each.
 
     Args:
-        asked: --runs-at-once; 0 for one: two runs with a thread each make 1.15 times the steps of one with two threads
-            on MNIST, but with three or five runs the last would lose more than that, and a run's bits depend on its
-            threads, so that rows would differ from those of a sweep that was begun before (docs/paper.md).
-        left: runs that are still to be trained.
-        own_threads: --threads, of each run; 0 to share the processors out.
+        requested: --runs-at-once; 0 for one. Two runs with a thread each make 1.15 times the steps of one with two
+            threads on MNIST, but with three or five runs the last one would lose more than that. A run's bits also
+            depend on its threads: rows would differ from those of a sweep begun earlier (docs/paper.md).
+        left: runs still to be trained.
+        own_threads: --threads, of each run; 0 to divide the processors among the runs.
 
     Raises:
         ConfigError: more threads than processors that this process may use, or torchrun.
     """
-    if asked <= 1:
+    if requested <= 1:
         return 1, own_threads
     if ranks.count > 1:
         raise ConfigError(
-            f"--runs-at-once {asked}: on a CPU each of torchrun's processes makes one run at a time; leave it out, or "
-            "call without torchrun"
+            f"--runs-at-once {requested}: on a CPU each of torchrun's processes makes one run at a time; leave it out, "
+            "or call without torchrun"
         )
     most = threads.available()
-    each = own_threads or max(1, most // asked)
-    if asked * each > most:
+    each = own_threads or max(1, most // requested)
+    if requested * each > most:
         raise ConfigError(
-            f"--runs-at-once {asked}: with {pluralize(each, 'thread')} each they want {asked * each} processors, and "
-            f"this process may use {most}; lower it{', or --threads' if each > 1 else ''}"
+            f"--runs-at-once {requested}: with {pluralize(each, 'thread')} each, these runs need {requested * each} "
+            f"processors, and this process may use {most}; lower it{', or --threads' if each > 1 else ''}"
         )
-    return max(1, min(asked, left)), each
+    return max(1, min(requested, left)), each
 
 
 class Crew:
@@ -88,14 +88,14 @@ class Crew:
 
     Args:
         keys: the runs, in the order in which they are handed out.
-        workers: contexts, each entered in its own thread, of a function that trains one run.
+        workers: context managers, each entered in its own thread, that yield a function which trains one run.
         stop: called once when a signal has come, for workers that do not receive it.
     """
 
     def __init__(
         self,
         keys: Sequence[RunKey],
-        workers: Sequence[AbstractContextManager[Take]],
+        workers: Sequence[AbstractContextManager[TrainOne]],
         stop: Callable[[], None] = lambda: None,
     ) -> None:
         self._left, self._workers, self._stop = list(keys), workers, stop
@@ -108,7 +108,7 @@ class Crew:
         """Train all runs; returns the signal that stopped them, or None.
 
         Raises:
-            RunError: naming the failed runs, once all others that were under way are finished.
+            RunError: naming the failed runs, after all others under way have finished.
         """
         with stop_signals() as self._received:
             crew = [threading.Thread(target=self._work, args=(worker,), daemon=True) for worker in self._workers]
@@ -125,12 +125,12 @@ class Crew:
             raise self._error()
         return self._received[0] if self._stopped else None
 
-    def _work(self, worker: AbstractContextManager[Take]) -> None:
+    def _work(self, worker: AbstractContextManager[TrainOne]) -> None:
         key = None
         try:
-            with worker as take:
+            with worker as train_one:
                 while (key := self._next()) is not None:
-                    signal_number = take(key)
+                    signal_number = train_one(key)
                     if signal_number is not None:
                         self._stopped = True
                         if not self._received:  # sent only to a worker's process
@@ -147,20 +147,20 @@ class Crew:
             return self._left.pop(0)
 
     def _error(self) -> BaseException:
-        """The error to raise in the end: a bug's own error with a note that names its run, or else a RunError."""
+        """The error to raise at the end: an unexpected error itself, with a note naming its run, or a RunError."""
         failures = "; ".join(
             f"{key.name}: {_message(error)}" if key else _message(error) for key, error in self._failed
         )
         for _, error in self._failed:
             if not isinstance(error, FastganError | torch.OutOfMemoryError):
-                error.add_note(f"{failures}; what else was under way is finished")
+                error.add_note(f"{failures}; the other runs were finished")
                 return error
         return RunError(failures, max(getattr(error, "exit_code", 1) for _, error in self._failed))
 
 
 def _message(error: BaseException) -> str:
     if isinstance(error, torch.OutOfMemoryError):
-        return "the GPU's memory is full: lower --runs-at-once; the same command goes on"
+        return "the GPU's memory is full: lower --runs-at-once; the same command continues"
     return str(error) or type(error).__name__
 
 
@@ -171,17 +171,17 @@ def in_threads(sweep: Sweep, keys: Sequence[RunKey], count: int) -> int | None:
 
 
 def _streams(device: torch.device, count: int) -> list[torch.cuda.Stream | None]:
-    """A stream for each run. They are made before any thread starts, so that no two are the same."""
+    """A stream for each run. All are made before any thread starts, so that no two are the same."""
     return [torch.cuda.Stream(device) if device.type == "cuda" else None for _ in range(count)]
 
 
 @contextmanager
-def _thread(sweep: Sweep, stream: torch.cuda.Stream | None) -> Iterator[Take]:
-    """The context of a worker thread: its device and stream, which torch sets for each thread apart."""
+def _thread(sweep: Sweep, stream: torch.cuda.Stream | None) -> Iterator[TrainOne]:
+    """The context of a worker thread: its device and stream, which torch sets per thread."""
     assert isinstance(sweep.turns, SharedTurns)
     if stream is None:
         with sweep.turns.within():
-            yield sweep.take
+            yield sweep.train_one
         return
     with torch.cuda.device(stream.device), torch.cuda.stream(stream), sweep.turns.within():
-        yield sweep.take
+        yield sweep.train_one

@@ -16,7 +16,7 @@ METHODS: dict[str, tuple[Literal["learned", "uniform", "true"], bool]] = {
     "ground-truth-contrastive": ("true", True),
     "elastic": ("learned", True),
 }
-# What a variant without losses on real images has to do without: the losses and what builds on them.
+# Settings of a variant without losses on real images: those losses off, and all that builds on them.
 _WITHOUT: dict[str, Any] = {
     "contrastive_weight": 0.0,
     "agreement_weight": 0.0,
@@ -33,7 +33,7 @@ def with_method(config: TrainConfig, method: str) -> TrainConfig:
 
 
 def parse_methods(text: str) -> list[str]:
-    """ "all", or names with commas between them, in the order of METHODS; raises ConfigError for another name."""
+    """ "all", or names with commas between them, in the order of METHODS; raises ConfigError for any other name."""
     if text == "all":
         return list(METHODS)
     names = [name.strip() for name in text.split(",")]
@@ -65,9 +65,9 @@ METHOD_NAMES = {
     "ground-truth-contrastive": "ground-truth + contrastive",
     "elastic": "Elastic-InfoGAN",
 }
-"""The methods in the order of the table and their names there; other methods follow under their own names."""
+"""The methods in the order of the table, and their names there; other methods come last, under their own names."""
 
 
 def display_name(method: str) -> str:
-    """The name to show of a method; an unknown one is shown as it is."""
+    """The name that the table shows for a method; unknown methods keep their own."""
     return METHOD_NAMES.get(method, method)

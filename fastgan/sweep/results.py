@@ -2,7 +2,7 @@
 
 RESULTS/sweep.json            data set, recipe and epochs, the same for every run in the folder
 RESULTS/rows/<run>.json       a finished run: settings, environment, figures by epoch, losses
-RESULTS/runs/<run>/           its run folder; checkpoints only until the run is finished
+RESULTS/runs/<run>/           its run folder; its checkpoints are removed once the run is finished
 RESULTS/table.txt .md .png    written by --table
 """
 
@@ -40,7 +40,7 @@ class Results:
     """The folder, opened for one data set, recipe and number of epochs.
 
     Raises:
-        ConfigError: naming the file, when the folder belongs to another sweep, or cannot be read or written.
+        ConfigError: naming the file, if the folder belongs to another sweep or cannot be read or written.
     """
 
     def __init__(self, folder: Path, *, dataset: str, recipe: str, epochs: int) -> None:
@@ -78,19 +78,19 @@ class Results:
 
     @contextmanager
     def claim(self, key: RunKey) -> Iterator[bool]:
-        """Whether this process may train the run; no other may until the block ends or the process dies."""
+        """Yields whether this process may train the run; no other may until the block ends or the process dies."""
         path = self.folder / "locks" / f"{key.name}.lock"
         with path.open("w") as file:
             if not _lock(file.fileno()):
                 yield False
                 return
-            yield True  # closing the file frees the lock, as the system does for a process that is killed
+            yield True  # closing the file releases the lock, as does the death of the process
 
 
 def _lock(descriptor: int) -> bool:
     try:
         import fcntl
-    except ImportError:  # not POSIX: only their shares keep ranks apart
+    except ImportError:  # not POSIX: without locks, ranks only start at different runs
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,7 +100,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """The value with null for NaN and infinity, which JSON does not have."""
+    """The value with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
 
 
 def _write_once(path: Path, values: dict[str, Any]) -> None:
-    """Write a file atomically, and never over another."""
+    """Write a file atomically, without replacing an existing one."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with partial.open("w", encoding="utf-8") as file:
         json.dump(_plain(values), file, indent=1, allow_nan=False)
@@ -128,11 +128,11 @@ def _write_once(path: Path, values: dict[str, Any]) -> None:
 
 
 def check_sweep(folder: Path, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The folder's sweep.json; raises ConfigError when it is missing, damaged or of another sweep."""
+    """The folder's sweep.json; raises ConfigError if it is missing, damaged or of another sweep."""
     path = folder / "sweep.json"
     found = _read(path)
     if found.get("format") != FORMAT:
-        raise ConfigError(f"{path}: of format {found.get('format')}, this version reads {FORMAT}; name another folder")
+        raise ConfigError(f"{path}: has format {found.get('format')}, this version reads {FORMAT}; name another folder")
     for name, value in (wanted or {}).items():
         if found.get(name) != value:
             raise ConfigError(
@@ -152,12 +152,14 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
             key = RunKey(run["method"], run["split"], run["seed"])
             whole = row["format"] == FORMAT and path.stem == key.name and _figures(evaluations)
         except (KeyError, TypeError) as error:
-            raise ConfigError(f"{path}: no row of a sweep ({error} is missing); remove it to run it again") from error
+            raise ConfigError(
+                f"{path}: not a row of a sweep ({error} is missing); remove it to repeat the run"
+            ) from error
         if not whole:
-            raise ConfigError(f"{path}: no row of this version, name and figures; remove it to run it again")
+            raise ConfigError(f"{path}: not a row: wrong format, name or figures; remove it to repeat the run")
         for name in ("dataset", "recipe", "epochs"):
             if run.get(name) != sweep[name]:
-                raise ConfigError(f"{path}: of {name} {run.get(name)}, the folder is for {sweep[name]}; move it away")
+                raise ConfigError(f"{path}: has {name} {run.get(name)}, the folder is for {sweep[name]}; move it away")
         rows.append(row)
     return rows
 
@@ -176,9 +178,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: not there; --results names the folder of a sweep") from error
+        raise ConfigError(f"{path}: not found; --results must name the folder of a sweep") from error
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not valid JSON ({error}); restore it, or remove it to run it again") from error
+        raise ConfigError(f"{path}: not valid JSON ({error}); restore it, or remove it to repeat the run") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: no JSON object; restore it, or remove it to run it again")
+        raise ConfigError(f"{path}: not a JSON object; restore it, or remove it to repeat the run")
     return values

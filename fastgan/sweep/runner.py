@@ -1,8 +1,8 @@
-"""Many runs, one after the other, shared out over ranks: each trained once, kept as a row, and continued if it was cut.
+"""Many runs, shared among ranks: each is trained once, kept as a row, and continued if it was interrupted.
 
-Ranks share nothing but the results folder. Each goes through all runs, beginning at a place of its own, and trains
-those that are neither finished nor claimed; a claim ends with its process, so a killed rank loses its current run
-alone, and that from its last checkpoint on.
+Ranks share only the results folder. Each goes through all runs, starting at a different one, and trains those that are
+neither finished nor claimed. A claim ends with its process, so a killed rank loses only its current run, and of that
+only what came after the last checkpoint.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from fastgan.text import pluralize
 from fastgan.training.engine import Engine
 from fastgan.training.loop import TrainingLoop
 
-# What may differ between a run of the sweep and what its folder holds; what `recipe` stands for is compared itself.
+# Settings that may differ between a run of the sweep and its folder; `recipe` may, since its settings are compared.
 FREE = (FREE_ON_RESUME - {"epochs"}) | {"recipe"}
 
 
 class Sweep:
-    """The runs of one process.
+    """The runs that one process trains.
 
     Args:
         results: where rows are kept.
-        runs: every run of the sweep, the same for all ranks; runs of one method side by side share a trainer.
+        runs: every run of the sweep, the same for all ranks; consecutive runs of one method share a trainer.
         pictures: the runs that draw their grids and curves.
-        named: lines begin with the run's name, as others are made at the same time.
+        named: start each line with the run's name, for concurrent runs.
     """
 
     def __init__(
@@ -65,34 +65,34 @@ class Sweep:
         self._everything: ImageSet | None = None
 
     def beside(self, turns: SharedTurns) -> Sweep:
-        """Another one, on the same images, for a thread that trains some of the runs while others train the rest."""
+        """A copy on the same images, for a thread that trains some of the runs while other threads train the rest."""
         self._images(next(iter(self.runs.values())))
         other = copy.copy(self)
         other.turns, other.named, other._trainer = turns, True, None
         return other
 
     def keep_judge(self) -> None:
-        """Have the judge of these images, before others look for it."""
+        """Obtain the judge of these images, and cache it before other processes need it."""
         config = next(iter(self.runs.values()))
         obtain_judge(config, self._images(config), self.device)
 
     @property
     def keys(self) -> list[RunKey]:
-        """All runs, from where this rank begins."""
+        """All runs, starting with the one where this rank begins."""
         keys = list(self.runs)
         first = self.ranks.rank * len(keys) // self.ranks.count
         return keys[first:] + keys[:first]
 
     def train(self) -> int | None:
-        """Train what is left; returns the signal that stopped it, or None."""
+        """Train the runs that are left; returns the signal that stopped them, or None."""
         for key in self.keys:
-            stopped = self.take(key)
+            stopped = self.train_one(key)
             if stopped is not None:
                 return stopped
         return None
 
-    def take(self, key: RunKey) -> int | None:
-        """Train this run, unless it is finished or others are at it; returns the signal that stopped it, or None."""
+    def train_one(self, key: RunKey) -> int | None:
+        """Train this run, unless it is finished or claimed; returns the signal that stopped it, or None."""
         if self.results.has(key):
             return None
         with self.results.claim(key) as mine:
@@ -102,13 +102,13 @@ class Sweep:
                 return self._one(key, self.runs[key])
 
     def _one(self, key: RunKey, config: TrainConfig) -> int | None:
-        """Train one run to its end and keep its row, or to a signal, which is returned."""
+        """Train one run to its end and keep its row; returns the signal if one stopped it."""
         begin = time.perf_counter()
         config = dataclasses.replace(config, run_dir=self.results.runs_folder / key.name)
         images = self._images(config)
         trainer = self._trainer_for(config, images)
         run = self._folder(config, trainer)
-        # A run that takes seconds is begun anew rather than saved twenty times.
+        # On a GPU a run takes seconds: it is repeated rather than saved twenty times.
         saves = self.device.type != "cuda"
         placed = dataclasses.replace(images, images=trainer.feed.images)  # one copy serves training and evaluation
         shown = key in self.pictures
@@ -116,7 +116,7 @@ class Sweep:
         loop = TrainingLoop(config, run, trainer, reporter, checkpoints=saves, turns=self.turns)
         try:
             loop.resume()
-        except CheckpointCorruptError:  # none was saved, or none is whole
+        except CheckpointCorruptError:  # none was saved, or none is intact
             loop.log.keep_until(-1)
         if not loop.done:
             outcome = loop.train()
@@ -136,40 +136,40 @@ class Sweep:
         stages.say(f"{'' if self.named else f'{key.name}: '}{figures}; {seconds:.0f} s; {runs}")
 
     def _images(self, config: TrainConfig) -> ImageSet:
-        """The images of a run; the files are read once."""
+        """The images of a run; files are read only once."""
         if self._everything is None:
             self._everything = loading.load_everything(config)
         return loading.load(config, self._everything)
 
     def _trainer_for(self, config: TrainConfig, images: ImageSet) -> Engine:
-        """The trainer of the run before, with what it has compiled and captured, if it fits."""
+        """The trainer of the previous run, with its compiled and captured parts, if it fits; otherwise a new one."""
         if self._trainer is not None and self._trainer.fits(config):
-            with self.turns.one():  # new weights take the process's random generator, and then their own numbers
+            with self.turns.one():  # initialising weights uses the process's global random generator
                 self._trainer.restart(config, images)
         else:
             with self.turns.alone():
-                self._trainer = None  # its memory is free before the next is made
+                self._trainer = None  # frees its memory before the next is made
                 self._trainer = Engine(config, images, self.device)
         return self._trainer
 
     def _folder(self, config: TrainConfig, trainer: Engine) -> RunFolder:
-        """The run's folder, new or as it was left; ConfigError when it holds a run of other settings."""
+        """The run's folder, new or existing; raises ConfigError if it holds a run with other settings."""
         assert config.run_dir is not None
         run = RunFolder(config.run_dir)
         if not run.settings.exists():
             return run_folder.create(config, self.device, trainer.how)
         changed = differences(config, run_folder.saved_config(run.path), FREE)
         if changed:
-            raise ConfigError(f"{run.settings}: a run of other settings ({', '.join(changed)}); move its folder away")
-        said = run_folder.moved(run_folder.read_settings(run.path), self.device, trainer.step.precision.name)
-        if said:
-            stages.say(f"note: {config.run_dir}: {said}")
+            raise ConfigError(f"{run.settings}: a run with other settings ({', '.join(changed)}); move its folder away")
+        message = run_folder.moved(run_folder.read_settings(run.path), self.device, trainer.step.precision.name)
+        if message:
+            stages.say(f"note: {config.run_dir}: {message}")
         run.make_folders()
         return run
 
 
 def row_of(run: RunFolder, log: list[dict[str, Any]], epochs: int) -> dict[str, Any]:
-    """What is kept of a finished run: settings, environment, figures by epoch, and the losses once an epoch."""
+    """The row of a finished run: settings, environment, figures by epoch, and the losses once an epoch."""
     kept = _settings(run)
     evaluations = {
         str(row["epoch"]): {k: v for k, v in row.items() if k != "epoch"} for row in log if "effective_classes" in row
@@ -189,7 +189,7 @@ def row_of(run: RunFolder, log: list[dict[str, Any]], epochs: int) -> dict[str, 
 
 def _settings(run: RunFolder) -> dict[str, Any]:
     values = run_folder.read_settings(run.path)
-    for name in ("run_dir", "data_dir", "cache_dir"):  # where they lay on one machine
+    for name in ("run_dir", "data_dir", "cache_dir"):  # paths of one machine
         values["settings"][name] = None
     values["environment"].pop("command", None)
     return values

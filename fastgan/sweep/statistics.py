@@ -13,7 +13,7 @@ from fastgan.sweep.methods import METHOD_NAMES, display_name
 
 @dataclass(frozen=True)
 class Merit:
-    """A figure of merit: its name, whether higher is better, and how many decimals it is shown with."""
+    """A figure of merit: its name, whether higher is better, and the number of decimals shown."""
 
     name: str
     higher_is_better: bool
@@ -56,7 +56,7 @@ class Gain:
 
 
 def summarise(rows: Iterable[Row]) -> dict[tuple[str, int], dict[str, Cell]]:
-    """The figures that at least one run has, for every (method, epoch) in the table's order."""
+    """The figures that at least one run has, for every (method, epoch), in the table's order."""
     runs = checked_rows(rows)
     summary: dict[tuple[str, int], dict[str, Cell]] = {}
     for method in methods_of(runs):
@@ -76,7 +76,8 @@ def gains(
 ) -> dict[str, Gain]:
     """Paired differences, `method` minus `over`, on every (split, seed) that both have; empty without pairs.
 
-    epoch: left out, the last one that both runs of at least one pair have.
+    Args:
+        epoch: left out, the last epoch that both runs of at least one pair have.
     """
     pairs = _pairs(checked_rows(rows), method, over)
     if epoch is None:
@@ -103,15 +104,15 @@ def checked_rows(rows: Iterable[Row]) -> list[Row]:
     if not runs:
         raise ValueError("no runs to tabulate: the sweep has no finished run")
     if other := {repr(row.get("format")) for row in runs} - {"1"}:
-        raise ValueError(f"runs of format 1 are read, not {', '.join(sorted(other))}")
+        raise ValueError(f"this version reads runs of format 1, not {', '.join(sorted(other))}")
     runs.sort(key=_identity)
     for before, row in zip(runs, runs[1:], strict=False):
         if _identity(before) == _identity(row):
-            raise ValueError("method {}, split {}, seed {} is there twice: keep one".format(*_identity(row)))
+            raise ValueError("method {}, split {}, seed {} occurs twice: keep one".format(*_identity(row)))
     sweeps = sorted({(str(row["run"]["dataset"]), str(row["run"]["recipe"])) for row in runs})
     if len(sweeps) > 1:
         names = ", ".join(f"{dataset} with recipe {recipe}" for dataset, recipe in sweeps)
-        raise ValueError(f"runs of different sweeps do not share a table: {names}")
+        raise ValueError(f"runs of different sweeps cannot share a table: {names}")
     return runs
 
 

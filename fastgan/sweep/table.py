@@ -1,11 +1,11 @@
-"""The table of a sweep: what each method reaches on imbalanced MNIST, over splits and seeds, beside the article.
+"""The table of a sweep: the results of each method on imbalanced MNIST, over splits and seeds, beside the article's.
 
-A row is a finished run as its JSON file holds it: `run` (dataset, recipe, method, split, seed, epochs), `evaluations`
-by epoch, `train_seconds` and `environment`. A figure that is null, missing or not finite leaves its run out of that
-figure, and n says so. Rows are sorted and sums are exact, so the order of the files changes nothing.
+A row is the content of a finished run's JSON file: `run` (dataset, recipe, method, split, seed, epochs), `evaluations`
+by epoch, `train_seconds` and `environment`. A figure that is null, missing or not finite does not count, as n shows.
+Rows are sorted and sums are exact, so the order of the files does not matter.
 
-The columns are aligned here: tabulate needs 163 columns for the same numbers, and neither it nor rich has headings over
-groups of columns.
+Columns are aligned here, since tabulate needs a width of 163 for the same numbers, and neither it nor rich supports
+headings over groups of columns.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ MARKERS = "osD^vPX*"
 
 
 def as_text(rows: Iterable[Row]) -> str:
-    """Plain aligned columns, at most 120 wide: a block for each method, with a line for each epoch."""
+    """Plain aligned columns, at most 120 characters wide: a block for each method, with a line for each epoch."""
     runs = checked_rows(rows)
     blocks: dict[str, list[list[list[str]]]] = {}
     for (method, epoch), cells in summarise(runs).items():
@@ -80,7 +80,7 @@ def as_text(rows: Iterable[Row]) -> str:
 
 
 def as_markdown(rows: Iterable[Row]) -> str:
-    """The same as GitHub tables."""
+    """The same table in GitHub Markdown."""
     runs = checked_rows(rows)
     names = [merit.name for merit in MERITS.values()]
     main = []
@@ -109,13 +109,13 @@ def as_markdown(rows: Iterable[Row]) -> str:
 def plot(rows: Iterable[Row], path: Path) -> None:
     """NMI and ENT over epochs as a PNG, written atomically: means as lines, runs as faint dots, the article as a band.
 
-    Methods are set a little apart at each epoch, so that their dots do not cover each other.
+    At each epoch methods are shifted slightly, so that their dots do not overlap.
     """
     runs = checked_rows(rows)
     figure = Figure(figsize=(10, 5.6), layout="constrained")
     for axes, key in zip(figure.subplots(1, 2), ("nmi", "ent"), strict=True):
         _plot_figure(axes, key, runs)
-    # A method may have only one of the two figures: the legend takes each name once, from either plot.
+    # A method may be in only one of the two plots: the legend shows each name once, from either.
     named = {name: line for axes in figure.axes for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=3, frameon=False)
     partial = path.with_name(f".{path.name}")
@@ -124,9 +124,9 @@ def plot(rows: Iterable[Row], path: Path) -> None:
 
 
 def _plot_figure(axes: Any, key: str, runs: list[Row]) -> None:
-    """One figure over epochs: the article's band, and each method's runs and means."""
+    """One plot over epochs: the article's band, and each method's runs and means."""
     summary, methods = summarise(runs), methods_of(runs)
-    looks = list(dict.fromkeys([*METHOD_NAMES, *methods]))  # a method looks the same in every plot
+    looks = list(dict.fromkeys([*METHOD_NAMES, *methods]))  # a method has the same style in every plot
     mean, spread = ARTICLE[key]
     edges = [ARTICLE_EPOCH - 0.9, ARTICLE_EPOCH + 0.9]
     axes.fill_between(edges, mean - spread, mean + spread, color="grey", alpha=0.2, linewidth=0)
@@ -171,7 +171,7 @@ def _number(key: str, value: float | None, sign: str = "") -> str:
 
 
 def _aligned(parts: list[str], blocks: dict[str, list[list[list[str]]]]) -> list[str]:
-    """A heading of two lines, then each block: its method, then its lines of an epoch and the parts of each figure."""
+    """Two heading lines, then for each block its method and one line per epoch with the parts of each figure."""
     heads = ["", *(merit.name for merit in MERITS.values())]
     lines = [[["epoch"], *([parts] * len(MERITS))], *(line for block in blocks.values() for line in block)]
     widths = [[max(len(line[i][j]) for line in lines) for j in range(len(lines[0][i]))] for i in range(len(heads))]
@@ -179,7 +179,7 @@ def _aligned(parts: list[str], blocks: dict[str, list[list[list[str]]]]) -> list
     def group(i: int, texts: list[str]) -> str:
         return " ".join(text.rjust(width) for text, width in zip(texts, widths[i], strict=True)).rjust(len(heads[i]))
 
-    # Two blanks between figures where they fit: with three digits of n there is room for only one.
+    # Two spaces between figures if they fit; when n has three digits there is room for only one.
     total = sum(len(group(i, lines[0][i])) for i in range(len(heads)))
     gap = "  " if total + 2 * len(MERITS) <= WIDTH else " "
     first = gap.join(head.ljust(len(group(i, lines[0][i]))) for i, head in enumerate(heads))
@@ -196,12 +196,12 @@ def _markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str
 
 
 def _escaped(text: str) -> str:
-    """A name from a file can neither end a cell nor begin raw HTML."""
+    """Escape a name from a file, so that it cannot end a cell or start raw HTML."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<")
 
 
 def _made_by(rows: list[dict[str, Any]]) -> str:
-    """The precisions and transforms that the rows were made with, so that a mixture is seen."""
+    """The precisions and transforms that the rows were made with, so that a mixture is visible."""
     counts: Counter[str] = Counter()
     for row in rows:
         precision = run_folder.precision_of(row)
@@ -214,7 +214,7 @@ def write_table(folder: Path) -> str:
     """The table of a results folder, as text; also written into the folder as text, Markdown and a picture.
 
     Raises:
-        ConfigError: no run is finished.
+        ConfigError: if no run is finished.
     """
     rows = results.read_rows(folder)
     if not rows:

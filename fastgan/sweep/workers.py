@@ -1,8 +1,8 @@
 """Worker processes: concurrent runs of a sweep on a CPU.
 
-A worker receives its setup and then one run after the other, and answers each when it has ended; messages are pickles
-over its standard input and output. It has a session of its own, so that a terminal's Ctrl-C reaches only its parent,
-which sends it SIGTERM; it ends soon after its parent.
+A worker receives its setup, then one run at a time, and answers when each run ends; messages are pickles over standard
+input and output. A worker has its own session, so that a terminal's Ctrl-C reaches only the parent, which sends it
+SIGTERM; it exits soon after its parent.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from fastgan.sweep.at_once import Crew
 from fastgan.sweep.results import Results, RunKey
 from fastgan.sweep.runner import Sweep
 
-BEAT = 1.0  # seconds between two checks that the parent lives
+BEAT = 1.0  # seconds between two checks that the parent is alive
 WORK = "from fastgan.sweep.workers import work; work()"
 
 
 @dataclass(frozen=True)
 class Part:
-    """The setup of a worker: the first message, the same for all."""
+    """The setup of a worker: its first message, the same for all workers."""
 
     folder: Path
     sweep: Mapping[str, Any]
@@ -65,11 +65,11 @@ class Worker:
         self._part: Part | None = part
         self._stopping = False
 
-    def take(self, key: RunKey) -> int | None:
-        """Have a run trained; returns the signal that stopped it, or None.
+    def train_one(self, key: RunKey) -> int | None:
+        """Let the worker train a run; returns the signal that stopped it, or None.
 
         Raises:
-            RunError: the run's own error, or that its process has ended.
+            RunError: with the run's own error, or because the process has ended.
         """
         try:
             for message in filter(None, (self._part, key)):
@@ -79,7 +79,7 @@ class Worker:
             answer = pickle.load(self._process.stdout)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             code = self._process.wait()
-            if self._stopping:  # it had no run under way to save
+            if self._stopping:  # it had no run to save
                 return signal.SIGTERM
             raise RunError(_end(code)) from error
         if isinstance(answer, tuple):
@@ -93,12 +93,12 @@ class Worker:
         self._process.stdin.flush()
 
     def stop(self) -> None:
-        """Have it save the run under way and end."""
+        """Let it save the current run and exit."""
         self._stopping = True
         self._process.terminate()
 
     def close(self) -> None:
-        """Let it end, as there are no more runs, and wait for it."""
+        """Let it exit, as there are no more runs, and wait for that."""
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None
             self._process.stdin.close()
@@ -109,9 +109,7 @@ class Worker:
 
 def _end(code: int) -> str:
     if code == -signal.SIGKILL:
-        return (
-            "its process was killed, perhaps for want of memory: lower --runs-at-once, or call the same command again"
-        )
+        return "its process was killed, perhaps for lack of memory: lower --runs-at-once, or run the same command again"
     return f"its process ended with exit code {code} (see its messages above); the same command continues"
 
 
@@ -131,14 +129,14 @@ def in_processes(sweep: Sweep, keys: Sequence[RunKey], count: int, kernels: str,
         for _ in range(count):
             workers.append(Worker(part))
             stack.callback(workers[-1].close)
-        sweep.keep_judge()  # while they load their libraries; otherwise each would train it
-        return Crew(keys, [contextlib.nullcontext(worker.take) for worker in workers], stop).train()
+        sweep.keep_judge()  # while the workers load their libraries; otherwise each would train one
+        return Crew(keys, [contextlib.nullcontext(worker.train_one) for worker in workers], stop).train()
 
 
 def work() -> None:
     """The main function of a worker process."""
     messages, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # prints go to stderr: stdout is for answers
+    os.dup2(2, 1)  # prints go to stderr, since stdout is for answers
     with contextlib.suppress(EOFError, BrokenPipeError):  # no more runs, or no parent
         sweep = _sweep(pickle.load(messages))
         while True:
@@ -159,13 +157,13 @@ def _sweep(part: Part) -> Sweep:
 def _answer(sweep: Sweep, key: RunKey) -> int | None | tuple[str, int]:
     """The signal that stopped a run, or None; or the message and exit code of its error."""
     try:
-        return sweep.take(key)
+        return sweep.train_one(key)
     except FastganError as error:
         return str(error), error.exit_code
 
 
 def _leave_after(parent: int) -> None:
-    """Save and end when the parent is gone."""
+    """Save and exit when the parent is gone."""
     while os.getppid() == parent:
         time.sleep(BEAT)
     os.kill(os.getpid(), signal.SIGTERM)

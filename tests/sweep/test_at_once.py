@@ -1,4 +1,4 @@
-"""What makes runs at once: who is handed which, whose turn it is, how many there are, and lines that stay whole."""
+"""Concurrent runs: how they are handed out, turns, their number, and lines that are not mixed."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ KEYS = [RunKey("uniform", split, 0) for split in range(1, 6)]
 
 def crew(takes: list[Any], keys: list[RunKey] = KEYS) -> Crew:
     @contextmanager
-    def worker(take: Any) -> Iterator[Any]:
-        yield take
+    def worker(train_one: Any) -> Iterator[Any]:
+        yield train_one
 
-    return Crew(keys, [worker(take) for take in takes])
+    return Crew(keys, [worker(train_one) for train_one in takes])
 
 
 def test_each_run_is_handed_out_once_and_in_order() -> None:
@@ -46,24 +46,24 @@ def test_each_run_is_handed_out_once_and_in_order() -> None:
     assert crew([taken.append]).train() is None and taken == KEYS
 
 
-def test_a_signal_to_one_of_the_crew_stops_all() -> None:
+def test_a_signal_to_one_worker_stops_all() -> None:
     assert crew([lambda key: signal.SIGTERM]).train() == signal.SIGTERM
 
 
-def test_a_signal_after_the_last_run_is_none() -> None:
+def test_a_signal_after_the_last_run_is_ignored() -> None:
     assert crew([lambda key: os.kill(os.getpid(), signal.SIGTERM)], KEYS[:1]).train() is None
 
 
-def test_an_error_of_ours_keeps_its_traceback_and_names_the_run() -> None:
+def test_an_unexpected_error_keeps_its_traceback_and_names_the_run() -> None:
     def breaks(key: RunKey) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError) as raised:
         crew([breaks]).train()
-    assert raised.value.__notes__ == ["uniform-split01-seed0: ZeroDivisionError; what else was under way is finished"]
+    assert raised.value.__notes__ == ["uniform-split01-seed0: ZeroDivisionError; the other runs were finished"]
 
 
-def test_a_gpu_whose_memory_is_full_is_told_in_a_line() -> None:
+def test_a_full_gpu_memory_is_a_one_line_error() -> None:
     def breaks(key: RunKey) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
 
@@ -74,8 +74,8 @@ def test_a_gpu_whose_memory_is_full_is_told_in_a_line() -> None:
 # --- turns ---
 
 
-def test_who_is_alone_is_alone_and_nobody_waits_for_ever() -> None:
-    """Four threads that train, are in places for one and alone, in turns."""
+def test_turns_exclude_each_other_without_deadlock() -> None:
+    """Four threads train, and enter sections for one thread and sections that exclude all others."""
     turns, working, one, wrong = SharedTurns(), [0], [0], []
     lock = threading.Lock()
 
@@ -110,7 +110,7 @@ def test_who_is_alone_is_alone_and_nobody_waits_for_ever() -> None:
     assert not any(thread.is_alive() for thread in running) and not wrong
 
 
-def test_an_error_gives_the_turn_back() -> None:
+def test_an_error_releases_the_turn() -> None:
     turns = SharedTurns()
     for place in (turns.one, turns.alone):
         with pytest.raises(ZeroDivisionError), turns.within(), place():
@@ -135,8 +135,8 @@ def test_lines_of_several_threads_are_whole_and_named(capfd: pytest.CaptureFixtu
     for thread in speaking:
         thread.join()
     stages.say("not named")
-    said = capfd.readouterr().err.splitlines()
-    assert sorted(said) == sorted(["not named", *(f"run{n}: line {i}" for n in range(4) for i in range(200))])
+    printed = capfd.readouterr().err.splitlines()
+    assert sorted(printed) == sorted(["not named", *(f"run{n}: line {i}" for n in range(4) for i in range(200))])
 
 
 # --- how many ---
@@ -164,10 +164,10 @@ def test_how_many_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert on_cpu(1, 10, 0, RankInfo()) == (1, 0) and on_cpu(1, 10, 3, RankInfo(1, 2)) == (1, 3)
     assert on_cpu(2, 10, 0, RankInfo()) == (2, 4) and on_cpu(3, 10, 0, RankInfo()) == (3, 2)
     assert on_cpu(8, 5, 1, RankInfo()) == (5, 1)
-    with pytest.raises(ConfigError, match="--runs-at-once 9: with 1 thread each they want 9 processors, and"):
+    with pytest.raises(ConfigError, match="--runs-at-once 9: with 1 thread each, these runs need 9 processors, and"):
         on_cpu(9, 10, 0, RankInfo())
     with pytest.raises(
-        ConfigError, match="they want 12 processors, and this process may use 8; lower it, or --threads"
+        ConfigError, match="these runs need 12 processors, and this process may use 8; lower it, or --threads"
     ):
         on_cpu(3, 10, 4, RankInfo())
     with pytest.raises(ConfigError, match="each of torchrun's processes makes one run at a time"):
@@ -175,11 +175,15 @@ def test_how_many_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"),
-    [("-1", "--runs-at-once -1: must be 1 or more, or 0"), ("many", "runs-at-once"), ("9999", "they want 9999 proc")],
+    ("flag", "message"),
+    [
+        ("-1", "--runs-at-once -1: must be 1 or more, or 0"),
+        ("many", "runs-at-once"),
+        ("9999", "runs need 9999 proc"),
+    ],
 )
-def test_refusals(flag: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refusals(flag: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--dataset", "digits", "--device", "cpu", "--results", str(tmp_path), "--runs-at-once", flag]
     assert command_line.run_command(reproduce.main, flags) == 2
     err = capsys.readouterr().err
-    assert said in err and "Traceback" not in err
+    assert message in err and "Traceback" not in err

@@ -1,4 +1,4 @@
-"""Several runs of a sweep at once: the same rows as one after the other, and what a signal or a failure leaves."""
+"""Concurrent runs of a sweep: the same rows as sequential runs, and the effect of signals and failures."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def a_sweep(folder: Path, methods: tuple[str, ...] = ("uniform", "elastic"), spl
 
 
 def bits(folder: Path) -> dict[str, Any]:
-    """Of every row all but the times and the environment."""
+    """Every row without times and environment."""
     found = {}
     for row in read_rows(folder):
         evaluations = {
@@ -72,28 +72,28 @@ def bits(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("_short_evaluations")
-def test_threads_make_the_rows_of_runs_one_after_the_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The way of a GPU, on a CPU: two methods with two splits each, in two threads that share a process."""
+def test_threads_make_the_same_rows_as_sequential_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As on a GPU: two methods with two splits each, in two threads of one process."""
     assert a_sweep(tmp_path / "one").train() is None
     capfd.readouterr()
     several = a_sweep(tmp_path / "two")
     assert in_threads(several, several.keys, 2) is None
     assert bits(tmp_path / "two") == bits(tmp_path / "one")
-    said = capfd.readouterr().err.splitlines()
+    printed = capfd.readouterr().err.splitlines()
     names = [key.name for key in several.keys]
-    assert said and all(line.partition(":")[0] in names for line in said), "every line says of which run it is"
-    assert all(sum(f"{name}: nmi" in line for line in said) == 1 for name in names)
+    assert printed and all(line.partition(":")[0] in names for line in printed), "every line says of which run it is"
+    assert all(sum(f"{name}: nmi" in line for line in printed) == 1 for name in names)
 
 
 @needs_two
-def test_processes_make_the_rows_of_runs_one_after_the_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_processes_make_the_same_rows_as_sequential_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert a_sweep(tmp_path / "one", ("uniform",)).train() is None
     capfd.readouterr()
     several = a_sweep(tmp_path / "two", ("uniform",))
     assert in_processes(several, several.keys, 2, "auto", 1) is None
     assert bits(tmp_path / "two") == bits(tmp_path / "one")
-    said = capfd.readouterr().err.splitlines()
-    assert said and all(line.startswith("uniform-split0") for line in said)
+    printed = capfd.readouterr().err.splitlines()
+    assert printed and all(line.startswith("uniform-split0") for line in printed)
     settings = json.loads((tmp_path / "two" / "runs" / several.keys[0].name / "run.json").read_text())
     assert settings["environment"]["threads"] == 1
 
@@ -151,9 +151,9 @@ def test_a_signal_to_the_command_stops_its_workers(number: signal.Signals, tmp_p
         assert time.monotonic() < deadline and cut.poll() is None
         time.sleep(0.05)
     cut.send_signal(number)
-    said = cut.communicate(timeout=60)[1]
-    assert cut.returncode == 128 + number and "stopped and saved; the same command continues" in said
-    assert "Traceback" not in said and read_rows(tmp_path / "cut") == []
+    printed = cut.communicate(timeout=60)[1]
+    assert cut.returncode == 128 + number and "stopped and saved; the same command continues" in printed
+    assert "Traceback" not in printed and read_rows(tmp_path / "cut") == []
     assert list((tmp_path / "cut" / "runs").glob("*/checkpoints/*")), "what was under way is saved"
     for folder in ("cut", "whole"):
         again = started(folder)
@@ -174,19 +174,19 @@ def test_a_worker_ends_after_its_parent() -> None:
 
 @pytest.mark.usefixtures("_short_evaluations")
 def test_a_run_that_diverges_leaves_the_others_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of three runs in two threads the first fails: the second is finished, the third not begun, the first named."""
-    take, failed = Sweep.take, threading.Event()
+    """Of three runs in two threads the first fails: the second is finished, the third not started, the first named."""
+    train_one, failed = Sweep.train_one, threading.Event()
 
     def fails(self: Sweep, key: RunKey) -> int | None:
         if key.split == 1:
             failed.set()
             raise DivergenceError("step 3: d_loss is nan")
         assert failed.wait(60)
-        return take(self, key)
+        return train_one(self, key)
 
     several = a_sweep(tmp_path, ("uniform",), splits=3)
     with monkeypatch.context() as patched:
-        patched.setattr(Sweep, "take", fails)
+        patched.setattr(Sweep, "train_one", fails)
         with pytest.raises(RunError, match="^uniform-split01-seed0: step 3: d_loss is nan$") as raised:
             in_threads(several, several.keys, 2)
     assert raised.value.exit_code == 1
@@ -197,24 +197,26 @@ def test_a_run_that_diverges_leaves_the_others_whole(tmp_path: Path, monkeypatch
 @pytest.mark.slow
 @needs_two
 def test_a_worker_that_fails_leaves_the_others_whole(tmp_path: Path) -> None:
-    """One run's folder holds a run of other settings."""
+    """One run's folder holds a run with other settings."""
     first = a_sweep(tmp_path, ("uniform",), splits=1)
     first.train()
     (key,) = first.keys
     (tmp_path / "rows" / f"{key.name}.json").unlink()
     several = a_sweep(tmp_path, ("uniform",), splits=2, temperature=0.5)
-    with pytest.raises(RunError, match=r"^uniform-split01-seed0: .*a run of other settings \(temperature\)") as raised:
+    with pytest.raises(
+        RunError, match=r"^uniform-split01-seed0: .*a run with other settings \(temperature\)"
+    ) as raised:
         in_processes(several, several.keys, 2, "auto", 1)
     assert raised.value.exit_code == 2
     assert list(bits(tmp_path)) == ["uniform-2-0"], "the other was finished"
 
 
-def test_a_killed_process_is_told() -> None:
+def test_a_killed_process_is_reported() -> None:
     part = workers.Part(Path("nowhere"), {}, {}, frozenset(), "auto", 1, os.getpid(), ())
     worker = workers.Worker(part)
     worker._process.kill()
-    with pytest.raises(RunError, match="its process was killed, perhaps for want of memory"):
-        worker.take(RunKey("uniform", 1, 0))
+    with pytest.raises(RunError, match="its process was killed, perhaps for lack of memory"):
+        worker.train_one(RunKey("uniform", 1, 0))
     worker.close()
 
 

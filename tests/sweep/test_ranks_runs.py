@@ -49,9 +49,9 @@ def start(*flags: str, count: int = 2) -> list[subprocess.Popen[str]]:
 
 
 def end(processes: list[subprocess.Popen[str]]) -> tuple[list[int], list[str], list[str]]:
-    """Exit codes, and what was written to stdout and to stderr, a rank each."""
-    said = [process.communicate(timeout=DEADLINE) for process in processes]
-    return [p.returncode for p in processes], [out for out, _ in said], [error for _, error in said]
+    """Exit codes, stdout and stderr of each rank."""
+    printed = [process.communicate(timeout=DEADLINE) for process in processes]
+    return [p.returncode for p in processes], [out for out, _ in printed], [error for _, error in printed]
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
@@ -76,11 +76,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     codes, out, errors = end(start("--run-dir", str(run), "--epochs", "3", "--save-every", "1"))
     assert codes == [0, 0], errors
     assert "after 3 epochs" in out[0] and "2 ranks of 64 images" in errors[0]
-    assert (out[1], errors[1]) == ("", ""), "rank 0 alone prints"
+    assert (out[1], errors[1]) == ("", ""), "only rank 0 prints"
     return run
 
 
-def test_rank_0_alone_writes(finished: Path) -> None:
+def test_only_rank_0_writes(finished: Path) -> None:
     found = rows(finished)
     images = [row["images_seen"] for row in found if "d_loss" in row]
     assert images == sorted(set(images)) and images[-1] == 3 * EPOCH
@@ -109,7 +109,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step_and_the_run_goes_on_
     assert rows(run) == rows(finished)
 
 
-def test_another_number_of_ranks_is_refused_unless_it_is_meant(finished: Path) -> None:
+def test_another_number_of_ranks_needs_its_flag(finished: Path) -> None:
     again = ["--run-dir", str(finished), "--resume", "--epochs", "4"]
     codes, _, errors = end(start(*again, count=1))
     assert codes == [2] and "was trained on 2 ranks, and here is 1" in errors[0]
@@ -149,7 +149,7 @@ def test_a_stalled_rank_ends_the_job(tmp_path: Path) -> None:
 
 
 def torchrun(*flags: str) -> subprocess.Popen[str]:
-    """The command of the README, on two CPU ranks, in a session of its own."""
+    """The command of the README, on two CPU ranks, in its own session."""
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         + ["-m", "fastgan.train", *SMALL, "--save-every", "1", "--eval-every", "999", *flags],

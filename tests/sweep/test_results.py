@@ -33,9 +33,9 @@ def folder_with_a_row(tmp_path: Path) -> Path:
 def said_by(capsys: pytest.CaptureFixture[str], folder: Path, *flags: str) -> str:
     """The one line of error of a call, which must end with exit code 2."""
     assert command_line.run_command(reproduce.main, [*FLAGS, "--results", str(folder), *flags]) == 2
-    said = capsys.readouterr().err.strip()
-    assert said.startswith("error: ") and "\n" not in said
-    return said
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("error: ") and "\n" not in printed
+    return printed
 
 
 @pytest.mark.parametrize("table", [False, True])
@@ -79,8 +79,8 @@ def test_a_folder_of_another_sweep_is_refused(
 ) -> None:
     path = folder_with_a_row(tmp_path)
     kept = path.read_bytes()
-    said = said_by(capsys, tmp_path, *flags)
-    assert "sweep.json" in said and named in said and path.read_bytes() == kept
+    printed = said_by(capsys, tmp_path, *flags)
+    assert "sweep.json" in printed and named in printed and path.read_bytes() == kept
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}'])
@@ -90,8 +90,8 @@ def test_a_damaged_sweep_file_is_named(text: str, tmp_path: Path, capsys: pytest
     assert str(tmp_path / "sweep.json") in said_by(capsys, tmp_path)
 
 
-def test_a_table_of_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "sweep.json: not there" in said_by(capsys, tmp_path / "none", "--table")
+def test_a_table_of_a_missing_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "sweep.json: not found" in said_by(capsys, tmp_path / "none", "--table")
     assert not (tmp_path / "none").exists()
 
 
@@ -104,7 +104,7 @@ def test_a_row_is_never_overwritten(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "rows").iterdir()] == [path.name], "nothing is left beside it"
 
 
-def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_links_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_links(*_: Any) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -189,7 +189,7 @@ def test_the_whole_table_is_250_runs() -> None:
 
 
 def test_the_papers_recipe() -> None:
-    """Nothing but the paper's: its transform, bicubic, and no averaged generator; each flag still changes its own."""
+    """Only the paper's settings: its transform, bicubic, and no averaged generator; flags still apply."""
     paper = preset("mnist", "paper")
     assert paper.transform.kind == "paper" and paper.transform.interpolation == "bicubic"
     assert (paper.transform.rotation, paper.transform.zoom, paper.transform.shift) == (20.0, (0.9, 1.1), 0.0)

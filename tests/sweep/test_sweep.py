@@ -1,4 +1,4 @@
-"""The sweep: each run trained once and kept as a row, whoever is killed, however many ranks share it out."""
+"""The sweep: each run is trained once and kept as a row, with processes killed and any number of ranks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FLAGS = ("--dataset", "digits", "--epochs", "2", "--device", "cpu")
 
 @pytest.fixture(autouse=True)
 def _short_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures of a few images each, in this process; they need only be the same, or not."""
+    """Figures from a few images, in this process; tests only compare them."""
     monkeypatch.setattr(evaluator, "PER_CODE", 30)
     monkeypatch.setattr(evaluator, "DIVERSITY", 300)
 
@@ -64,7 +64,7 @@ def tiny_runs(methods: list[str], splits: list[int], **changes: Any) -> dict[Run
 
 
 def figures(row: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same whenever and wherever a run is made: no times."""
+    """What must be the same for every repetition of a run: all but times."""
     return {
         epoch: {name: value for name, value in found.items() if "second" not in name}
         for epoch, found in row["evaluations"].items()
@@ -100,7 +100,7 @@ def test_each_variant_trains_and_is_what_its_name_says(method: str, tmp_path: Pa
         assert row["settings"]["run_dir"] is None, "nothing of this machine's paths is kept"
 
 
-def test_runs_in_one_trainer_are_runs_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_share_a_trainer_are_independent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two splits and three kinds of methods in one process, against each run in a process's first trainer."""
     made: list[TrainConfig] = []
     original = Engine.__init__
@@ -164,7 +164,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: p
     assert not (cut.runs_folder / key.name / "checkpoints").exists()
 
 
-def test_a_run_cut_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+def test_a_run_cut_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
     runs = tiny_runs(["elastic"], [1])
     (key,) = runs
     Sweep(open_results(tmp_path / "whole"), runs, CPU, RankInfo()).train()
@@ -182,7 +182,7 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
     results = open_results(tmp_path)
     Sweep(results, tiny_runs(["elastic"], [1]), CPU, RankInfo()).train()
     (tmp_path / "rows" / "elastic-split01-seed0.json").unlink()
-    with pytest.raises(ConfigError, match=r"run\.json: a run of other settings \(temperature\)"):
+    with pytest.raises(ConfigError, match=r"run\.json: a run with other settings \(temperature\)"):
         Sweep(results, tiny_runs(["elastic"], [1], temperature=0.5), CPU, RankInfo()).train()
 
 
@@ -207,14 +207,14 @@ def spawn(folder: Path, *, rank: int = 0, ranks: int = 1, splits: str = "1-3") -
 def test_three_ranks_share_the_runs_without_overlap(tmp_path: Path) -> None:
     """Six runs: each is trained by one rank, all are there, and a fourth process finds nothing to do."""
     processes = [spawn(tmp_path, rank=rank, ranks=3) for rank in range(3)]
-    said = [process.communicate(timeout=240)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], said
+    printed = [process.communicate(timeout=240)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], printed
     rows = read_rows(tmp_path)
     names = [f"{row['run']['method']}-split{row['run']['split']:02d}-seed0" for row in rows]
     assert len(names) == 6
     for name in names:
-        assert sum(f"{name}: " in text for text in said) == 1, f"{name} was trained once"
-    for text in said:
+        assert sum(f"{name}: " in text for text in printed) == 1, f"{name} was trained once"
+    for text in printed:
         assert any(f"{name}: " in text for name in names), "every rank had its share"
     again = spawn(tmp_path)
     assert "0 of 6 runs are left" in again.communicate(timeout=120)[1] and again.returncode == 0
@@ -242,7 +242,7 @@ def test_a_killed_process_frees_its_run(tmp_path: Path) -> None:
     assert len(read_rows(tmp_path)) == 2
 
 
-def test_a_claim_is_one_processs_alone(tmp_path: Path) -> None:
+def test_only_one_process_claims_a_run(tmp_path: Path) -> None:
     first, second, key = open_results(tmp_path), open_results(tmp_path), RunKey("elastic", 1, 0)
     with first.claim(key) as mine, second.claim(key) as theirs, second.claim(RunKey("elastic", 2, 0)) as other:
         assert (mine, theirs, other) == (True, False, True)
@@ -288,7 +288,7 @@ def test_ranks_are_read_from_torchruns_variables(
 
 
 def test_a_signal_stops_the_sweep_and_the_next_call_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM after some steps: saved, told by the exit code, and finished later with the same figures."""
+    """SIGTERM after some steps: saved, reported by the exit code, and finished later with the same figures."""
     flags = [*FLAGS, "--methods", "elastic", "--splits", "1"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert command_line.run_command(reproduce.main, [*flags, "--results", str(whole)]) == 0
@@ -326,9 +326,9 @@ def test_the_table_and_the_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture
     assert command_line.run_command(reproduce.main, flags) == 0
     capsys.readouterr()
     assert command_line.run_command(reproduce.main, ["--table", "--results", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "Elastic-InfoGAN" in said and "0.525 ± 0.300" in said
-    assert "made in: float32, torchvision (bicubic) (1 row); float32, unnamed or no transforms (1 row)" in said
-    assert (tmp_path / "table.txt").read_text(encoding="utf-8").strip() == said.strip()
+    printed = capsys.readouterr().out
+    assert "Elastic-InfoGAN" in printed and "0.525 ± 0.300" in printed
+    assert "made in: float32, torchvision (bicubic) (1 row); float32, unnamed or no transforms (1 row)" in printed
+    assert (tmp_path / "table.txt").read_text(encoding="utf-8").strip() == printed.strip()
     assert (tmp_path / "table.md").exists() and (tmp_path / "table.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "sweep.json").read_text())["dataset"] == "digits"
