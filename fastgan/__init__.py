@@ -6,13 +6,13 @@ import os
 import sys
 from types import TracebackType
 
-from fastgan.runtime import stages, threads  # noqa: F401 - threads looks from here on how busy the machine is
+from fastgan.runtime import stages, threads  # noqa: F401 - threads measures from here on how busy the machine is
 
 __version__ = "0.1.0"
 
 
 def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Ctrl-C while a command still imports its libraries is no news that needs a traceback."""
+    """Ctrl-C while a command still imports its libraries prints one line, not a traceback."""
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
     else:

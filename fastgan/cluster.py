@@ -1,4 +1,4 @@
-"""python -m fastgan.cluster RUN [IMAGES]: which class each image belongs to, and how sure Q is.
+"""python -m fastgan.cluster RUN [IMAGES]: the class of each image, and how confident Q is.
 
 Legend: N images.
 """
@@ -22,24 +22,24 @@ from fastgan.text import pluralize
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    """What to label, and where to."""
+    """What to label, and where to write the labels."""
 
     run: Annotated[Path, positional()]
     """The run's folder."""
     images: Annotated[Path | None, positional()] = None
-    """A folder of image files, its subfolders included. A run on youtube-faces crops those whose names are of a
-    YouTube-Faces tree as it did its own, and takes others whole. Left out: the run's own training images, by path
-    where they are files, else by index."""
+    """A folder of image files, including its subfolders. A run on youtube-faces crops files named as in a
+    YouTube-Faces tree like its training images, and uses others whole. Left out: the run's own training images, by
+    path if they are files, else by index."""
     skip_bad: bool = False
-    """Leave out files of IMAGES that are no whole image, and list them, as a run does that was trained so; otherwise
-    they are an error."""
+    """Leave out files of IMAGES that are not valid images, and list them; a run trained with this flag does so anyway.
+    Otherwise they are an error."""
     out: Path | None = None
     """The table to write, csv. Left out: RUN/assignments.csv."""
     sort_into: Path | None = None
-    """A new folder to sort the files into, a subfolder a class: as hard links, or where those cannot be as symbolic
-    links or copies. The files themselves stay where they are."""
+    """A new folder to sort the files into, one subfolder per class, as hard links or, where these are not possible, as
+    symbolic links or copies. The files themselves stay where they are."""
     data_dir: Path | None = None
-    """Where the run's data set lies now, if it has moved and IMAGES is left out."""
+    """Where the run's data set is now, if it has moved and IMAGES is left out."""
     cache_dir: Path | None = None
     """Where decoded images are kept. Left out: where the run kept them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -50,23 +50,23 @@ class ClusterConfig:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, read, label, write. Returns the exit code."""
-    asked = parse(
+    args = parse(
         ClusterConfig,
         argv,
         prog="python -m fastgan.cluster",
-        description="The class of each image and how sure Q is of it, as a csv file; or the files sorted by class.",
+        description="The class of each image and Q's confidence in it, as a csv file; or the files sorted by class.",
     )
-    device = trained_run.choose_processor(asked.device, asked.threads)
-    run = trained_run.load(asked.run, device)
-    out = asked.out if asked.out is not None else run.run.path / "assignments.csv"
-    if asked.sort_into is not None:
-        if asked.images is None:
-            raise ConfigError("--sort-into: sorts files; name their folder after the run's")
-        check_place(asked.sort_into, asked.images)
-    config = run.config_at(asked.data_dir, asked.cache_dir)
-    if asked.images is not None:
-        images = loading.load_folder(config, asked.images, skip_bad=asked.skip_bad or run.config.skip_bad)
-        paths = [asked.images / path for path in images.paths or ()]
+    device = trained_run.choose_processor(args.device, args.threads)
+    run = trained_run.load(args.run, device)
+    out = args.out if args.out is not None else run.run.path / "assignments.csv"
+    if args.sort_into is not None:
+        if args.images is None:
+            raise ConfigError("--sort-into: sorts image files; give their folder after the run's")
+        check_place(args.sort_into, args.images)
+    config = run.config_at(args.data_dir, args.cache_dir)
+    if args.images is not None:
+        images = loading.load_folder(config, args.images, skip_bad=args.skip_bad or run.config.skip_bad)
+        paths = [args.images / path for path in images.paths or ()]
     else:
         images = loading.load(config)
         paths = [loading.data_folder(config) / path for path in images.paths or ()]
@@ -78,12 +78,12 @@ def main(argv: Sequence[str]) -> int:
     print(f"wrote the {'class' if len(names) == 1 else 'classes'} of {pluralize(len(names), 'image')} to {out}")
     in_use = f"{used} of {run.config.classes} classes {'is' if used == 1 else 'are'} in use"
     print(f"{in_use}, and Q's mean confidence is {sure:.2f}")
-    if asked.sort_into is not None:
-        how = sort_into(asked.sort_into, paths, codes[:, 0].tolist())
+    if args.sort_into is not None:
+        how = sort_into(args.sort_into, paths, codes[:, 0].tolist())
         ways = [pluralize(count, kind, "copies" if kind == "copy" else None) for kind, count in how.items()]
-        print(f"sorted {'it' if len(paths) == 1 else 'them'} into {asked.sort_into}: {', '.join(ways)}")
+        print(f"sorted {'it' if len(paths) == 1 else 'them'} into {args.sort_into}: {', '.join(ways)}")
     if run.images_seen < diagnosis.FEW_SHOWN:
-        print(f"note: {asked.run} is hardly trained ({run.images_seen:,} images shown)", file=sys.stderr)
+        print(f"note: {args.run} is hardly trained ({run.images_seen:,} images shown)", file=sys.stderr)
     return 0
 
 

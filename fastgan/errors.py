@@ -1,13 +1,13 @@
-"""The errors that a user meets: one line each, naming the flag, file or step and the remedy."""
+"""The errors that a user sees: one line each, naming the flag, file or step and the remedy."""
 
 from __future__ import annotations
 
 
 class FastganError(Exception):
-    """Base of every error meant for a user; `exit_code` is what a command ends with.
+    """Base of every error meant for a user; `exit_code` is the exit code of the command.
 
-    One that is `silent` is said by another rank. One that must end `at_once` leaves out Python's own exit, which now
-    and then aborts over torch's threads: they hold what another rank never took.
+    A `silent` error is printed by another rank. An `at_once` error ends the process without Python's own cleanup, which
+    sometimes aborts because torch's threads still hold data that another rank never received.
     """
 
     exit_code = 1
@@ -21,7 +21,7 @@ class ConfigError(FastganError, ValueError):
 
 
 class DataError(FastganError, ValueError):
-    """A data file is missing, cut short or not what it claims to be."""
+    """A data file is missing, truncated or not what it claims to be."""
 
     exit_code = 2
 
@@ -49,8 +49,8 @@ class RankError(FastganError):
 
 
 class RunError(FastganError):
-    """One of several runs made at once has failed."""
+    """One of several concurrent runs has failed."""
 
-    def __init__(self, said: str, exit_code: int = 1) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
         self.exit_code = exit_code

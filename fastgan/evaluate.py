@@ -28,7 +28,7 @@ class EvaluateConfig:
     run: Annotated[Path, positional()]
     """The run's folder."""
     data_dir: Path | None = None
-    """Where the run's data set lies now, if it has moved."""
+    """Where the run's data set is now, if it has moved."""
     cache_dir: Path | None = None
     """Where decoded images and judges are kept. Left out: where the run kept them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -38,22 +38,22 @@ class EvaluateConfig:
     json: Path | None = None
     """Write the figures to this file as well."""
     beside: Path | None = None
-    """Another run on the same data, of another seed: print how far both agree on which images belong together."""
+    """Another run on the same data with another seed: print how far both agree on which images belong together."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Parse, evaluate, print. Returns the exit code."""
-    asked = parse(
+    args = parse(
         EvaluateConfig,
         argv,
         prog="python -m fastgan.evaluate",
         description="NMI, ENT, prior error, clustering and diversity of a run.",
     )
-    device = trained_run.choose_processor(asked.device, asked.threads)
-    run = trained_run.load(asked.run, device)
-    config = run.config_at(asked.data_dir, asked.cache_dir)
+    device = trained_run.choose_processor(args.device, args.threads)
+    run = trained_run.load(args.run, device)
+    config = run.config_at(args.data_dir, args.cache_dir)
     images = loading.load(config)
-    other = None if asked.beside is None else agreement.load_beside(asked.beside, run, config, images)
+    other = None if args.beside is None else agreement.load_beside(args.beside, run, config, images)
     for doubt in [] if other is None else agreement.doubts(run, other, images):
         print(f"warning: {doubt}", file=sys.stderr)
     evaluator = Evaluator(images, obtain_judge(config, images, device), config, device)
@@ -71,19 +71,19 @@ def main(argv: Sequence[str]) -> int:
     reading = ""
     if other is not None:
         figures, reading = agreement.agreement(found.codes_N, run, other, images)
-        row |= {"beside": str(asked.beside), **figures}
+        row |= {"beside": str(args.beside), **figures}
     if hardly is not None:
         print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
-    print(f"{asked.run} after {run.images_seen:,} images:")
+    print(f"{args.run} after {run.images_seen:,} images:")
     print(labels.table(row))
     pairs = ", ".join(f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in merge) or "none"
-    pairs = pairs if hardly is None else "not told of a run that is hardly trained"
+    pairs = pairs if hardly is None else "not shown for a run that is hardly trained"
     print(f"  {f'codes that Q confuses (above {confusion.CONFUSED:.3g}): merge?':<58} {pairs}")
     if other is not None:
-        print(f"\nbeside {asked.beside}: {reading}")
-    if asked.json is not None:
-        told = {"hardly_trained": hardly is not None, "merge_candidates": [asdict(pair) for pair in merge]}
-        asked.json.write_text(json.dumps(row | told, indent=1) + "\n", encoding="utf-8")
+        print(f"\nbeside {args.beside}: {reading}")
+    if args.json is not None:
+        diagnosed = {"hardly_trained": hardly is not None, "merge_candidates": [asdict(pair) for pair in merge]}
+        args.json.write_text(json.dumps(row | diagnosed, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""python -m fastgan.export RUN: the generator and the labeller as files that torch opens without fastgan.
+"""python -m fastgan.export RUN: the generator and the labeller as files that torch loads without fastgan.
 
 Legend: B images, K codes, Z noise, D embedding, CHW an image, S its side.
 """
@@ -20,28 +20,28 @@ from fastgan.inference.export import FILES, export
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """What to export, and where to."""
+    """What to export, and where."""
 
     run: Annotated[Path, positional()]
     """The run's folder."""
     out: Path | None = None
     """The folder to make. Left out: RUN/export."""
     overwrite: bool = False
-    """Replace an export that is there already."""
+    """Replace an existing export."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Parse, trace, save. Returns the exit code."""
-    asked = parse(
+    args = parse(
         ExportConfig,
         argv,
         prog="python -m fastgan.export",
-        description="Generator and labeller of a run as files that need torch alone.",
+        description="Generator and labeller of a run as files that need only torch.",
     )
-    # On the CPU: a program holds the device that it was traced on.
-    run = trained_run.load(asked.run, torch.device("cpu"))
-    out = asked.out if asked.out is not None else run.run.path / "export"
-    export(run, out, asked.overwrite)
+    # On the CPU, since an exported program is tied to the device it was traced on.
+    run = trained_run.load(args.run, torch.device("cpu"))
+    out = args.out if args.out is not None else run.run.path / "export"
+    export(run, out, args.overwrite)
     print(f"wrote {', '.join(FILES)} to {out}")
     return 0
 

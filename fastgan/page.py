@@ -1,4 +1,4 @@
-"""python -m fastgan.page RUN: write the report of a run anew, as it is."""
+"""python -m fastgan.page RUN: write the report of a run again, finished or not."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from fastgan.runtime.stages import stage
 
 @dataclass(frozen=True, kw_only=True)
 class PageConfig:
-    """Whose page to write."""
+    """Which report to write."""
 
     run: Annotated[Path, positional()]
     """The run's folder."""
     data_dir: Path | None = None
-    """Where the run's data set lies now, if it has moved."""
+    """Where the run's data set is now, if it has moved."""
     cache_dir: Path | None = None
     """Where decoded images are kept. Left out: where the run kept them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -37,9 +37,9 @@ class PageConfig:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, collect, write. Returns the exit code."""
-    asked = parse(PageConfig, argv, prog="python -m fastgan.page", description="Write a run's page, report.html.")
-    run = trained_run.load(asked.run, trained_run.choose_processor(asked.device, asked.threads))
-    config = run.config_at(asked.data_dir, asked.cache_dir)
+    args = parse(PageConfig, argv, prog="python -m fastgan.page", description="Write a run's report, report.html.")
+    run = trained_run.load(args.run, trained_run.choose_processor(args.device, args.threads))
+    config = run.config_at(args.data_dir, args.cache_dir)
     state = RunState(
         config=config,
         networks=run.networks,
@@ -48,15 +48,15 @@ def main(argv: Sequence[str]) -> int:
         images=loading.load(config),
         images_seen=run.images_seen,
         rows=MetricsLog(run.run.metrics).rows(),
-        settings=run_folder.read_settings(asked.run),
+        settings=run_folder.read_settings(args.run),
         device=run.device,
     )
     try:
         with stage("writing the report"):
-            written = html_report.write(asked.run, state)
+            written = html_report.write(args.run, state)
         print(f"wrote {written}")
     except OSError as error:
-        raise ConfigError(f"{asked.run}: cannot be written ({error.strerror or error}); make it writable") from error
+        raise ConfigError(f"{args.run}: cannot be written ({error.strerror or error}); make it writable") from error
     return 0
 
 

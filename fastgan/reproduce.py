@@ -35,19 +35,19 @@ class ReproduceConfig:
     splits: str = "1-50"
     """Which of the 50 published imbalances: numbers and ranges, such as 1-3,7."""
     methods: str = "all"
-    """all, or some of uniform, ground-truth, gumbel-softmax, ground-truth-contrastive, elastic, with commas."""
+    """all, or some of uniform, ground-truth, gumbel-softmax, ground-truth-contrastive, elastic, separated by commas."""
     seeds: str = "0"
-    """Which seeds of each: numbers and ranges."""
+    """Which seeds for each: numbers and ranges."""
     epochs: int = 20
-    """Passes over the training images; runs are evaluated every five."""
+    """Passes over the training images; runs are evaluated every five epochs."""
     recipe: Literal["default", "paper"] = "default"
-    """paper: everything as in the paper's recipe, its transform included."""
+    """paper: everything as in the paper's recipe, including its transform."""
     results: Path = Path("results")
-    """Where finished runs are kept, a JSON file each; a run that is there is not run again."""
+    """Where finished runs are kept, one JSON file each; a run found there is not repeated."""
     table: bool = False
-    """Print the table of what is in --results, keep it there as text, Markdown and a picture, and stop."""
+    """Print the table of the runs in --results, save it there as text, Markdown and a picture, and stop."""
     dry_run: bool = False
-    """Say which runs are left, and stop."""
+    """List the runs that are left, and stop."""
 
     data_dir: Path | None = None
     """Folder with the data set's files, or to download them into. Left out: ./data."""
@@ -68,19 +68,19 @@ class ReproduceConfig:
     threads: int = 0
     """Threads of a CPU, of each run. 0: one for each processor that this process may use and that others leave free."""
     runs_at_once: int = 0
-    """How many runs to make at the same time: on a GPU in threads, on a CPU in processes that share its processors out.
-    0: on a GPU up to four, as its memory allows; on a CPU one."""
+    """How many runs to make at the same time: on a GPU in threads, on a CPU in processes that share its processors.
+    0: on a GPU up to four, as memory allows; on a CPU one."""
 
 
-def runs_of(asked: ReproduceConfig) -> dict[RunKey, TrainConfig]:
-    """Every run that is asked for, validated, those of one method side by side; raises ConfigError naming a flag."""
-    if asked.runs_at_once < 0:
-        raise ConfigError(f"--runs-at-once {asked.runs_at_once}: must be 1 or more, or 0 to leave it to the machine")
-    methods = parse_methods(asked.methods)
-    splits, seeds = parse_numbers("splits", asked.splits, 1, 50), parse_numbers("seeds", asked.seeds, 0, None)
+def runs_of(args: ReproduceConfig) -> dict[RunKey, TrainConfig]:
+    """Every requested run, validated, grouped by method; raises ConfigError naming a flag."""
+    if args.runs_at_once < 0:
+        raise ConfigError(f"--runs-at-once {args.runs_at_once}: must be 1 or more, or 0 to leave it to the machine")
+    methods = parse_methods(args.methods)
+    splits, seeds = parse_numbers("splits", args.splits, 1, 50), parse_numbers("seeds", args.seeds, 0, None)
     same = ("data_dir", "cache_dir", "device", "epochs", "amp", "compile", "augment", "kernels", "capture", "threads")
-    changes: dict[str, Any] = {name: getattr(asked, name) for name in same}
-    base = dataclasses.replace(preset(asked.dataset, asked.recipe), eval_every=5, save_every=1, **changes)
+    changes: dict[str, Any] = {name: getattr(args, name) for name in same}
+    base = dataclasses.replace(preset(args.dataset, args.recipe), eval_every=5, save_every=1, **changes)
     return {
         RunKey(method, split, seed): validate(dataclasses.replace(with_method(base, method), split=split, seed=seed))
         for method in methods
@@ -89,58 +89,58 @@ def runs_of(asked: ReproduceConfig) -> dict[RunKey, TrainConfig]:
     }
 
 
-def reproduce(asked: ReproduceConfig) -> int:
-    """Train what is left, or print the table. Returns the exit code."""
-    if asked.table:
-        print(write_table(asked.results))
+def reproduce(args: ReproduceConfig) -> int:
+    """Train the runs that are left, or print the table. Returns the exit code."""
+    if args.table:
+        print(write_table(args.results))
         return 0
-    runs = runs_of(asked)
-    if asked.dry_run and not (asked.results / "sweep.json").exists():  # nothing is written for a look
+    runs = runs_of(args)
+    if args.dry_run and not (args.results / "sweep.json").exists():  # a dry run writes nothing
         print("\n".join(key.name for key in runs))
         return 0
-    found = Results(asked.results, dataset=asked.dataset, recipe=asked.recipe, epochs=asked.epochs)
+    found = Results(args.results, dataset=args.dataset, recipe=args.recipe, epochs=args.epochs)
     left = [key for key in runs if not found.has(key)]
     ranks = RankInfo.from_environment()
     if ranks.rank == 0:
         are = "is" if len(left) == 1 else "are"
-        print(f"{len(left)} of {pluralize(len(runs), 'run')} {are} left, in {asked.results}", file=sys.stderr)
-    if asked.dry_run:
+        print(f"{len(left)} of {pluralize(len(runs), 'run')} {are} left, in {args.results}", file=sys.stderr)
+    if args.dry_run:
         print("\n".join(key.name for key in left))
         return 0
-    stopped = _train(asked, runs, found, ranks)
+    stopped = _train(args, runs, found, ranks)
     if stopped is not None:
         print("stopped and saved; the same command continues", file=sys.stderr)
         return 128 + stopped
     if ranks.rank == 0:
-        print(f"the table: python -m fastgan.reproduce --table --results {asked.results}", file=sys.stderr)
+        print(f"the table: python -m fastgan.reproduce --table --results {args.results}", file=sys.stderr)
     return 0
 
 
-def _train(asked: ReproduceConfig, runs: dict[RunKey, TrainConfig], found: Results, ranks: RankInfo) -> int | None:
-    """Train what is left; returns the signal that stopped it, or None."""
+def _train(args: ReproduceConfig, runs: dict[RunKey, TrainConfig], found: Results, ranks: RankInfo) -> int | None:
+    """Train the runs that are left; returns the signal that stopped them, or None."""
     tune_malloc()
-    device = ranks.device(choose_device(asked.device))
-    choose_kernels(asked.kernels)  # tries one, on this rank's GPU
+    device = ranks.device(choose_device(args.device))
+    choose_kernels(args.kernels)  # tries one, on this rank's GPU
     first = {key.method: key for key in reversed(runs)}  # the first of each method draws pictures
     sweep = Sweep(found, runs, device, ranks, frozenset(first.values()))
     left = [key for key in sweep.keys if not found.has(key)]
     if device.type == "cuda":
-        threads.choose(asked.threads, processes=ranks.local_count)
+        threads.choose(args.threads, processes=ranks.local_count)
         own = -(-len(left) // ranks.count)
-        count = at_once.on_gpu(asked.runs_at_once, own, device, captured=asked.capture)
+        count = at_once.on_gpu(args.runs_at_once, own, device, captured=args.capture)
         return at_once.in_threads(sweep, left, count) if count > 1 else sweep.train()
-    count, each = at_once.on_cpu(asked.runs_at_once, len(left), asked.threads, ranks)
+    count, each = at_once.on_cpu(args.runs_at_once, len(left), args.threads, ranks)
     note = threads.choose(each, processes=ranks.local_count)
     if note:
         print(f"note: {note}", file=sys.stderr)
-    return workers.in_processes(sweep, left, count, asked.kernels, each) if count > 1 else sweep.train()
+    return workers.in_processes(sweep, left, count, args.kernels, each) if count > 1 else sweep.train()
 
 
 def main(argv: Sequence[str]) -> int:
     """Parse and run. Returns the exit code."""
     description = (
-        "Train the paper's variants over its imbalanced MNISTs and print their table. Stop it anywhere and call it "
-        "again: it goes on. torchrun --nproc-per-node R -m fastgan.reproduce ... shares the runs out."
+        "Train the paper's variants on its imbalanced MNISTs and print their table. Stop it at any time; the same "
+        "command continues. torchrun --nproc-per-node R -m fastgan.reproduce ... shares the runs among ranks."
     )
     return reproduce(parse(ReproduceConfig, argv, prog="python -m fastgan.reproduce", description=description))
 

@@ -1,4 +1,4 @@
-"""python -m fastgan.sample RUN: draw images of one code, or of all in rows, or the way from one to another.
+"""python -m fastgan.sample RUN: draw images of one code, of all codes in rows, or interpolated between two.
 
 Legend: N images or rows, S steps, K codes, Z noise, CHW an image.
 """
@@ -31,20 +31,20 @@ class SampleConfig:
     run: Annotated[Path, positional()]
     """The run's folder."""
     code: int | None = None
-    """The code to draw, 0 to K-1. Left out: every code, a row each."""
+    """The code to draw, 0 to K-1. Left out: every code, one row each."""
     count: int | None = None
-    """Images of each code (left out: 10). With --interpolate, rows of each code (left out: 10 of one, 1 of all)."""
+    """Images per code (left out: 10). With --interpolate, rows per code (left out: 10 for --code, else 1)."""
     interpolate: Literal["code", "noise"] | None = None
     """code: each row goes from --code to --to with its noise fixed. noise: each row goes from one noise to another with
     its code fixed."""
     to: int | None = None
     """The code at which --interpolate code ends."""
     steps: int = 8
-    """Images of a row under --interpolate, both ends included."""
+    """Images per row under --interpolate, including both ends."""
     out: Path | None = None
-    """The picture to write, png. Left out: in RUN/samples, named for what it shows."""
+    """The picture to write, png. Left out: in RUN/samples, named after what it shows."""
     singles: Path | None = None
-    """A folder to write each image to as well, as code-KK-NNNN.png. None that is there already is overwritten."""
+    """A folder to also write each image to, as code-KK-NNNN.png. Existing files are never overwritten."""
     seed: int = 0
     """Another seed draws other images."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -55,67 +55,67 @@ class SampleConfig:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, draw, save. Returns the exit code."""
-    asked = parse(
+    args = parse(
         SampleConfig,
         argv,
         prog="python -m fastgan.sample",
-        description="Images of one code, or of all in rows, or the way from one code or noise to another.",
+        description="Images of one code, of all codes in rows, or interpolated between two codes or noises.",
     )
-    run = trained_run.load(asked.run, trained_run.choose_processor(asked.device, asked.threads))
+    run = trained_run.load(args.run, trained_run.choose_processor(args.device, args.threads))
     classes = run.config.classes
-    _check(asked, classes)
-    chosen = torch.tensor(list(range(classes) if asked.code is None else [asked.code]))
-    single_row = asked.interpolate is not None and asked.code is None
-    count = asked.count if asked.count is not None else (1 if single_row else 10)
+    _check(args, classes)
+    chosen = torch.tensor(list(range(classes) if args.code is None else [args.code]))
+    single_row = args.interpolate is not None and args.code is None
+    count = args.count if args.count is not None else (1 if single_row else 10)
     codes = chosen.repeat_interleave(count)
-    singles = _names(asked.singles, chosen, count) if asked.singles is not None else []
-    sampler = Sampler(run.generator, replace(run.config, seed=asked.seed), run.device, "sample-command")
-    if asked.interpolate == "code":
-        images, columns = _between_codes(sampler, codes, asked), asked.steps
-    elif asked.interpolate == "noise":
-        images, columns = _between_noises(sampler, codes, count, asked.steps), asked.steps
+    singles = _names(args.singles, chosen, count) if args.singles is not None else []
+    sampler = Sampler(run.generator, replace(run.config, seed=args.seed), run.device, "sample-command")
+    if args.interpolate == "code":
+        images, columns = _between_codes(sampler, codes, args), args.steps
+    elif args.interpolate == "noise":
+        images, columns = _between_noises(sampler, codes, count, args.steps), args.steps
     else:
         with stage("drawing"):
             images = sampler(codes)
-        columns = count if asked.code is None else min(count, max(8, round(count**0.5)))
-    out = asked.out if asked.out is not None else run.run.samples / _default_name(asked)
+        columns = count if args.code is None else min(count, max(8, round(count**0.5)))
+    out = args.out if args.out is not None else run.run.samples / _default_name(args)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         save_grid(images, out, columns)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--out {out}: cannot be written ({error}); name a .png file in a folder that can") from error
     print(f"wrote {pluralize(len(images), 'image')} to {out}")
-    if asked.singles is not None:
+    if args.singles is not None:
         try:
-            asked.singles.mkdir(parents=True, exist_ok=True)
+            args.singles.mkdir(parents=True, exist_ok=True)
             save_singles(images, singles)
         except OSError as error:
             raise ConfigError(
-                f"--singles {asked.singles}: cannot be written ({error.strerror or error}); name a folder that can"
+                f"--singles {args.singles}: cannot be written ({error.strerror or error}); name a folder that can"
             ) from error
-        print(f"and {'it alone' if len(images) == 1 else 'each of them'} to {asked.singles}")
+        print(f"and {'it alone' if len(images) == 1 else 'each of them'} to {args.singles}")
     return 0
 
 
-def _check(asked: SampleConfig, classes: int) -> None:
+def _check(args: SampleConfig, classes: int) -> None:
     """Raise ConfigError for flags that do not fit the run or each other."""
-    for flag, code in (("code", asked.code), ("to", asked.to)):
+    for flag, code in (("code", args.code), ("to", args.to)):
         if code is not None and not 0 <= code < classes:
             raise ConfigError(f"--{flag} {code}: this run has codes 0 to {classes - 1}")
-    if asked.count is not None and asked.count < 1:
-        raise ConfigError(f"--count {asked.count}: must be at least 1")
-    if asked.steps < 2:
-        raise ConfigError(f"--steps {asked.steps}: must be at least 2, for both ends")
-    if asked.interpolate == "code" and (asked.code is None or asked.to is None):
+    if args.count is not None and args.count < 1:
+        raise ConfigError(f"--count {args.count}: must be at least 1")
+    if args.steps < 2:
+        raise ConfigError(f"--steps {args.steps}: must be at least 2, for both ends")
+    if args.interpolate == "code" and (args.code is None or args.to is None):
         raise ConfigError("--interpolate code: goes from one code to another; name them with --code and --to")
-    if asked.interpolate != "code" and asked.to is not None:
-        raise ConfigError(f"--to {asked.to}: ends --interpolate code alone; add that, or leave --to out")
-    if asked.interpolate is not None and asked.singles is not None:
-        raise ConfigError("--singles: images between two ends have no code to be named for; leave --interpolate out")
+    if args.interpolate != "code" and args.to is not None:
+        raise ConfigError(f"--to {args.to}: is for --interpolate code only; add that, or leave --to out")
+    if args.interpolate is not None and args.singles is not None:
+        raise ConfigError("--singles: interpolated images have no code to be named after; leave --interpolate out")
 
 
 def _names(folder: Path, chosen: Tensor, count: int) -> list[Path]:
-    """A path an image; raises ConfigError when one is taken, since samples of two calls would be mixed up."""
+    """One path per image; raises ConfigError if one exists, since samples of two calls would be mixed."""
     paths = [folder / f"code-{code:02d}-{i:04d}.png" for code in chosen.tolist() for i in range(count)]
     taken = next((path for path in paths if path.exists()), None)
     if taken is not None:
@@ -123,23 +123,23 @@ def _names(folder: Path, chosen: Tensor, count: int) -> list[Path]:
     return paths
 
 
-def _default_name(asked: SampleConfig) -> str:
-    name = "all-codes" if asked.code is None else f"code-{asked.code}"
-    ending = {None: "", "code": f"-to-{asked.to}", "noise": "-noise"}[asked.interpolate]
+def _default_name(args: SampleConfig) -> str:
+    name = "all-codes" if args.code is None else f"code-{args.code}"
+    ending = {None: "", "code": f"-to-{args.to}", "noise": "-noise"}[args.interpolate]
     return f"{name}{ending}.png"
 
 
-def _between_codes(sampler: Sampler, codes_N: Tensor, asked: SampleConfig) -> Tensor:
-    """Images [N * S, C, H, W]; row n keeps the noise of the n-th image that is drawn without --interpolate."""
-    assert asked.to is not None
+def _between_codes(sampler: Sampler, codes_N: Tensor, args: SampleConfig) -> Tensor:
+    """Images [N * S, C, H, W]; row n has the noise of the n-th image drawn without --interpolate."""
+    assert args.to is not None
     classes = sampler.config.classes
-    start, end = (one_hot(codes, classes).float() for codes in (codes_N, torch.full_like(codes_N, asked.to)))
-    path_NSK = sampling.linear(start, end, asked.steps)
-    return sampler.draw(sampler.noise(len(codes_N)).repeat_interleave(asked.steps, 0), path_NSK.flatten(0, 1))
+    start, end = (one_hot(codes, classes).float() for codes in (codes_N, torch.full_like(codes_N, args.to)))
+    path_NSK = sampling.linear(start, end, args.steps)
+    return sampler.draw(sampler.noise(len(codes_N)).repeat_interleave(args.steps, 0), path_NSK.flatten(0, 1))
 
 
 def _between_noises(sampler: Sampler, codes_N: Tensor, count: int, steps: int) -> Tensor:
-    """Images [N * S, C, H, W]; the `count` rows of each code go the same ways, so that codes compare."""
+    """Images [N * S, C, H, W]; the `count` rows of each code have the same noises, so that codes compare."""
     start, end = sampler.noise(count), sampler.noise(count, offset=1)
     path_NSZ = sampling.spherical(start, end, steps).repeat(len(codes_N) // count, 1, 1)
     codes = one_hot(codes_N.repeat_interleave(steps), sampler.config.classes).float()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def pluralize(number: int, one: str, many: str | None = None) -> str:
-    """1 image, 2 images, 1,200 images; `many` where it is not `one` with an s."""
+    """1 image, 2 images, 1,200 images; `many` is the plural if it is not `one` with an s."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 

@@ -37,7 +37,7 @@ from fastgan.training.loop import Outcome, TrainingLoop
 
 
 def _python() -> str:
-    """How to call the interpreter that runs: one in a virtual environment that was not activated is not `python`."""
+    """The command of this interpreter, which is not `python` in a virtual environment that is not activated."""
     if shutil.which("python") == sys.executable:
         return "python"
     here = os.path.relpath(sys.executable)
@@ -45,10 +45,10 @@ def _python() -> str:
 
 
 def _again(run: Path) -> str:
-    """The command that goes on with a run on as many ranks as now."""
+    """The command that resumes a run on as many ranks as now."""
     ranks = RankInfo.from_environment()
     how = _python()
-    if ranks.count > 1:  # what torchrun is short for, and found in an environment that was not activated
+    if ranks.count > 1:  # the same as torchrun, and found without an activated environment
         how += " -m torch.distributed.run"
         how += f" --standalone --nproc-per-node {ranks.count}" if ranks.local_count == ranks.count else " ..."
     return f"{how} -m fastgan.train --resume --run-dir {shlex.quote(str(run))}"
@@ -68,7 +68,7 @@ def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Engine, i
         file=sys.stderr,
     )
     if config.compile and not trainer.step.compiled:
-        print("note: --compile: a CPU gains nothing by it, so nothing is compiled", file=sys.stderr)
+        print("note: --compile: has no benefit on a CPU, so nothing is compiled", file=sys.stderr)
     if trainer.step.precision.note:
         print(f"note: {trainer.step.precision.note}", file=sys.stderr)
 
@@ -82,7 +82,7 @@ def _say(
 ) -> None:
     if outcome.signal_number is not None:
         print(f"stopped and saved; continue with: {_again(run.path)}")
-        print(f"{_python()} -m fastgan.page {shlex.quote(str(run.path))} writes a report of it as it is")
+        print(f"{_python()} -m fastgan.page {shlex.quote(str(run.path))} writes a report of it so far")
         return
     assert evaluation is not None
     print(f"\nafter {pluralize(config.epochs, 'epoch')}, {outcome.seconds:.0f} s of training:")
@@ -101,10 +101,10 @@ def _say(
 
 
 def _images(config: TrainConfig, ranks: RankInfo, comm: Communicator) -> ImageSet:
-    """The run's images; on each machine one rank reads them first, and leaves the others its cache or download."""
+    """The run's images; on each machine one rank reads them first, so that the others find its cache or download."""
 
     def load() -> ImageSet:
-        with redirect_stderr(io.StringIO()) if ranks.rank else nullcontext():  # what it says of the data, once
+        with redirect_stderr(io.StringIO()) if ranks.rank else nullcontext():  # messages about the data once
             return loading.load(config)
 
     first = comm.run_on_all(lambda: load() if ranks.local_rank == 0 else None)
@@ -127,7 +127,7 @@ def _images(config: TrainConfig, ranks: RankInfo, comm: Communicator) -> ImageSe
 
 
 def _same_ranks(config: TrainConfig, ranks: RankInfo) -> None:
-    """Refuse to go on with another number of ranks than before, unless that is meant."""
+    """Raise ConfigError on resuming with another number of ranks, unless --resume-on-other-ranks is given."""
     assert config.run_dir is not None
     before = run_folder.ranks_of(run_folder.read_settings(config.run_dir))
     if before != ranks.count and not config.resume_on_other_ranks:
@@ -135,12 +135,12 @@ def _same_ranks(config: TrainConfig, ranks: RankInfo) -> None:
         raise ConfigError(
             f"--resume: {config.run_dir} was trained on {pluralize(before, 'rank')}, and here "
             f"{'is' if ranks.count == 1 else 'are'} {ranks.count}; {how}, or add "
-            "--resume-on-other-ranks, with which it is no longer the same run"
+            "--resume-on-other-ranks, but results will not match an uninterrupted run"
         )
 
 
-def _begun(argv: Sequence[str], ranks: RankInfo) -> tuple[TrainConfig, torch.device]:
-    """Settings and this rank's device."""
+def _setup(argv: Sequence[str], ranks: RankInfo) -> tuple[TrainConfig, torch.device]:
+    """The settings and this rank's device."""
     with redirect_stdout(io.StringIO()) if ranks.rank else nullcontext():  # --help, once
         config = train_config(argv, run_folder.saved_config)
     if config.dry_run:
@@ -164,7 +164,7 @@ def main(argv: Sequence[str]) -> int:
     """Parse, build, train. Returns the exit code."""
     ranks = RankInfo.from_environment()
     with together(ranks) as comm:
-        config, device = comm.run_on_all(lambda: _begun(argv, ranks))
+        config, device = comm.run_on_all(lambda: _setup(argv, ranks))
         if config.dry_run:
             if comm.is_main:
                 print(json.dumps(to_json(config), indent=1))
@@ -175,20 +175,20 @@ def main(argv: Sequence[str]) -> int:
 
 
 def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Communicator) -> int:
-    """Begin a run, or go on with it. Returns the exit code."""
+    """Start or resume a run. Returns the exit code."""
     config = comm.run_on_all(lambda: resolve_schedule(config, len(images.images), comm.count))
-    # Before the folder is made: what cannot be built leaves nothing behind.
+    # Before the folder is made, so that a failure here leaves nothing behind.
     trainer = comm.run_on_all(lambda: Engine(config, images, device, comm))
     how = trainer.how
     if config.resume:
         assert config.run_dir is not None
         run = run_folder.RunFolder(config.run_dir)
         settings = run_folder.read_settings(run.path)
-        if comm.is_main and (said := run_folder.moved(settings, device, how["precision"])):
-            print(f"note: {said}", file=sys.stderr)
+        if comm.is_main and (message := run_folder.moved(settings, device, how["precision"])):
+            print(f"note: {message}", file=sys.stderr)
         before = run_folder.last_environment(settings).get("transforms", trainer.transforms)
         if before != trainer.transforms and comm.is_main:
-            print(f"images were transformed by {before}, and are by {trainer.transforms} from here on", file=sys.stderr)
+            print(f"images were transformed by {before}, and from here on by {trainer.transforms}", file=sys.stderr)
     else:
         run = comm.run_on_main(lambda: run_folder.create(config, device, how))
     if comm.is_main:

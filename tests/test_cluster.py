@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def test_the_runs_own_images_go_by_index_and_no_label_is_told(tiny_run: Path) -> None:
+def test_the_runs_own_images_are_listed_by_index_without_labels(tiny_run: Path) -> None:
     assert run(tiny_run) == 0
     header, rows = table(tiny_run / "assignments.csv")
     loaded = trained_run.load(tiny_run, CPU)
@@ -56,7 +56,7 @@ def test_the_runs_own_images_go_by_index_and_no_label_is_told(tiny_run: Path) ->
     assert all(float(row[2]) + float(row[4]) <= 1 + 2e-6 for row in rows)
 
 
-def test_a_folder_goes_by_path(tiny_run: Path, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_is_listed_by_path(tiny_run: Path, folder: Path, tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("no image")
     out = tmp_path / "new" / "table.csv"
     assert run(tiny_run, folder, "--out", out) == 0
@@ -76,8 +76,8 @@ def test_decoded_images_are_kept_where_the_flag_says(
     capsys.readouterr()
     out.unlink()
     assert run(tiny_run, folder, "--out", out, "--cache-dir", out.parent / "images" / "a" / "digit 0.png") == 2
-    said = capsys.readouterr().err.strip()
-    assert "\n" not in said and "--cache-dir" in said and "cannot be written" in said and not out.exists()
+    printed = capsys.readouterr().err.strip()
+    assert "\n" not in printed and "--cache-dir" in printed and "cannot be written" in printed and not out.exists()
 
 
 def test_bad_files_are_named_or_left_out(tiny_run: Path, folder: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_where_there_are_no_links_files_are_copied(
     assert len(copies) == 5 and not any(path.is_symlink() or os.path.samefile(path, paths[0]) for path in copies)
 
 
-def test_sorting_numbers_on_past_a_name_that_is_taken(tmp_path: Path) -> None:
+def test_sorting_skips_numbers_that_are_taken(tmp_path: Path) -> None:
     paths = [tmp_path / place / name for place, name in (("x", "a.png"), ("x", "a-2.png"), ("y", "a.png"))]
     for i, path in enumerate(paths):
         path.parent.mkdir(exist_ok=True)
@@ -142,7 +142,7 @@ def test_sorting_numbers_on_past_a_name_that_is_taken(tmp_path: Path) -> None:
         (("{run}", "{here}/disguised"), "other.png: "),
         (("{run}", "--out", "{here}/file/x.csv"), "--out"),
         (("{run}", "--out", "{here}"), "--out"),
-        (("{run}", "--sort-into", "{here}/new"), "--sort-into: sorts files"),
+        (("{run}", "--sort-into", "{here}/new"), "--sort-into: sorts image files"),
         (("{run}", "{here}/images", "--sort-into", "{here}/broken"), "not empty"),
         (("{run}", "{here}/images", "--sort-into", "{here}/file"), "not empty"),
         (("{run}", "{here}/images", "--sort-into", "{here}/images/sorted"), "name one outside"),
@@ -166,6 +166,6 @@ def test_a_mistake_is_one_line(
     capsys.readouterr()
     argv = [flag.format(here=tmp_path, run=tiny_run) for flag in flags]
     assert run(*argv) == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if "decoded 12 images" not in line]
-    assert len(said) == 1 and named in said[0]
+    printed = [line for line in capsys.readouterr().err.splitlines() if "decoded 12 images" not in line]
+    assert len(printed) == 1 and named in printed[0]
     assert list(tmp_path.rglob(".*")) == []

@@ -1,4 +1,4 @@
-"""Exports: programs that torch alone loads and runs, and weights as the checkpoint has them."""
+"""Exports: programs that torch loads and runs without fastgan, and weights as in the checkpoint."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def exported(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_programs_give_what_we_do_without_our_packages(tiny_run: Path, exported: Path, tmp_path: Path) -> None:
+def test_exported_programs_give_the_same_results_without_our_packages(
+    tiny_run: Path, exported: Path, tmp_path: Path
+) -> None:
     loaded = trained_run.load(tiny_run, CPU)
     random = torch.Generator().manual_seed(0)
     inputs = {
@@ -105,7 +107,7 @@ def test_the_generator_is_the_averaged_one_and_stays_in_eval_mode(tiny_run: Path
     generator = torch.export.load(exported / "generator.pt2").module()
     noise, code = torch.ones(1, 62), torch.eye(10)[:1]
     with torch.no_grad():
-        # Beside another image, lest it be normalised over the batch.
+        # Beside another image, to show that it is not normalised over the batch.
         drawn = generator(torch.cat((noise, -noise)), code.repeat(2, 1))[:1]
         averaged, last = loaded.generator(noise, code), loaded.networks.generator(noise, code)
     assert torch.allclose(drawn, averaged, atol=1e-5) and not torch.allclose(drawn, last, atol=1e-3)
@@ -139,7 +141,7 @@ def test_the_readmes_example_runs_without_our_packages(exported: Path) -> None:
     )
 
 
-def test_nothing_tells_where_the_sources_lay(exported: Path) -> None:
+def test_exports_hold_no_source_paths(exported: Path) -> None:
     for name in ("generator.pt2", "labeller.pt2"):
         assert str(Path(export.__file__).parent).encode() not in (exported / name).read_bytes()
 
@@ -158,7 +160,7 @@ def test_a_run_without_an_average_exports_its_own_generator(tiny_run: Path, tmp_
     assert "as trained last" in (run_dir / "export" / "README.md").read_text(encoding="utf-8")
 
 
-def test_an_export_is_replaced_only_when_asked_and_nothing_else_ever(
+def test_only_an_export_is_replaced_and_only_with_overwrite(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "export"
@@ -204,11 +206,11 @@ def test_a_mistake_is_one_line(
     (tmp_path / "file").write_text("in the way")
     capsys.readouterr()
     assert run(*(flag.format(here=tmp_path, run=tiny_run) for flag in flags)) == 2
-    said = capsys.readouterr().err.strip()
-    assert named in said and len(said.splitlines()) == 1
+    printed = capsys.readouterr().err.strip()
+    assert named in printed and len(printed.splitlines()) == 1
 
 
-def test_a_replacement_that_fails_leaves_the_export_before(
+def test_a_failed_replacement_keeps_the_previous_export(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, real = tmp_path / "export", Path.rename

@@ -1,4 +1,4 @@
-"""Samples of a trained run: grids, single files, and the ways between codes and between noises."""
+"""Samples of a trained run: grids, single files, and interpolation between codes and noises."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(*flags: object) -> int:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, int]]:
-    """What the command puts on its grid: images and columns of each call."""
+    """The images and columns of each grid that the command writes."""
     calls: list[tuple[torch.Tensor, int]] = []
     real = save_grid
 
@@ -83,7 +83,7 @@ def test_between_codes_the_noise_stays_and_the_ends_are_plain_samples(tiny_run: 
     assert torch.allclose(rows[2:3], sampler.draw(sampler.noise(1), half), atol=1e-5)
 
 
-def test_between_noises_each_row_keeps_its_code_and_all_codes_go_the_same_way(tiny_run: Path, drawn: list[Any]) -> None:
+def test_between_noises_each_row_keeps_its_code_and_all_codes_share_noises(tiny_run: Path, drawn: list[Any]) -> None:
     assert run(tiny_run, "--interpolate", "noise") == 0
     assert run(tiny_run, "--interpolate", "noise", "--code", 6, "--count", 1) == 0
     assert run(tiny_run, "--interpolate", "noise", "--code", 6, "--count", 1, "--seed", 2) == 0
@@ -128,8 +128,8 @@ def test_the_noise_of_an_image_does_not_depend_on_how_many_are_drawn(tiny_run: P
         (("--count", 0), "--count 0"),
         (("--interpolate", "code", "--code", 1), "name them with --code and --to"),
         (("--interpolate", "code", "--code", 1, "--to", 11), "--to 11: this run has codes 0 to 9"),
-        (("--to", 2), "--to 2: ends --interpolate code alone"),
-        (("--interpolate", "noise", "--to", 2), "--to 2: ends --interpolate code alone"),
+        (("--to", 2), "--to 2: is for --interpolate code only"),
+        (("--interpolate", "noise", "--to", 2), "--to 2: is for --interpolate code only"),
         (("--interpolate", "noise", "--steps", 1), "--steps 1: must be at least 2"),
         (("--interpolate", "noise", "--singles", "{here}"), "--singles"),
         (("--interpolate", "sideways"), "--interpolate"),
@@ -145,5 +145,5 @@ def test_a_mistake_is_one_line(
     (tmp_path / "file").write_text("in the way")
     capsys.readouterr()
     assert run(tiny_run, *(str(flag).format(here=tmp_path) for flag in flags)) == 2
-    said = capsys.readouterr().err.strip()
-    assert named in said and len(said.splitlines()) == 1
+    printed = capsys.readouterr().err.strip()
+    assert named in printed and len(printed.splitlines()) == 1

@@ -122,7 +122,7 @@ def test_sigterm_finishes_the_step_saves_and_can_be_continued_in_mid_epoch(finis
     assert _weights(run) == _weights(finished)
 
 
-def test_a_corrupt_newest_checkpoint_is_told_and_the_one_before_is_used(
+def test_a_corrupt_newest_checkpoint_is_reported_and_the_previous_is_used(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "corrupt"
@@ -133,9 +133,9 @@ def test_a_corrupt_newest_checkpoint_is_told_and_the_one_before_is_used(
     (newest / "model.safetensors").write_bytes(model)
     capsys.readouterr()
     assert _train("--resume", "--run-dir", str(run)) == 0
-    said = capsys.readouterr().err
-    assert "SHA-256" in said
-    assert "resumed from" in said
+    printed = capsys.readouterr().err
+    assert "SHA-256" in printed
+    assert "resumed from" in printed
     assert _weights(run) == _weights(finished)
 
 
@@ -156,10 +156,10 @@ def test_resume_refuses_other_settings_and_takes_more_epochs(
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="DALI is for Linux")
-def test_a_run_by_dali_and_one_that_goes_on_by_it_say_so(
+def test_transforms_by_dali_are_recorded_and_reported_on_resume(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A whole run on a CPU; run.json keeps which backend it came to, and a change on resuming is told."""
+    """A whole run on a CPU; run.json records the backend, and a change on resuming is reported."""
     run = tmp_path / "dali"
     assert _train("--augment", "dali", "--epochs", "1", "--run-dir", str(run)) == 0
     assert "transforms by dali" in capsys.readouterr().err
@@ -168,7 +168,7 @@ def test_a_run_by_dali_and_one_that_goes_on_by_it_say_so(
     shutil.copytree(finished, copied)
     flags = ["--resume", "--run-dir", str(copied), "--epochs", "7", "--augment", "dali"]
     assert command_line.run_command(train.main, flags) == 0
-    assert "transformed by torchvision (bicubic), and are by dali (bilinear) from here" in capsys.readouterr().err
+    assert "transformed by torchvision (bicubic), and from here on by dali (bilinear)" in capsys.readouterr().err
     kept = json.loads((copied / "run.json").read_text())
     assert kept["settings"]["epochs"] == 7 and kept["settings"]["augment"] == "dali" and not kept["settings"]["resume"]
     assert kept["environment"]["transforms"] == "torchvision (bicubic)"
@@ -209,8 +209,8 @@ def test_evaluate_and_sample_read_a_run(finished: Path, tmp_path: Path, capsys: 
     again, last = json.loads(figures.read_text()), _rows(finished)[-1]
     assert again["nmi"] == pytest.approx(last["nmi"], abs=1e-9)
     assert again["cluster_accuracy"] == last["cluster_accuracy"]
-    said = capsys.readouterr().out
-    assert "NMI" in said and "codes that Q confuses" in said
+    printed = capsys.readouterr().out
+    assert "NMI" in printed and "codes that Q confuses" in printed
     assert all(pair["first"] < pair["second"] and pair["confusion"] > 0.05 for pair in again["merge_candidates"])
     out = tmp_path / "seven.png"
     assert command_line.run_command(sample.main, [str(finished), "--code", "7", "--count", "5", "--out", str(out)]) == 0
@@ -233,9 +233,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_without_a_checkpoint(
     monkeypatch.setattr(engine.Step, "__call__", poisoned)
     run = tmp_path / "nan"
     assert _train("--epochs", "3", "--save-every", "1", "--log-every", "64000", "--run-dir", str(run)) == 1
-    said = capsys.readouterr().err
-    assert DivergenceError.__name__ not in said
-    assert "d_loss is nan" in said
+    printed = capsys.readouterr().err
+    assert DivergenceError.__name__ not in printed
+    assert "d_loss is nan" in printed
     assert [p.name for p in (run / "checkpoints").iterdir()] == [f"{18 * 64:012d}"]
 
 
@@ -260,9 +260,9 @@ def test_a_mistake_is_one_line_and_exit_code_two(
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03")
     assert _train(*(flag.format(here=tmp_path) for flag in flags)) == 2
-    said = capsys.readouterr().err.strip()
-    assert named in said
-    assert len(said.splitlines()) == 1
+    printed = capsys.readouterr().err.strip()
+    assert named in printed
+    assert len(printed.splitlines()) == 1
 
 
 def test_a_run_is_not_overwritten(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,14 +284,12 @@ def test_dry_run_prints_the_settings_and_writes_nothing(
 @pytest.mark.parametrize(
     ("ranks", "local", "how"), [(2, 2, " --standalone --nproc-per-node 2 -m "), (4, 2, ".run ... -m "), (1, 1, "")]
 )
-def test_the_command_that_goes_on_names_the_ranks(
-    monkeypatch: pytest.MonkeyPatch, ranks: int, local: int, how: str
-) -> None:
-    """As a run on one machine's ranks needs it; of several machines nobody here knows the rest."""
+def test_the_resume_command_names_the_ranks(monkeypatch: pytest.MonkeyPatch, ranks: int, local: int, how: str) -> None:
+    """Complete for ranks on one machine; for several machines the rest is unknown."""
     if ranks > 1:
         names = {"RANK": 0, "WORLD_SIZE": ranks, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": local}
         for name, value in names.items():
             monkeypatch.setenv(name, str(value))
-    said = train._again(Path("runs/my run"))
-    assert said.endswith("-m fastgan.train --resume --run-dir 'runs/my run'")
-    assert how in said and ("torch.distributed.run" in said) == (ranks > 1)
+    message = train._again(Path("runs/my run"))
+    assert message.endswith("-m fastgan.train --resume --run-dir 'runs/my run'")
+    assert how in message and ("torch.distributed.run" in message) == (ranks > 1)

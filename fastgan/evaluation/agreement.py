@@ -1,5 +1,6 @@
-"""Two runs on the same data: how far their Qs agree on its real images. For data without labels, where little else can
-tell whether the classes are in the data or a matter of chance.
+"""Two runs on the same data: how far their Qs agree on the real images.
+
+For data without labels, this is one of the few ways to tell whether the classes are in the data or due to chance.
 
 Legend: N images, K codes.
 """
@@ -22,76 +23,84 @@ from fastgan.inference.labelling import assign
 from fastgan.inference.trained_run import TrainedRun
 from fastgan.runs import run_folder
 
-SAME = ("dataset", "image_size", "channels", "imbalance", "split")  # settings without which data are others
+SAME = (
+    "dataset",
+    "image_size",
+    "channels",
+    "imbalance",
+    "split",
+)  # settings that the same data share
 
 
 def load_beside(path: Path, run: TrainedRun, config: TrainConfig, images: ImageSet) -> TrainedRun:
-    """The run to compare `run` with, of the same data.
+    """Load the run to compare `run` with, which must be on the same data.
 
-    mnist and digits draw the images of a split by the seed: runs of one split are of the same data, though either has
-    seen images that the other has not. Images that are files must be the same files with the same pixels.
+    mnist and digits draw the images of a split by the seed: runs of one split count as the same data, although each may
+    have seen images that the other has not. Image files must be the same, with the same pixels.
 
     Args:
-        config: of `run`, with the folder in which its data lie now; images: its data.
+        config: of `run`, with the current folder of its data; images: its data.
 
     Raises:
-        ConfigError: when it is the same run, or of other data.
+        ConfigError: if it is the same run, or on other data.
     """
     if path.resolve() == run.run.path.resolve():
-        raise ConfigError(f"--beside {path}: the very same run; name another one, of another --seed")
+        raise ConfigError(f"--beside {path}: is the same run; name another one, with another --seed")
     settings = run_folder.saved_config(path)
     for name in SAME:
         ours, theirs = getattr(config, name), getattr(settings, name)
         if ours != theirs and not (name == "split" and config.imbalance == "none"):
             flag = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"--beside {path}: of other data ({flag} {theirs} there, {ours} here); name another run")
+            raise ConfigError(
+                f"--beside {path}: is on other data ({flag} {theirs} there, {ours} here); name another run"
+            )
     if images.paths is not None:
         _check_files(path, run, config, images, settings)
     return trained_run.load(path, run.device)
 
 
 def _check_files(path: Path, run: TrainedRun, config: TrainConfig, images: ImageSet, settings: TrainConfig) -> None:
-    """Raise ConfigError when the images of a run of `settings` are other files or have other pixels."""
+    """Raise ConfigError if the images of a run with `settings` are other files or have other pixels."""
     ours, theirs = loading.data_folder(run.config), loading.data_folder(settings)
     moved = loading.data_folder(config) if theirs.resolve() == ours.resolve() else theirs
     theirs_now = replace(
         settings,
         data_dir=moved,
         cache_dir=config.cache_dir,
-        labels_from_folders=config.labels_from_folders,  # no matter here, and neither are bad files
+        labels_from_folders=config.labels_from_folders,  # labels and bad files do not matter here
         skip_bad=config.skip_bad,
     )
     found = loading.load(theirs_now)
     one_folder = moved.resolve() == loading.data_folder(config).resolve()
     if found.paths != images.paths or (not one_folder and found.digest() != images.digest()):
         raise ConfigError(
-            f"--beside {path}: of other images ({len(found.images):,} in {moved}, {len(images.images):,} in "
+            f"--beside {path}: is on other images ({len(found.images):,} in {moved}, {len(images.images):,} in "
             f"{loading.data_folder(config)}); name another run"
         )
 
 
 def doubts(run: TrainedRun, other: TrainedRun, images: ImageSet) -> list[str]:
-    """Why the agreement of two runs says less than it could, before it is known; a sentence each."""
+    """Reasons why the agreement of two runs may say little, one sentence each."""
     found = []
     if run.config.seed == other.config.seed:
-        found.append(f"both runs have --seed {run.config.seed}; runs of two seeds say more")
+        found.append(f"both runs have --seed {run.config.seed}; runs with different seeds say more")
     for each in (run, other):
         path, seen = each.run.path, each.images_seen
         whole = schedule.total_images(each.config, len(images.images), each.ranks())
         if seen < whole:
             found.append(f"{path} is unfinished ({seen:,} of {whole:,} images); continue it with --resume first")
         elif seen < diagnosis.FEW_SHOWN:
-            found.append(f"{path} is hardly trained ({seen:,} images shown); what it finds says little yet")
+            found.append(f"{path} is hardly trained ({seen:,} images shown); its classes say little yet")
     return found
 
 
 def agreement(codes_N: Tensor, run: TrainedRun, other: TrainedRun, images: ImageSet) -> tuple[dict[str, float], str]:
-    """The figures of metrics.agreement on the images, each labelled by both Qs, and a sentence on what they mean.
+    """The figures of metrics.agreement on the images, labelled by both Qs, and a sentence on what they mean.
 
-    No figures where a run has collapsed: two runs that give all images one code agree, whatever the images show.
+    No figures if a run has collapsed: two runs that give all images one code agree, whatever the images show.
 
     Args:
-        codes_N: what the Q of `run` says of the images, int64 on the CPU.
+        codes_N: the codes that the Q of `run` gives the images, int64 [N] on the CPU.
     """
     theirs_N, _ = assign(other.networks, images.images, other.config, other.device)
     for each, found_N in ((run, codes_N), (other, theirs_N)):
@@ -101,5 +110,5 @@ def agreement(codes_N: Tensor, run: TrainedRun, other: TrainedRun, images: Image
     figures = metrics.agreement(codes_N, theirs_N, run.config.classes, other.config.classes)
     for each in (run, other):
         if each.images_seen < diagnosis.FEW_SHOWN:
-            return figures, f"Nothing follows from it yet: {each.run.path} is hardly trained."
+            return figures, f"This says nothing yet: {each.run.path} is hardly trained."
     return figures, diagnosis.agreement(figures["agreement_ari"])

@@ -55,9 +55,9 @@ def test_labelings_by_chance_do_not_agree() -> None:
     assert 0.1 < found["agreement_accuracy"] < 0.14
 
 
-@pytest.mark.parametrize(("ari", "said"), [(0.9, "High agreement"), (0.6, "in part"), (0.1, "Low agreement")])
-def test_how_to_read_it(ari: float, said: str) -> None:
-    assert said in diagnosis.agreement(ari)
+@pytest.mark.parametrize(("ari", "message"), [(0.9, "High agreement"), (0.6, "in part"), (0.1, "Low agreement")])
+def test_agreement_in_words(ari: float, message: str) -> None:
+    assert message in diagnosis.agreement(ari)
 
 
 # --- two runs ---
@@ -65,7 +65,7 @@ def test_how_to_read_it(ari: float, said: str) -> None:
 
 @pytest.fixture(scope="module")
 def other_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run like the tiny one, of another seed and with more codes."""
+    """A run like the tiny one, with another seed and more codes."""
     run = tmp_path_factory.mktemp("other") / "run"
     flags = f"{SMALL} 1 --epochs 4 --eval-every 9 --seed 1 --classes 12 --run-dir {run}"
     with pytest.MonkeyPatch.context() as patch:
@@ -84,7 +84,7 @@ def evaluated(*flags: object) -> int:
 
 
 def changed(run: Path, to: Path, **settings: Any) -> Path:
-    """A copy of a run that says of itself that it had other settings."""
+    """A copy of a run with other settings in its run.json."""
     shutil.copytree(run, to)
     values = run_folder.read_settings(to)
     values["settings"] = to_json(dataclasses.replace(run_folder.saved_config(run), **settings))
@@ -96,9 +96,9 @@ def test_the_command_says_how_two_runs_agree(
     tiny_run: Path, other_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluated(tiny_run, "--beside", other_run, "--json", tmp_path / "found.json") == 0
-    said = capsys.readouterr().out
-    assert "adjusted Rand index" in said and "Q's mean confidence" in said
-    assert f"beside {other_run}: Nothing follows from it yet: {tiny_run} is hardly trained." in said
+    printed = capsys.readouterr().out
+    assert "adjusted Rand index" in printed and "Q's mean confidence" in printed
+    assert f"beside {other_run}: This says nothing yet: {tiny_run} is hardly trained." in printed
     found = json.loads((tmp_path / "found.json").read_text())
     first, second = trained_run.load(tiny_run, CPU), trained_run.load(other_run, CPU)
     images = loading.load(first.config).images  # the digits that the first run's seed draws
@@ -114,16 +114,17 @@ def test_a_run_agrees_with_its_copy(tiny_run: Path, tmp_path: Path, capsys: pyte
     assert "warning: both runs have --seed 0" in capsys.readouterr().err
 
 
-def test_runs_that_say_less_than_they_could_are_warned_of_before_the_figures(
+def test_doubtful_comparisons_are_warned_of(
     tiny_run: Path, other_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unfinished = changed(other_run, tmp_path / "unfinished", epochs=300)
     assert evaluated(tiny_run, "--beside", unfinished) == 0
-    said = capsys.readouterr()
-    assert said.out.startswith("Hardly trained. It has been shown 4,608 images;")
-    assert "not told of a run that is hardly trained" in said.out
-    assert f"warning: {tiny_run} is hardly trained (4,608 images" in said.err
-    assert f"warning: {unfinished} is unfinished (4,608 of 345,600 images)" in said.err and "both runs" not in said.err
+    printed = capsys.readouterr()
+    assert printed.out.startswith("Hardly trained. It has been shown 4,608 images;")
+    assert "not shown for a run that is hardly trained" in printed.out
+    assert f"warning: {tiny_run} is hardly trained (4,608 images" in printed.err
+    assert f"warning: {unfinished} is unfinished (4,608 of 345,600 images)" in printed.err
+    assert "both runs" not in printed.err
     long = [dataclasses.replace(trained_run.load(run, CPU), images_seen=345_600) for run in (tiny_run, unfinished)]
     assert agreement.doubts(*long, loading.load(long[0].config)) == []
 
@@ -139,8 +140,8 @@ def test_the_agreement_with_a_run_that_has_collapsed_is_withheld(
     monkeypatch.setattr(agreement, "assign", lambda *_: (codes[1], None))
     assert agreement.agreement(codes[0], *runs, images)[0]["agreement_ari"] == 1.0
     codes[which] = torch.zeros_like(codes[which])
-    figures, said = agreement.agreement(codes[0], *runs, images)
-    assert figures == {} and f"Withheld: {runs[which].run.path} has collapsed" in said and "code 0" in said
+    figures, message = agreement.agreement(codes[0], *runs, images)
+    assert figures == {} and f"Withheld: {runs[which].run.path} has collapsed" in message and "code 0" in message
 
 
 def test_the_command_withholds_it_too(
@@ -148,14 +149,14 @@ def test_the_command_withholds_it_too(
 ) -> None:
     monkeypatch.setattr(agreement, "assign", lambda _, images, *__: (torch.zeros(len(images), dtype=torch.int64), None))
     assert evaluated(tiny_run, "--beside", other_run, "--json", tmp_path / "found.json") == 0
-    said = capsys.readouterr().out
-    assert "Withheld: " in said and "Rand" not in said
+    printed = capsys.readouterr().out
+    assert "Withheld: " in printed and "Rand" not in printed
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["hardly_trained"] is True and not any("agreement" in key for key in found)
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"split": 2}, "--split 2 there, 1 here"),
         ({"imbalance": "none"}, "--imbalance none there, split here"),
@@ -167,20 +168,20 @@ def test_runs_of_other_data_are_refused(
     tiny_run: Path,
     tmp_path: Path,
     settings: dict[str, Any],
-    said: str,
+    message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     other = changed(tiny_run, tmp_path / "other", **settings)
     assert evaluated(tiny_run, "--beside", other) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert f"--beside {other}: " in line and said in line
+    assert f"--beside {other}: " in line and message in line
 
 
 def test_the_same_run_and_no_run_are_refused(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluated(tiny_run, "--beside", tiny_run / ".." / tiny_run.name) == 2
-    assert "the very same run" in capsys.readouterr().err
+    assert "is the same run" in capsys.readouterr().err
     assert evaluated(tiny_run, "--beside", tmp_path / "nowhere") == 2
     assert "holds no run" in capsys.readouterr().err
 
@@ -199,7 +200,7 @@ def test_folders_are_compared_by_their_images(here: Path, tmp_path: Path, capsys
     capsys.readouterr()
     assert evaluated(tmp_path / "run0", "--beside", tmp_path / "run1") == 0
     assert evaluated(tmp_path / "run0", "--beside", tmp_path / "run2") == 2
-    assert "of other images (16 in" in capsys.readouterr().err
+    assert "is on other images (16 in" in capsys.readouterr().err
     shutil.move(tmp_path / "others", tmp_path / "moved")  # both runs' folder, named once
     shutil.copytree(tmp_path / "run2", tmp_path / "run3")
     assert evaluated(tmp_path / "run2", "--beside", tmp_path / "run3", "--data-dir", tmp_path / "moved") == 0
