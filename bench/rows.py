@@ -124,7 +124,7 @@ class Ours(Row):
         size = self.config.batch_size
         self.feed.prefetch(self.images_seen, self.images_seen + size)
         self.images_seen += size
-        return self.feed.take(self.step.images_seen)
+        return self.feed.batch_at(self.step.images_seen)
 
     def train(self, batch: tuple[Tensor, Tensor | None, Tensor | None]) -> None:
         self.step(*batch)

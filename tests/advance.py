@@ -11,7 +11,7 @@ from fastgan.augment.factory import make_transform
 from fastgan.config.presets import preset
 from fastgan.step.step import Step
 
-# What the default recipe has beyond the paper's, for a config of any size; few finer codes are as good as many.
+# What the default recipe adds to the paper's, for a config of any size; few overclustering codes are enough.
 DEFAULT_RECIPE: dict[str, Any] = {
     name: getattr(preset("mnist"), name)
     for name in ("contrastive_weight", "contrastive_temperature", "agreement_weight", "front_end_learns")

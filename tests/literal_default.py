@@ -27,7 +27,7 @@ class DefaultLoop(LiteralLoop):
     """One `learn` at a time.
 
     Args:
-        finer: codes of the finer head.
+        finer: codes of the overclustering head.
         prior_learning_rate, pull: of the prior.
     """
 

@@ -119,7 +119,7 @@ def contrastive(comm: Communicator) -> Found:
 def agreement(comm: Communicator) -> Found:
     logits = torch.randn(2, JOB, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     own = logits.chunk(comm.count, 1)[comm.rank].clone().requires_grad_()
-    loss = losses.agreement_loss(own[0], own[1], comm)
+    loss = losses.iic_loss(own[0], own[1], comm)
     loss.backward()
     assert own.grad is not None
     return {"loss": loss.detach(), "gradient": comm.gather(own.grad / comm.count).transpose(0, 1).flatten(1, 2)}

@@ -41,14 +41,14 @@ class Blind(NonFiniteGuard):
     def begin(self) -> None:
         pass
 
-    def look(self, *_: Any) -> None:
+    def check(self, *_: Any) -> None:
         pass
 
     def end(self, images: int) -> None:
         pass
 
 
-def _update(optimizer: Adam, bad: torch.Tensor, **more: Any) -> None:
+def _update(optimizer: Adam, found_inf: torch.Tensor, **more: Any) -> None:
     optimizer.step(**more)
 
 

@@ -1,1 +1,1 @@
-"""One iteration, which never waits for the device: losses, optimisers, precision."""
+"""One training iteration, which never waits for the device: losses, optimisers, precision."""

@@ -1,7 +1,7 @@
-"""torch.compile that never stops a run: where it fails, a warning is given once and the run goes on eagerly.
+"""torch.compile that never stops a run: if it fails, it warns once and the run goes on eagerly.
 
-On a CPU nothing gains by it. Networks are oneDNN's products and convolutions already (compiled 0.82 to 0.94 of eager's
-speed, after 50 s), and the random numbers NumPy's: 0.16 ms of a step of 100 ms, after 23 s.
+On a CPU nothing gains from it. The networks already run as oneDNN products and convolutions (compiled: 0.82 to 0.94 of
+eager's speed, after 50 s of compiling), and the random numbers are NumPy's: 0.16 ms of a step of 100 ms, after 23 s.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from typing import Any
 import torch
 
 _warned = False
-# Inductor's choice of a layout gives a convolution's gradient other strides than it then asserts, where an image of one
-# channel takes both layouts for one: the model's own layouts stay. Small kernels of which none needs another's result
-# are one launch; with sums among them it would be 27 fewer of 207, but those Inductor itself calls experimental.
+# layout_optimization is off, so the model's own layouts stay: for images of one channel, which fit both layouts,
+# Inductor gives a convolution's gradient other strides than it then asserts. combo_kernels launches small independent
+# kernels together. With reductions among them it would save 27 more of 207 launches, but Inductor calls those
+# experimental.
 OPTIONS = {"layout_optimization": False, "combo_kernels": True, "combo_kernels_pointwise_only": True}
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """False for what torch says where its compiler finds CUDA's toolkit but no GPU: of a run on a CPU nobody minds."""
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """False for torch's warning that its compiler finds the CUDA toolkit but no GPU, which a run on a CPU expects."""
     return not record.getMessage().startswith("No CUDA runtime is found, using CUDA_HOME")
 
 
 class Compiled:
-    """Calls `function` compiled; if compiling it fails, warns (once a process) and calls it as it is from then on.
+    """Calls `function` compiled; if compiling fails, warns (once a process) and calls it eagerly from then on.
 
-    Only the compiler's own errors are caught: what the function itself raises goes through. So does all that comes out
-    of a compiled function's backward pass, which runs elsewhere; who calls that may `give_up`.
+    Only the compiler's own errors are caught: errors of the function itself are raised. So are errors of a compiled
+    function's backward pass, which runs outside this call; whoever runs that may call `give_up`.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        logging.getLogger("torch.utils.cpp_extension").addFilter(_is_news)
+        logging.getLogger("torch.utils.cpp_extension").addFilter(_is_relevant)
         self._eager = function
         self._call: Callable[..., Any] = torch.compile(function, dynamic=False, options=dict(OPTIONS))
 
@@ -47,25 +48,25 @@ class Compiled:
             return self._eager(*args)
 
     def give_up(self, error: Exception) -> bool:
-        """Call the function as it is from now on, and warn; False if that was so already."""
+        """Run the function eagerly from now on, and warn; False if it already did."""
         global _warned
         if self._call is self._eager:
             return False
         self._call = self._eager
         if not _warned:
             _warned = True
-            said = str(error).strip().partition("\n")[0] or type(error).__name__
+            message = str(error).strip().partition("\n")[0] or type(error).__name__
             if isinstance(error, torch._dynamo.exc.TorchDynamoException):
-                reason = f"no working compiler ({said})"
+                reason = f"no working compiler ({message})"
                 remedy = "Install a C++ compiler (g++ or clang++), or leave --compile out"
             else:
-                reason, remedy = f"what it made fails ({type(error).__name__}: {said})", "Leave --compile out"
+                reason, remedy = f"the compiled code fails ({type(error).__name__}: {message})", "Leave --compile out"
             warnings.warn(f"--compile: {reason}; training goes on eagerly. {remedy}", RuntimeWarning, stacklevel=3)
         return True
 
 
 def compile_in_place(owner: object, names: Iterable[str]) -> list[Compiled]:
-    """Compile what `owner` calls through these names; returns what was compiled."""
+    """Replace these attributes of `owner` by compiled versions; returns those."""
     parts = []
     for name in names:
         parts.append(Compiled(getattr(owner, name)))
@@ -74,6 +75,6 @@ def compile_in_place(owner: object, names: Iterable[str]) -> list[Compiled]:
 
 
 def leave_compiler(parts: Iterable[Compiled], error: Exception) -> bool:
-    """Call all parts as they are from now on; False if that was so already."""
+    """Run all parts eagerly from now on; False if they already did."""
     gave_up = [part.give_up(error) for part in parts]
     return any(gave_up)

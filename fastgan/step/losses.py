@@ -1,7 +1,7 @@
 """The losses of Elastic-InfoGAN and of the default recipe, in float32 (or float64) whatever the networks' precision.
 
-Of a run over many ranks each loss is a mean over a rank's own images, to be averaged over ranks, or what it would be
-over the whole job's batch (distributed.py): both ways the gradients' mean over ranks is that of the job's loss.
+Over several ranks a loss is either the mean over a rank's own images, to be averaged over ranks, or already that of the
+global batch (distributed.py). Either way, averaging the gradients over ranks gives the gradient of the global loss.
 
 Legend: B images of a rank, W ranks, K classes, D embedding.
 """
@@ -42,7 +42,7 @@ def contrastive_loss(
 ) -> Tensor:
     """NT-Xent between the embeddings of real images and of their transforms (1910.01112, section 3.3).
 
-    Over ranks: the mean over all 2 W B anchors, each against the views of all W B images.
+    Over ranks: the mean over all 2 W B anchors, each contrasted with the views of all W B images.
     """
     embed_BD, other_BD = _at_least_float32(embed_BD), _at_least_float32(other_BD)
     if comm.count == 1:
@@ -52,13 +52,13 @@ def contrastive_loss(
 
 
 class _NtXentOverRanks(torch.autograd.Function):
-    """A rank's views [2, B, D] to the loss over all ranks' views: two gathers forward, none backward."""
+    """Maps a rank's views [2, B, D] to the loss over all ranks' views: two gathers forward, none backward."""
 
     @staticmethod
     def forward(ctx: Any, local_2BD: Tensor, temperature: float, comm: Communicator) -> Tensor:
         count = local_2BD.shape[1]
         ctx.row_start, ctx.temperature, ctx.ranks = comm.rank * count, temperature, comm.count
-        everyone = comm.gather(local_2BD).transpose(0, 1).flatten(1, 2)  # [2, W B, D], ranks in their order
+        everyone = comm.gather(local_2BD).transpose(0, 1).flatten(1, 2)  # [2, W B, D], in the order of ranks
         parts = kernels.nt_xent_lse(local_2BD, everyone, ctx.row_start, temperature=temperature)
         lse, loss = comm.gather(torch.stack(parts)).unbind(1)  # [W, 2, B] each
         ctx.save_for_backward(local_2BD, everyone, lse.transpose(0, 1).flatten(1).contiguous())
@@ -71,11 +71,12 @@ class _NtXentOverRanks(torch.autograd.Function):
         return own * (grad * ctx.ranks), None, None  # averaging over ranks divides again
 
 
-def agreement_loss(logits_BK: Tensor, other_BK: Tensor, comm: Communicator = SINGLE_PROCESS) -> Tensor:
-    """Minus the mutual information of Q's codes for images and for their transforms, in nats (arXiv 1807.06653, eq. 3).
+def iic_loss(logits_BK: Tensor, other_BK: Tensor, comm: Communicator = SINGLE_PROCESS) -> Tensor:
+    """IIC: minus the mutual information of the codes of images and of their transforms, in nats (1807.06653, eq. 3).
 
-    The joint distribution of the two codes is the batch's mean, made symmetric. At best -log K: both codes always
-    agree, and all are equally frequent; confident codes of unequal classes come at the entropy of those classes.
+    The joint distribution of the two codes is the batch mean, made symmetric. The minimum is -log K, where both codes
+    always agree and all are equally frequent; confident codes of unequal classes reach minus the classes' entropy.
+    metrics.jsonl calls this loss `agreement_loss`.
     """
     code_BK, same_BK = _at_least_float32(logits_BK).softmax(1), _at_least_float32(other_BK).softmax(1)
     joint_KK = comm.mean(code_BK.T @ same_BK / len(code_BK))
@@ -85,12 +86,13 @@ def agreement_loss(logits_BK: Tensor, other_BK: Tensor, comm: Communicator = SIN
 
 
 def grouping_loss(logits_BK: Tensor, other_BK: Tensor, group_B: Tensor, counted: Tensor | None = None) -> Tensor:
-    """Cross-entropy of Q's code logits, for images and for their transforms, to the images' groups [B], int64.
+    """Cross-entropy of Q's code logits, for images and for their transforms, with the images' groups [B], int64.
 
-    A group of -1 is none: the image does not count. 0 where no image counts.
+    Images of group -1 have none and are left out; 0 if no image has one.
 
     Args:
-        counted: by how many images to divide; left out, by those of this batch that count. Over ranks: by their mean.
+        counted: the number of images to divide by. Left out: those of this batch that have a group. Over ranks: the
+            mean of that number over ranks.
     """
     if counted is None:
         counted = (group_B >= 0).sum()
@@ -105,7 +107,7 @@ def mean_code(logits_BK: Tensor) -> Tensor:
 
 
 def prior_loss(prior_logits_K: Tensor, mean_K: Tensor) -> Tensor:
-    """Cross-entropy of the prior to Q's mean code probabilities: smallest where both agree."""
+    """Cross-entropy of the prior with Q's mean code probabilities: smallest where both agree."""
     return -(mean_K * prior_logits_K.log_softmax(0)).sum()
 
 

@@ -1,6 +1,6 @@
 """What each side of a step minimises: the discriminator's objective, and the generator's, Q's and the prior's.
 
-Each is one function of images to scalars, for a compiler to take as a whole: little but products is left of it then.
+Each is one function from images to scalars, so that a compiler can fuse nearly everything but the products.
 
 Legend: B batch, K classes, H features, CHW image.
 """
@@ -26,9 +26,9 @@ class Objectives:
     """Both objectives of a step (RECIPE: the authors' losses; docs/prior.md: what the default recipe adds).
 
     Args:
-        networks: as a step runs them, in low precision too; prior: whose logits learn, if they are a parameter.
+        networks: the ones a step runs, low-precision copies included; prior: its logits learn if they are a parameter.
         config: the weights of the losses.
-        comm: the ranks over whose images together the losses are.
+        comm: the ranks whose images the losses cover.
     """
 
     def __init__(
@@ -41,29 +41,29 @@ class Objectives:
         self._forward_groups: Callable[..., Any] = networks.front_end.forward_groups
 
     def compile_networks(self) -> list[Compiled]:
-        """Compile the front end alone; returns what was compiled."""
+        """Compile only the front end; returns what was compiled."""
         return compile_in_place(self, ("_front_end", "_forward_groups"))
 
     def of_discriminator(
         self, real_BCHW: Tensor, other_BCHW: Tensor | None, fake_BCHW: Tensor, group_B: Tensor | None
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, Parts | None]:
-        """What the D step differentiates, the discriminator's own loss, and what the generator's side goes on with.
+        """The scalar that the D step differentiates, the discriminator's own loss, and what the G step needs.
 
-        That is the losses on real images, or, where the front end does not learn from these, the features [B, H] of
-        the images and of their transforms, detached.
+        The G step needs the losses on real images or, if the front end does not learn from these, the detached features
+        [B, H] of the images and of their transforms.
 
         Args:
             real_BCHW: uint8.
             other_BCHW, fake_BCHW: transforms of the real images, and generated ones, in [-1, 1].
-            group_B: the codes that a grouping gave the real images, int64, -1 for none.
+            group_B: the real images' groups (pseudo-labels), int64, -1 for none.
         """
         net, config, count = self.networks, self.config, len(real_BCHW)
         real = image_set.to_unit_range(real_BCHW, self.prior.logits.dtype)
         other = None if other_BCHW is None else other_BCHW.to(real.dtype)
-        shared, follow = config.front_end_learns, not config.real_averages
-        both_BH, other_BH = self._forward_groups(real, other, fake_BCHW, shared, follow)
+        shared, update_stats = config.front_end_learns, not config.real_averages
+        both_BH, other_BH = self._forward_groups(real, other, fake_BCHW, shared, update_stats)
         d_loss = losses.discriminator_loss(*net.discriminator(both_BH).chunk(2))
-        # What is returned to be shown gets no gradient: a compiled backward pass would be handed zeros for each.
+        # Losses that are only reported are detached: a compiled backward pass would get a zero gradient for each.
         shown = d_loss.detach()
         if other_BH is None:
             return d_loss, shown, None, none(shown)
@@ -80,16 +80,16 @@ class Objectives:
         parts: Parts | None,
         group_B: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Parts]:
-        """What the G step differentiates, the generator's own loss, the codes' loss, and the losses on real images.
+        """The scalar that the G step differentiates, the generator's and the codes' loss, and those on real images.
 
         Args:
-            fake_BCHW: with its graph; code_B: the codes that drew it, int64.
-            features, parts: of the discriminator's side.
+            fake_BCHW: with its graph; code_B: the codes it was drawn from, int64.
+            features, parts: from `of_discriminator`.
         """
-        net, config, follow = self.networks, self.config, not self.config.real_averages
-        fake_BH = self._front_end(fake_BCHW, follow)
+        net, config, update_stats = self.networks, self.config, not self.config.real_averages
+        fake_BH = self._front_end(fake_BCHW, update_stats)
         g_loss = losses.generator_loss(net.discriminator(fake_BH))
-        information = losses.information_loss(net.code_head(fake_BH, follow), code_B)
+        information = losses.information_loss(net.code_head(fake_BH, update_stats), code_B)
         total = g_loss + information
         if parts is None:
             assert features is not None

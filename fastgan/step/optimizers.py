@@ -1,4 +1,4 @@
-"""The updates of a step: both Adams, each by our kernel where it runs and by torch elsewhere, and what they take."""
+"""The updates of a step: both Adam optimisers, run by our kernel where possible and by torch elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fastgan.step.mixed import LowPrecision, rounded_parameters
 from fastgan.step.nonfinite import NonFiniteGuard, first_bias
 
 BETAS = (0.5, 0.999)
-FIRST_SCALE = 2.0**10  # of float16's losses; it overflows at 65,504, and torch's 2^16 would lose a run's first steps
+FIRST_SCALE = 2.0**10  # float16's first loss scale; with torch's 2^16 the first steps would overflow and be skipped
 Adam = torch.optim.Optimizer
 
 
@@ -26,12 +26,12 @@ class Optimizers:
     """The Adam of each side, and what surrounds an update: loss scale, ranks, the guard, low-precision copies.
 
     Args:
-        model: what they update, in place; it is on its device by now.
+        model: updated in place; it is on its device already.
         precision: of the step's products.
-        guard: looks at each loss, and at the gradients that arrive last.
+        guard: checks each loss, and the gradients that arrive last.
         comm: the ranks whose gradients are averaged.
 
-    `low` are the copies that a step's products read, None in full precision.
+    `low` holds the copies that a step's products read; None in full precision.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Optimizers:
         self.d_optimizer = adam(list(networks.discriminator_side()), [])
         self.g_optimizer = adam(list(networks.generator_side()), self._prior, model.average)
         self.by_name = {"d_optimizer": self.d_optimizer, "g_optimizer": self.g_optimizer}
-        copies = shadows_of(self.d_optimizer, self.g_optimizer)
+        copies = low_precision_copies(self.d_optimizer, self.g_optimizer)
         self.low = LowPrecision(networks, precision.dtype, copies or None) if precision.low else None
-        self._one = torch.ones_like(guard.bad)  # the gradient of a loss; backward would make one anew
+        self._one = torch.ones_like(guard.found_nonfinite)  # the gradient of a loss; backward would allocate one
         self.scaler = torch.amp.grad_scaler.GradScaler(self._one.device.type, init_scale=FIRST_SCALE, enabled=half)
-        # What each update's gradients reach last, with all that is not finite; float16's are the scaler's to look at.
+        # The parameters that gradients reach last: a non-finite value shows there. float16's are checked by the scaler.
         last_d = [first_bias(networks.front_end)]
         last_g = [first_bias(networks.generator), first_bias(networks.code_head), *self._prior]
         self._last_reached = {
@@ -64,32 +64,32 @@ class Optimizers:
 
     @property
     def moves_average(self) -> bool:
-        """Whether G's update moves the averaged weights too; if so, it has to be told how far."""
+        """Whether G's update also updates the averaged weights; it then needs `average_share`."""
         return len(averages_of(self.g_optimizer)) > 0  # bool of a list would break the compiled step
 
     def update(self, optimizer: Adam, loss: Tensor, average_share: Tensor | None = None) -> None:
-        """Differentiate this rank's loss and update what `optimizer` holds by the mean gradient of all ranks."""
+        """Differentiate this rank's loss and update the parameters of `optimizer` by the mean gradient of all ranks."""
         masters, scaled = parameters_of(optimizer), self.scaler.is_enabled()
-        if scaled:  # after a bad loss every gradient is made infinite, and the scaler leaves the update out
-            self.guard.look(self._mean_over_ranks(loss), [])
-            loss = loss / (1.0 - self.guard.bad)
+        if scaled:  # after a non-finite loss all gradients become infinite, so that the scaler skips the update
+            self.guard.check(self._mean_over_ranks(loss), [])
+            loss = loss / (1.0 - self.guard.found_nonfinite)
         self.scaler.scale(loss).backward(self._one.to(loss.dtype))
         if self.low is not None:
             self.low.take_gradients(masters)
-        # What is not finite on one rank is so in the mean, on all of them: they freeze together.
+        # A non-finite value on one rank makes the mean non-finite on all: they freeze together.
         mean = self._mean_over_ranks(loss, optimizer)
         more = {} if average_share is None or not averages_of(optimizer) else {"average_share": average_share}
         if scaled:
             self.scaler.step(optimizer, **more)
         else:
-            self.guard.look(mean, [p.grad for p in self._last_reached[optimizer] if p.grad is not None])
-            step_unless(optimizer, self.guard.bad, **more)
+            self.guard.check(mean, [p.grad for p in self._last_reached[optimizer] if p.grad is not None])
+            step_unless(optimizer, self.guard.found_nonfinite, **more)
         optimizer.zero_grad(set_to_none=True)
         if self.low is not None:
-            self.low.follow(masters)
+            self.low.copy_from_masters(masters)
 
     def _mean_over_ranks(self, loss: Tensor, optimizer: Adam | None = None) -> Tensor:
-        """The mean of a loss over ranks; an optimiser's gradients become theirs, by the same all-reduce."""
+        """The mean of a loss over ranks; the same all-reduce averages the gradients of `optimizer` in place."""
         if self.comm.count == 1:
             return loss
         mean = loss.detach().clone()
@@ -97,14 +97,14 @@ class Optimizers:
         return mean
 
     def update_scale(self) -> None:
-        """After both updates: float16's loss scale follows whether they overflowed, and the guard counts it."""
+        """After both updates: adjust float16's loss scale, and count the step if it overflowed."""
         if self.scaler.is_enabled():
             before = self._scale().clone()
             self.scaler.update()
             self.guard.count_skip(self._scale() < before)
 
     def set_learning_rate(self, value: float) -> None:
-        """Adam's step size from here on, the prior's own in proportion, in captured steps as well."""
+        """Set Adam's learning rate, and the prior's own in proportion, in captured steps as well."""
         own = self.config.prior_learning_rate
         for optimizer in self.by_name.values():
             for group in optimizer.param_groups:
@@ -112,7 +112,7 @@ class Optimizers:
                 group["lr"].fill_(value * own / self.config.learning_rate if is_prior and own else value)
 
     def drop_gradients(self) -> None:
-        """Forget an update that was broken off half way."""
+        """Drop the gradients of an update that was interrupted half way."""
         for optimizer in self.by_name.values():
             optimizer.zero_grad(set_to_none=True)
         if self.low is not None:
@@ -121,14 +121,14 @@ class Optimizers:
             self.scaler._per_optimizer_states.clear()  # how far each update was
 
     def refresh_copies(self) -> None:
-        """Round the weights into their copies, after anything but an update has written them."""
+        """Round the weights into their copies, after something other than an update has written them."""
         for optimizer in self.by_name.values():
-            refresh_shadows(optimizer)
+            refresh_copies(optimizer)
         if self.low is not None:
-            self.low.follow(self._names)
+            self.low.copy_from_masters(self._names)
 
     def live_state(self) -> dict[str, Tensor]:
-        """Every tensor that an update changes besides the model's, the guard's among them, itself, by name."""
+        """Every tensor that an update changes besides the model's (the guard's included), by name; not copied."""
         state = self._adam_state() | self.guard.state()
         if self.low is not None:
             state |= {f"low.{name}": value for name, value in self.low.networks.state_dict().items()}
@@ -139,7 +139,7 @@ class Optimizers:
         return state
 
     def training_state(self) -> dict[str, Tensor]:
-        """What continuing needs: moments, step counts, and of float16 the loss scale and how often it overflowed."""
+        """What resuming needs: moments, step counts, and for float16 the loss scale and the number of overflows."""
         state = self._adam_state()
         state |= {f"scaler.{k}": torch.tensor(v, dtype=torch.float64) for k, v in self.scaler.state_dict().items()}
         if self.scaler.is_enabled():
@@ -156,7 +156,7 @@ class Optimizers:
         }
 
     def load_state(self, training: dict[str, Tensor]) -> None:
-        """Continue from `training_state`, after the model was loaded; in place, for what has been captured."""
+        """Continue from `training_state`, after the model was loaded; in place, for captured graphs."""
         for name, optimizer in self.by_name.items():
             state: dict[nn.Parameter, dict[str, Tensor]] = {}
             for parameter in parameters_of(optimizer):
@@ -175,7 +175,7 @@ class Optimizers:
 
     @torch.no_grad()
     def restart(self) -> None:
-        """Begin anew with a model that was just initialised, in place."""
+        """Start again with a newly initialised model, in place."""
         for value in self._adam_state().values():
             value.zero_()
         if self.scaler.is_enabled():
@@ -183,7 +183,7 @@ class Optimizers:
         self.refresh_copies()
 
     def _scale(self) -> Tensor:
-        """float16's loss scale, itself."""
+        """float16's loss scale, not copied."""
         if self.scaler._scale is None:
             self.scaler.scale(torch.zeros_like(self._one))  # makes it
         assert self.scaler._scale is not None
@@ -198,13 +198,14 @@ def make_adam(
     prior: list[nn.Parameter],
     average: Generator | None = None,
 ) -> Adam:
-    """Adam for some of the networks' parameters, and for the prior's logits at their own step size.
+    """Adam for some of the networks' parameters, and for the prior's logits at their own learning rate.
 
-    By our kernel where it runs, and there under bfloat16 with the copies that the networks read; elsewhere by torch,
-    which on a CPU takes the gradients where backward leaves them.
+    Our kernel where it runs, under bfloat16 with the low-precision copies; elsewhere torch's, which on a CPU reads the
+    gradients where backward leaves them.
 
-    precision: of the step's products.
-    average: the averaged generator, whose weights our kernel moves with those that it follows.
+    Args:
+        precision: of the step's products.
+        average: the averaged generator, whose weights our kernel updates together with the generator's.
     """
     settings: dict[str, Any] = {"lr": config.learning_rate, "betas": BETAS}
     groups: list[dict[str, Any]] = [{"params": parameters}]
@@ -216,13 +217,13 @@ def make_adam(
         on_gpu = parameters[0].is_cuda
         optimizer = torch.optim.Adam(groups, fused=True, capturable=on_gpu, **settings)
         for group in optimizer.param_groups:
-            # A tensor, which a captured step reads anew (on a GPU in float32, which its kernel wants).
+            # A tensor, which each replay of a captured step reads (on a GPU in float32, as torch's kernel requires).
             dtype = torch.float32 if on_gpu else torch.float64
             group["lr"] = torch.tensor(group["lr"], dtype=dtype, device=parameters[0].device)
         return optimizer
     if average is not None:
         settings["averages"] = dict(zip(networks.generator.parameters(), average.parameters(), strict=True))
-    if precision != torch.bfloat16:  # float16's gradients are a GradScaler's to see
+    if precision != torch.bfloat16:  # float16's gradients are left to GradScaler
         return kernels.FusedAdam(groups, **settings)
     for parameter in parameters:
         _lay_channels_last(parameter)
@@ -237,10 +238,10 @@ def make_adam(
 
 @torch.no_grad()
 def _lay_channels_last(parameter: nn.Parameter) -> None:
-    """Lay a convolution's weight out as cuDNN's 16-bit convolutions want it, and so its copy and all that it makes.
+    """Put a convolution's weight into channels-last, as cuDNN's 16-bit convolutions want it; copies and results follow.
 
-    Else cuDNN brings images, weights and results of each convolution into this layout and back. The strides say so
-    also where one channel leaves both layouts the same to torch, and its compiler would take the other one.
+    Otherwise cuDNN converts the images, weights and results of each convolution to this layout and back. The strides
+    are set explicitly, since with one channel both layouts look the same to torch, and its compiler picks the other.
     """
     if parameter.dim() == 4:
         _, channels, height, width = parameter.shape
@@ -249,16 +250,16 @@ def _lay_channels_last(parameter: nn.Parameter) -> None:
 
 
 def averages_of(optimizer: Adam) -> list[Tensor]:
-    """The averaged weights that its update moves; if there are any, it has to be told how far (average_share)."""
+    """The averaged weights that its update also updates; if there are any, `step` needs `average_share`."""
     return optimizer.averages if isinstance(optimizer, kernels.FusedAdam) else []
 
 
-def step_unless(optimizer: Adam, bad: Tensor, *, average_share: Tensor | None = None) -> None:
-    """Update, unless the one-element float32 tensor `bad` is above 0; nothing waits for the device."""
+def step_unless(optimizer: Adam, found_inf: Tensor, *, average_share: Tensor | None = None) -> None:
+    """Update unless the one-element float32 tensor `found_inf` is above 0, without waiting for the device."""
     if isinstance(optimizer, kernels.FusedAdam):
-        optimizer.step(found_inf=bad, average_share=average_share)
+        optimizer.step(found_inf=found_inf, average_share=average_share)
         return
-    optimizer.found_inf = bad  # type: ignore[attr-defined]  # as a GradScaler hands it to torch's fused update
+    optimizer.found_inf = found_inf  # type: ignore[attr-defined]  # as GradScaler passes it to torch's fused update
     optimizer.step()
 
 
@@ -268,17 +269,17 @@ def parameters_of(optimizer: Adam) -> list[nn.Parameter]:
 
 
 def gradients_of(optimizer: Adam) -> list[Tensor]:
-    """All gradients, to be changed in place before the next update.
+    """All gradients, which may be changed in place before the next update.
 
-    Of our kernel a flat buffer a group, into which they are copied; else those of the parameters.
+    For our kernel one flat buffer per group, into which they are copied; otherwise those of the parameters.
     """
     if isinstance(optimizer, kernels.FusedAdam):
         return optimizer.flat_grad
     return [parameter.grad for parameter in parameters_of(optimizer) if parameter.grad is not None]
 
 
-def shadows_of(*optimizers: Adam) -> dict[nn.Parameter, nn.Parameter]:
-    """Parameter -> its copy in low precision, of those for which our kernel writes one."""
+def low_precision_copies(*optimizers: Adam) -> dict[nn.Parameter, nn.Parameter]:
+    """Parameter -> its low-precision copy, for the parameters whose copies our kernel writes."""
     found: dict[nn.Parameter, nn.Parameter] = {}
     for optimizer in optimizers:
         if isinstance(optimizer, kernels.FusedAdam):
@@ -286,14 +287,14 @@ def shadows_of(*optimizers: Adam) -> dict[nn.Parameter, nn.Parameter]:
     return found
 
 
-def refresh_shadows(optimizer: Adam) -> None:
-    """Round the parameters into such copies, after anything but an update has written them."""
+def refresh_copies(optimizer: Adam) -> None:
+    """Round the parameters into the copies that our kernel writes, after something else has changed them."""
     if isinstance(optimizer, kernels.FusedAdam):
         optimizer.refresh_shadows()
 
 
 def load_adam(optimizer: Adam, state: dict[nn.Parameter, dict[str, Tensor]]) -> None:
-    """Take over each parameter's moments and step count, in place once the optimiser has any."""
+    """Load each parameter's moments and step count, in place if the optimiser already has some."""
     if isinstance(optimizer, kernels.FusedAdam) or not optimizer.state:
         numbered = {index: state[parameter] for index, parameter in enumerate(parameters_of(optimizer))}
         optimizer.load_state_dict({"state": numbered, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -17,24 +17,24 @@ from fastgan.step import losses
 
 
 class Parts(NamedTuple):
-    """The losses on real images, unweighted, and what the prior is pulled towards: all of them without gradient."""
+    """The losses on real images, unweighted, and what the prior is pulled towards; all detached."""
 
     contrast: Tensor
     agreement: Tensor
     grouping: Tensor
     mean_K: Tensor | None
-    """Q's mean code probabilities, without gradient; None where nothing pulls the prior."""
+    """Q's mean code probabilities; None if nothing pulls the prior."""
     pulled: Tensor
-    """1 where they pull the prior, 0 as long as they wait."""
+    """1 if they pull the prior, 0 until images have groups."""
 
     @property
     def losses(self) -> tuple[Tensor, Tensor, Tensor]:
-        """As a report shows them."""
+        """In the order of LOSSES."""
         return self.contrast, self.agreement, self.grouping
 
 
 def none(like: Tensor) -> Parts:
-    """No loss on real images."""
+    """All losses on real images zero."""
     zero = torch.zeros_like(like)
     return Parts(zero, zero, zero, None, zero)
 
@@ -45,7 +45,7 @@ class OnRealImages:
     Args:
         code_head: Q, as the step runs it.
         config: the weights of the losses.
-        comm: the ranks over whose images together the losses are.
+        comm: the ranks whose images the losses cover.
     """
 
     def __init__(self, code_head: CodeHead, config: TrainConfig, comm: Communicator = SINGLE_PROCESS) -> None:
@@ -53,11 +53,11 @@ class OnRealImages:
         self._reads_codes = config.agreement_weight > 0 or bool(config.grouping.at) or config.prior_pull > 0
 
     def __call__(self, real_BH: Tensor, other_BH: Tensor, group_B: Tensor | None) -> tuple[Tensor, Parts]:
-        """The weighted sum of Q's losses, and what it is made of.
+        """The weighted sum of Q's losses, and its parts.
 
         Args:
             real_BH, other_BH: features of the images and of their transforms.
-            group_B: the images' groups, int64, -1 for none.
+            group_B: the images' groups (pseudo-labels), int64, -1 for none.
         """
         config, head, comm = self.config, self.code_head, self.comm
         embed, embed_other = head.embed(real_BH), head.embed(other_BH, not config.real_averages)
@@ -67,14 +67,14 @@ class OnRealImages:
             contrast = losses.contrastive_loss(embed, embed_other, config.contrastive_temperature, comm)
         if self._reads_codes:
             logits_BK, other_BK = head.code(embed), head.code(embed_other)
-            # Codes that agree before they are grouped settle in a wrong grouping, which the embedding then follows, and
-            # the prior too: until the images have groups, both wait.
+            # Codes that agree before images have groups settle in a wrong grouping, which the embedding and the prior
+            # then learn. So until there are groups, the main head's IIC loss and the prior's pull are zero.
             counted = None if group_B is None else _mean_count(group_B, comm, real_BH)
             grouped = torch.ones_like(zero) if counted is None else (counted > 0).float()
             if config.agreement_weight > 0:
-                agreement = losses.agreement_loss(logits_BK, other_BK, comm) * grouped
-            if head.finer is not None:
-                agreement = agreement + losses.agreement_loss(head.finer(embed), head.finer(embed_other), comm)
+                agreement = losses.iic_loss(logits_BK, other_BK, comm) * grouped
+            if head.finer is not None:  # the overclustering head, which does not wait
+                agreement = agreement + losses.iic_loss(head.finer(embed), head.finer(embed_other), comm)
             if group_B is not None:
                 grouping = losses.grouping_loss(logits_BK, other_BK, group_B, counted)
             if config.prior_pull > 0:

@@ -1,1 +1,1 @@
-"""One run on the host: the loop, and what feeds, captures, saves and shows it."""
+"""The host's side of one run: the training loop, its loader, CUDA graphs, checkpoints and console."""

@@ -1,4 +1,4 @@
-"""A run's checkpoints: what is saved, what is checked before, how often, and how a run goes on from one."""
+"""A run's checkpoints: what is saved, what is checked first, how often, and how a run resumes from one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fastgan.training.progress import Progress
 
 
 class SaveBudget:
-    """Keeps checkpoints to their share of the time: each must be followed by enough training.
+    """Limits the share of time spent on checkpoints: each must be followed by enough training.
 
     Args:
-        share: of the time, at most; 1 for any.
-        clock: seconds.
+        share: the largest share of the time; 1 for no limit.
+        clock: returns seconds.
     """
 
     def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -31,12 +31,12 @@ class SaveBudget:
         self._took, self._since = 0.0, clock()
 
     def allows(self) -> bool:
-        """Whether another may be saved now, if it takes as long as the last."""
+        """Whether another may be saved now, assuming it takes as long as the last."""
         return self._share >= 1 or self._took <= self._share * (self._took + self._clock() - self._since)
 
     @contextmanager
     def saving(self) -> Iterator[None]:
-        """Inside, one is saved."""
+        """Measures the saving of one checkpoint, done inside."""
         begin = self._clock()
         yield
         self._since = self._clock()
@@ -44,11 +44,11 @@ class SaveBudget:
 
 
 class Checkpointer:
-    """Saves one run and loads it again. Its methods are calls of all ranks, but for `check_finite`.
+    """Saves one run and loads it again. All ranks must call its methods, except `check_finite`.
 
     Args:
-        trainer, progress: whose tensors make a checkpoint.
-        writes: save any; a run that takes seconds is checked only.
+        trainer, progress: their tensors make up a checkpoint.
+        writes: False only checks and saves nothing, for a run that takes seconds.
     """
 
     def __init__(
@@ -60,10 +60,12 @@ class Checkpointer:
         self._writes, self._budget = writes, SaveBudget(config.save_share)
 
     def resume(self, log: RunLog) -> Path:
-        """Continue from the newest checkpoint that passes its hashes; after other ranks, with the next whole batch.
+        """Continue from the newest checkpoint that passes its hashes; returns its path.
+
+        If the number of ranks has changed, continue with the next whole batch.
 
         Args:
-            log: from which the rows are dropped that the run will write again.
+            log: rows that the run will write again are dropped from it.
         """
         path, _ = self.comm.run_on_main(lambda: checkpoint.newest(self.run.checkpoints))
         self.comm.run_on_all(lambda: self._load(path))
@@ -78,28 +80,28 @@ class Checkpointer:
     def _load(self, path: Path) -> None:
         training = checkpoint.load(path, "training")
         training["images_seen"] += -training["images_seen"] % self.trainer.batch
-        # Groups are kept by the image's place in the data, and a folder of one's own images may have changed.
+        # Groups are stored by the image's index in the data, and a folder of images may have changed.
         feed = self.trainer.feed
         before, now = len(training.get("feed.groups", feed.groups)), len(feed.images)
         if before != now:
-            raise ConfigError(f"{path}: of a run on {before:,} images, and now there are {now:,}; start a new run")
+            raise ConfigError(f"{path}: was saved with {before:,} images, but there are {now:,} now; start a new run")
         try:
             self.step.load_state(checkpoint.load(path, "model"), training)
             self.progress.load(training)
             if self.config.grouping.at:
                 feed.regroup(training["feed.groups"])
         except (KeyError, RuntimeError, ValueError) as error:
-            said = " ".join(str(error).split())  # torch lists the names on lines of their own
-            raise ConfigError(f"{path}: does not fit this run's networks ({said})") from error
+            message = " ".join(str(error).split())  # torch prints one name a line
+            raise ConfigError(f"{path}: does not fit this run's networks ({message})") from error
 
     def has_time(self) -> bool:
         """Whether saving now keeps to its share of the time: rank 0's clock decides for all."""
         return self.comm.run_on_main(self._budget.allows)
 
     def save(self, images_seen: int) -> None:
-        """Write a checkpoint, unless a step or a weight is not finite."""
+        """Write a checkpoint; raises DivergenceError if a loss, a gradient or a weight is not finite."""
         with self._budget.saving():
-            self.progress.settle()
+            self.progress.sync_losses()
             self.step.model.sync_running_stats(self.comm)
             self.comm.run_on_main(lambda: self._save(images_seen))
         self.saved_at = images_seen
@@ -120,7 +122,7 @@ class Checkpointer:
         checkpoint.save(self.run.checkpoints, images_seen, parts)
 
     def check_finite(self, losses: Mapping[str, float]) -> None:
-        """Raise DivergenceError when a step was not finite; the remedy that it names is the newest checkpoint."""
+        """Raise DivergenceError if a step was not finite; the remedy it names is the newest checkpoint."""
         rate = self.config.learning_rate
         remedy = f"the newest checkpoint is from before: --resume, or lower --learning-rate (now {rate}) in a new run"
         nonfinite.check(self.step.guard, losses, batch_size=self.trainer.batch, remedy=remedy)

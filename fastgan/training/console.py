@@ -1,4 +1,4 @@
-"""What a run says on stderr while it trains: a bar in a terminal, lines elsewhere (see runtime/stages.py)."""
+"""What a run prints to stderr while it trains: a progress bar in a terminal, lines elsewhere (runtime/stages.py)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fastgan.step.losses import LOSSES
 
 
 class Console:
-    """How far one run is, its pace and the time left, and lines of its own.
+    """Shows how far one run is, its rate and the time left, and prints lines of its own.
 
     Args:
         epoch_images: images an epoch, of all ranks.
-        device: a CPU is watched for others that use it.
-        silent: of many ranks only the main one speaks.
+        device: on a CPU, the console also reports when other processes slow the run down.
+        silent: print nothing; only the main rank prints.
     """
 
     def __init__(self, epochs: int, epoch_images: int, device: torch.device, *, silent: bool) -> None:
@@ -29,17 +29,17 @@ class Console:
         self._starvation: Starvation | None = None
 
     def say(self, line: str) -> None:
-        """Write a line, above any bar."""
+        """Print a line, above any progress bar."""
         if not self.silent:
             stages.say(line)
 
     def stage(self, name: str) -> AbstractContextManager[Stage]:
-        """Within, the run does something that may take long, and says so."""
+        """Within, the run does something that may take long; shows its name."""
         return stage(name, silent=self.silent)
 
     @contextmanager
     def training(self, images_seen: int) -> Iterator[None]:
-        """Within, the run trains, from `images_seen` on."""
+        """Within, the run trains, starting at `images_seen`."""
         total = self.epochs * self.epoch_images
         with stage("training", total, done=images_seen, silent=self.silent, place=self._place) as self._training:
             self._starvation = Starvation(torch.get_num_threads()) if self._cpu else None
@@ -47,20 +47,20 @@ class Console:
 
     @contextmanager
     def paused(self, name: str) -> Iterator[None]:
-        """Within, it does something else: the bar stands still, and the time is no part of the pace."""
+        """Within, the run does something else: the bar stops, and the time does not count towards the rate."""
         assert self._training is not None
         with self._training.paused(), self.stage(name):
             yield
 
     def advance(self, images: int) -> None:
-        """So many more images are trained on; a line where the run waits for processors."""
+        """Advance the bar by `images`; prints a line if the run has to wait for processors."""
         assert self._training is not None
         self._training.update(images)
         if self._starvation is not None and (news := self._starvation.news()):
             self.say(news)
 
     def show_losses(self, row: Mapping[str, float]) -> None:
-        """The losses beside the bar, or in the next lines."""
+        """Show the losses beside the bar, or in the next lines."""
         assert self._training is not None
         self._training.tell(", ".join(f"{name.removesuffix('_loss')} {row[name]:.3f}" for name in LOSSES))
 

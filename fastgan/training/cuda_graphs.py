@@ -1,7 +1,7 @@
-"""CudaGraphRunner as CUDA graphs: the host launches one graph for many, where each would take some hundred launches.
+"""Training iterations as CUDA graphs: the host launches one graph for several iterations of some hundred kernels each.
 
-What is captured must read all that changes from tensors that stay where they are: images from a ring, the clock, seeds,
-learning rates, losses. Without a CUDA device, or with --no-capture, the same function runs as it is.
+A captured iteration must read all that changes from fixed tensors: images from a ring, the clock, seeds, learning
+rates, losses. Without a CUDA device, or with --no-capture, the same function runs eagerly.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from torch import Tensor
 
 from fastgan.errors import ConfigError
 
-UNROLL = 8  # iterations a graph: a replay's cost on the host is shared, and a signal waits for 2 ms at most
-WARM_UP = 3  # iterations before a capture: compilation, libraries' choices and workspaces fall here
+UNROLL = 8  # iterations a graph: they share a replay's cost on the host, and a signal waits at most 2 ms
+WARM_UP = 3  # iterations before a capture, for compilation, libraries' algorithm choices and workspaces
 
 
 class CudaGraphRunner:
-    """Runs `iterate` many times.
+    """Runs `iterate` many times, as CUDA graphs where possible.
 
     Args:
-        iterate: one iteration, on static tensors alone, without waiting for the device.
-        state: the tensors that an iteration changes, by name; they are restored after warming up, and those that an
-            iteration has made are zeroed.
-        device: with `capture` and a CUDA device, iterations are captured, by `prepare` or at the first `run`.
+        iterate: one iteration, on static tensors only, without waiting for the device.
+        state: the tensors that an iteration changes, by name; warming up restores them, and zeroes those that an
+            iteration has created.
+        device: with `capture` and a CUDA device, iterations are captured by `prepare` or at the first `run`.
         unroll: iterations a graph.
-        recover: is handed what a warm-up has raised, once its traces are gone; True if the iteration was changed such
-            that another warm-up may do better.
+        recover: called with the error of a failed warm-up, after the state is restored; returns True if it has changed
+            the iteration so that another warm-up may succeed.
     """
 
     def __init__(
@@ -45,22 +45,22 @@ class CudaGraphRunner:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}  # by the number of iterations
         self.device = device
         self.unroll = unroll if self._capture else 1
-        """As many iterations as `run` does best in one call."""
+        """The best number of iterations for one call of `run`."""
 
     def prepare(self) -> bool:
-        """Capture what is not captured yet; returns whether `run` replays graphs.
+        """Capture, unless that is done already; returns whether `run` replays graphs.
 
-        From here on every tensor of `state` must stay where it is.
+        From here on every tensor of `state` must keep its address.
 
         Raises:
-            ConfigError: when the iteration cannot be captured.
+            ConfigError: if the iteration cannot be captured.
         """
         if self._capture and not self._graphs:
             self._capture_all()
         return bool(self._graphs)
 
     def run(self, count: int) -> None:
-        """Run `count` iterations; nothing is waited for."""
+        """Run `count` iterations, without waiting for the device."""
         self.prepare()
         for size in (self.unroll, 1):
             while count >= size:
@@ -75,7 +75,7 @@ class CudaGraphRunner:
             self._iterate()
 
     def warm_up(self) -> None:
-        """Run some iterations that leave no trace in `state`."""
+        """Run some iterations, then restore `state`."""
         before = {name: value.clone() for name, value in self._state().items()}
         try:
             self._several(WARM_UP)
@@ -92,34 +92,34 @@ class CudaGraphRunner:
         for name, value in self._state().items():
             if name in before:
                 value.copy_(before[name])
-            else:  # an optimiser's state, which its first step makes
+            else:  # an optimiser's state, which its first step creates
                 value.zero_()
 
     def _capture_all(self) -> None:
-        """Capture `unroll` iterations as one graph and one as another; ConfigError, with the remedy, if that fails.
+        """Capture one graph of `unroll` iterations and one of a single iteration; raises ConfigError if that fails.
 
-        Nothing has been trained by then. Going on without graphs would not be safe: after a failed capture torch's
-        allocator, the loss scale and gradients that were never computed may be in a state of their own.
+        Nothing has been trained by then. Going on without graphs would not be safe: a failed capture may leave torch's
+        allocator, the loss scale and gradients that were never computed in an undefined state.
         """
         reader, side = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
         side.wait_stream(reader)
         with torch.cuda.stream(side):
             self.warm_up()
         reader.wait_stream(side)
-        # A run on a stream of its own is captured there: cuBLAS keeps a workspace for each stream, and graphs of two
-        # runs that were captured on one stream would write to the same one at once.
+        # A run with its own stream is captured on it: cuBLAS keeps one workspace per stream, and the graphs of two runs
+        # captured on one stream would write to the same workspace at once.
         own = reader if reader.cuda_stream else None  # the default stream is 0, and cannot be captured
         graphs = {}
         try:
             for size in {self.unroll, 1}:
                 graphs[size] = torch.cuda.CUDAGraph()
-                # thread_local: DALI's threads may allocate meanwhile. A capture that fails stays on its own stream,
-                # which the outer context leaves again.
+                # thread_local: DALI's threads may allocate meanwhile. A failed capture stays the current stream, so
+                # the outer context restores the previous one.
                 graph = torch.cuda.graph(graphs[size], stream=own, capture_error_mode="thread_local")
                 with torch.cuda.stream(reader), graph:
                     self._several(size)
         except RuntimeError as error:
-            # Ending a broken capture raises as well, in place of what broke it.
+            # Ending a failed capture raises too, and hides the original error.
             cause = str(error.__context__ or error).strip().partition("\n")[0]
             raise ConfigError(
                 f"the training step cannot be captured as a CUDA graph here ({cause}); add --no-capture"

@@ -1,7 +1,7 @@
-"""What runs are trained with: a step, the feed that it reads, and its iterations, which may be captured.
+"""What trains a run: a step, the loader that it reads, and the runner of iterations, which may be captured.
 
-Captured graphs and compiled parts belong to tensors that stay where they are. So runs of one shape, as a sweep over
-splits and seeds has them, follow one another in the same tensors.
+Captured graphs and compiled parts are tied to fixed tensors. So runs of one shape, as in a sweep over splits and seeds,
+reuse the same tensors one after the other.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from fastgan.training.pseudo_labels import find_groups
 def build_step(
     config: TrainConfig, images: ImageSet, device: torch.device, comm: Communicator = SINGLE_PROCESS
 ) -> Step:
-    """The step of a run, its weights drawn from the seed."""
+    """The step of a run, its weights initialised from the seed."""
     channels = images.images.shape[1]
     networks = Networks(Shape(config.image_size, channels, config.classes, config.network, config.finer_codes))
     networks.initialise(config.seed)
@@ -48,10 +48,10 @@ def build_feed(
     chunk: int | None = None,
     comm: Communicator = SINGLE_PROCESS,
 ) -> DeviceLoader:
-    """A rank's images of a run in their order, on `device` or streamed to it, with the transforms that its losses read.
+    """A rank's images of a run in their order, on `device` or streamed to it, with the transforms that the losses need.
 
     Args:
-        chunk: images made at a time; left out, as many as suit the device.
+        chunk: images prepared at a time; left out, as many as suit the device.
 
     Raises:
         ConfigError: --augment dali where DALI cannot be used.
@@ -81,7 +81,7 @@ def _prior(config: TrainConfig, images: ImageSet) -> ClassPrior:
 
 
 def _order(config: TrainConfig, images: ImageSet, comm: Communicator = SINGLE_PROCESS) -> Callable[[int], Tensor]:
-    """The images of this rank in epoch 0, 1, ...: of each batch of the job its share."""
+    """The images of this rank in epoch 0, 1, ...: its share of each global batch."""
     count, job = len(images.images), config.batch_size * comm.count
 
     def share(epoch: int) -> Tensor:
@@ -96,13 +96,13 @@ def _order(config: TrainConfig, images: ImageSet, comm: Communicator = SINGLE_PR
 class Engine:
     """The parts of a run that hold tensors, on `device`.
 
-    `iterations.run(n)` makes n steps, which `feed` must have been told to hold; each adds its losses to `loss_sum`,
-    float64 [6], in the order of step.LOSSES.
+    `iterations.run(n)` makes n steps, whose images must have been prefetched; each adds its losses to `loss_sum`,
+    float64 [6], in the order of LOSSES.
 
-    The clock counts the images of all ranks, `batch` a step and `epoch_images` an epoch; the feed counts its own.
+    The clock counts the images of all ranks, `batch` a step and `epoch_images` an epoch; the feed counts its rank's.
 
     Raises:
-        ConfigError: for a prior or an --augment that cannot be had.
+        ConfigError: for a prior or an --augment that is not available.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class Engine:
         self.config, self.device, self.comm = config, device, comm
         self.step = build_step(config, images, device, comm)
         self.feed = build_feed(config, images, device, comm=comm)
-        self._take: Callable[..., tuple[Tensor, Tensor | None, Tensor | None]] = self.feed.take
+        self._batch_at: Callable[..., tuple[Tensor, Tensor | None, Tensor | None]] = self.feed.batch_at
         if self.step.compiled:
-            self._take = Compiled(self.feed.take)
-            self.step.compiled.append(self._take)
+            self._batch_at = Compiled(self.feed.batch_at)
+            self.step.compiled.append(self._batch_at)
         self.batch = config.batch_size * comm.count
         self.loss_sum = torch.zeros(len(LOSSES), dtype=torch.float64, device=device)
         self.iterations = CudaGraphRunner(
@@ -124,12 +124,12 @@ class Engine:
 
     @property
     def transforms(self) -> str | None:
-        """What --augment came to; None where nothing is transformed."""
+        """The backend that --augment chose; None if nothing is transformed."""
         return None if self.feed.transform is None else self.feed.transform.name
 
     @property
     def how(self) -> dict[str, Any]:
-        """How it trains, beyond the settings: for run.json."""
+        """How it trains, beyond the settings; for run.json."""
         precision = self.step.precision.name
         return {"transforms": self.transforms, "precision": precision, "ranks": self.comm.count}
 
@@ -139,11 +139,11 @@ class Engine:
         return self.feed.epoch_images * self.comm.count
 
     def prefetch(self, first: int, last: int) -> None:
-        """Have the run's images first ... last - 1, this rank's share of them, in the ring."""
+        """Load this rank's share of the run's images first ... last - 1 into the ring."""
         self.feed.prefetch(first // self.comm.count, last // self.comm.count)
 
     def prepare(self, images_seen: int) -> None:
-        """Compile and capture what is to be, on the batch that comes first, without a trace; once in a trainer's life.
+        """Compile and capture, on the first batch and without changing any state; only the first call does anything.
 
         Raises:
             ConfigError: when the step cannot be captured.
@@ -156,7 +156,7 @@ class Engine:
         self.prepared = True
 
     def regroup(self) -> float:
-        """Group the real images anew, on rank 0 for all, and hand the groups to the feed.
+        """Group the real images again, on rank 0 for all, and pass the groups to the feed.
 
         Returns:
             The share of the images whose code is not its group.
@@ -173,19 +173,19 @@ class Engine:
         return groups, float((groups != codes).double().mean())
 
     def _iterate(self) -> None:
-        """One iteration, on tensors that stay where they are: it may be captured."""
+        """One iteration, on fixed tensors only, so that it can be captured."""
         clock, ranks = self.step.images_seen, self.comm.count
-        self.loss_sum += self.step(*self._take(clock if ranks == 1 else clock // ranks))
+        self.loss_sum += self.step(*self._batch_at(clock if ranks == 1 else clock // ranks))
 
     def _state(self) -> dict[str, Tensor]:
         return {**self.step.live_state(), "loss_sum": self.loss_sum}
 
     def fits(self, config: TrainConfig) -> bool:
-        """Whether a run of `config` can follow in the same tensors, by the same operations."""
+        """Whether a run of `config` can reuse the same tensors and operations."""
         return _shape(config) == _shape(self.config)
 
     def restart(self, config: TrainConfig, images: ImageSet) -> None:
-        """Begin another run, which `fits`: the same as from a new Engine, bit for bit."""
+        """Start another run, which `fits`; bit for bit the same as with a new Engine."""
         assert self.fits(config)
         self.config = config
         self.step.restart(config, _prior(config, images))
@@ -194,12 +194,12 @@ class Engine:
             self.feed.transform.reseed(stream_seed(config.seed, "transform"))
         self.loss_sum.zero_()
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)  # the feed draws on another stream, which must see the new seed
+            torch.cuda.synchronize(self.device)  # the feed's stream must see the new seed
 
 
 def _shape(config: TrainConfig) -> TrainConfig:
-    """`config` with all that no operation of a step depends on set to one value."""
+    """`config` with all settings reset that do not change the operations of a step."""
     same: dict[str, Any] = {"split": 1, "imbalance": "none", "seed": 0, "epochs": 1, "data_dir": None, "run_dir": None}
     same |= {"eval_every": 1, "save_every": 1, "save_share": 1.0, "log_every": 1, "resume": False, "dry_run": False}
-    same["prior"] = "learned" if config.prior == "learned" else "uniform"  # fixed ones differ in their numbers alone
+    same["prior"] = "learned" if config.prior == "learned" else "uniform"  # fixed priors differ only in values
     return dataclasses.replace(config, **same)

@@ -1,4 +1,4 @@
-"""When the events of a run fall due: reports, evaluations, checkpoints, groupings. Images seen are the clock."""
+"""When the events of a run are due: reports, evaluations, checkpoints, groupings. Images seen are the clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fastgan.config.schema import TrainConfig
 
 
 class Events:
-    """The calendar of one run, a pure function of the images seen: a resumed run keeps to it.
+    """The schedule of one run, a pure function of the images seen, so that a resumed run keeps to it.
 
     Args:
         batch: images a step, of all ranks.
@@ -22,7 +22,7 @@ class Events:
         self._grouping_at = config.grouping.at
 
     def done(self, images_seen: int) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the last epoch is trained."""
         return images_seen >= self.total
 
     def report_due(self, images_seen: int) -> bool:
@@ -32,16 +32,16 @@ class Events:
         return self.done(images_seen) or self._passed(self._eval_every, images_seen)
 
     def checkpoint_due(self, images_seen: int) -> bool:
-        """Whether one may be saved, if there is time for it; at the end one is saved in any case."""
+        """Whether one may be saved if there is time for it; the last one is saved in any case."""
         return self._passed(self._save_every, images_seen)
 
     def grouping_due(self, images_seen: int) -> bool:
-        """Whether an epoch begins here before which the images are grouped."""
+        """Whether to group the images now, before an epoch of `grouping.at`."""
         epoch, into = divmod(images_seen, self.epoch_images)
         return into == 0 and epoch in self._grouping_at
 
     def steps_ahead(self, images_seen: int, most: int) -> int:
-        """Steps to run at once, at most `most`: they end where an event falls due."""
+        """Steps to run at once, at most `most`, up to the next event."""
         periods = [self._log_every, self._eval_every, self._save_every]
         if self._grouping_at:
             periods.append(self.epoch_images)

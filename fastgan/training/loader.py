@@ -1,14 +1,14 @@
 """Images and their transforms, thousands at a time, in a ring on the device from which steps take their batches.
 
 A transform called once a batch would cost a GPU more in launches than the step does, and DALI cannot be captured in a
-CUDA graph. So both are made a chunk at a time, on a stream of their own while the steps of the chunk before run, and a
-step finds its batch by the clock alone: image number modulo the ring's length, on the device.
+CUDA graph. So both are made a chunk at a time, on their own stream while the steps of the previous chunk run, and a
+step finds its batch from the clock: image number modulo the ring's length, on the device.
 
-The decoded images stay on the device while they are few, and stream from the host, a chunk at a time, where they would
-take more than DEVICE_SHARE of a GPU's free memory (`placed`).
+The decoded images stay on the device if they fit; if they would take more than DEVICE_SHARE of a GPU's free memory,
+they are streamed from the host, a chunk at a time (`placed`).
 
-Chunks begin at multiples of their length, counted from the run's first image: a run resumed in the middle of one makes
-the whole of it anew, the same numbers in the same places.
+Chunks begin at multiples of their length, counted from the run's first image: a run resumed in the middle of a chunk
+makes the whole chunk again, with the same numbers in the same places.
 
 Legend: B batch, R the ring's images, CHW an image.
 """
@@ -24,21 +24,21 @@ from torch import Tensor
 
 from fastgan.augment.factory import Transform
 
-SLOTS = 2  # chunks in the ring: one that is read, one that is written; what runs over their border reads both
+SLOTS = 2  # chunks in the ring: one is read while the other is written; a batch across their border reads both
 MOST_IMAGES = {"cuda": 8192, "cpu": 1024}
-MOST_PIXELS = {"cuda": 1 << 24, "cpu": 1 << 21}  # of all channels; keeps a ring of large images small
+MOST_PIXELS = {"cuda": 1 << 24, "cpu": 1 << 21}  # over all channels; keeps a ring of large images small
 DEVICE_SHARE = 0.5  # of a GPU's free memory that the decoded images may take; the rest is for the step and its graphs
 
 
 def chunk_images(batch_size: int, image_numbers: int, device: torch.device) -> int:
-    """How many images to make at a time: a multiple of the batch size, for images of C * H * W numbers."""
+    """How many images to prepare at a time: a multiple of the batch size; `image_numbers` is C * H * W."""
     kind = "cuda" if device.type == "cuda" else "cpu"
     most = min(MOST_IMAGES[kind], MOST_PIXELS[kind] // image_numbers)
     return max(most // batch_size, 1) * batch_size
 
 
 def fits(images: Tensor, device: torch.device) -> bool:
-    """Whether images that lie elsewhere are to be copied to the device: on a CPU they are at hand as they are."""
+    """Whether to copy images from the host to the device; never on a CPU, which reads them where they are."""
     if device.type != "cuda" or images.is_cuda:
         return False
     free, _ = torch.cuda.mem_get_info(device)
@@ -46,7 +46,7 @@ def fits(images: Tensor, device: torch.device) -> bool:
 
 
 def placed(images: Tensor, device: torch.device) -> Tensor:
-    """uint8 images [N, C, H, W] on the device if they fit there, else where they are, such as in a mapped file."""
+    """uint8 images [N, C, H, W], on the device if they fit there, else where they are, such as in a mapped file."""
     return images.to(device) if fits(images, device) else images
 
 
@@ -57,12 +57,12 @@ class DeviceLoader:
         images: uint8 [N, C, H, W], on the device or, to be streamed, on the CPU.
         order: the images of epoch 0, 1, ..., int64 on the CPU: a permutation of range(N), or a rank's share of one.
         batch_size: of a step; the last, smaller batch of an epoch is dropped.
-        transform: makes the second view; None where nothing reads it.
-        chunk: images made at a time, a multiple of the batch size.
+        transform: makes the second view; None if no loss needs it.
+        chunk: images prepared at a time, a multiple of the batch size.
         dtype: of the transforms.
         grouped: keep a group of each image too, in `groups`: int64 [N], -1 for none, on the CPU.
-        device: where steps take their batches; left out, where the images are.
-        ranks: how many share the images out. All that is counted here are this rank's images.
+        device: where steps read their batches; left out, where the images are.
+        ranks: how many share the images. All counts here are of this rank's images.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class DeviceLoader:
         self._group_ring = self.real.new_full((SLOTS * chunk,), -1, dtype=torch.int64) if grouped else None
         self._rows = torch.arange(batch_size, device=device)
         self._stream = torch.cuda.Stream(self.real.device) if self.real.is_cuda else None
-        # A chunk that is being made, its images and their indices.
+        # The chunk in progress: its number, images and their indices.
         self._started: tuple[int, Tensor, Tensor] | None = None
         self.restart(images, order)
 
     def restart(self, images: Tensor, order: Callable[[int], Tensor]) -> None:
-        """Feed another run: other images of the same size, through the same ring."""
+        """Serve another run: other images of the same size, through the same ring."""
         assert images.shape[1:] == self.real.shape[1:]
         self._abandon()
         self.images, self.order = images, order
@@ -103,16 +103,16 @@ class DeviceLoader:
         self.groups = torch.full((len(images),), -1)
 
     def regroup(self, groups_N: Tensor) -> None:
-        """Give each image its group, int64 [N], -1 for none, from the next `ensure` on."""
+        """Give each image its group, int64 [N], -1 for none, from the next `prefetch` on."""
         assert self._group_ring is not None and groups_N.shape == self.groups.shape
         self._abandon()
         self.groups.copy_(groups_N)
         self._held = [-1] * SLOTS
 
     def prefetch(self, first: int, last: int) -> None:
-        """Have images first ... last - 1 of the run in the ring before steps take them; at most one chunk's length.
+        """Load images first ... last - 1 of the run into the ring before steps read them; at most one chunk's length.
 
-        On a GPU the chunk after them is begun as well, and nothing is waited for that has not long been begun.
+        On a GPU this also starts the next chunk, so that the next call hardly waits.
         """
         assert 0 < last - first <= self.chunk
         upto = (last - 1) // self.chunk
@@ -122,10 +122,10 @@ class DeviceLoader:
         if self._stream is not None and self._started is None and self._held[(upto + 1) % SLOTS] != upto + 1:
             self._start(upto + 1)
 
-    def take(self, images_seen: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def batch_at(self, images_seen: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The batch that begins at image `images_seen` (int64 tensor) of the run, its transforms and its groups.
 
-        Device operations alone, so that a captured step reads on as its clock moves.
+        Only device operations, so that a captured step reads the next batch at each replay.
 
         Returns:
             uint8 [B, C, H, W]; [B, C, H, W] in [-1, 1] or None; int64 [B] or None.
@@ -143,22 +143,22 @@ class DeviceLoader:
         first = number * self.chunk
         with self._side():
             index = self._index(first)
-            # Streamed: the host gathers a chunk while the device makes the steps of the one before.
+            # Streamed: the host gathers a chunk while the device runs the steps of the previous one.
             images = self._to_device(self.images[index]) if self.streams else self.images[self._to_device(index)]
             if self.transform is not None:
                 self.transform.start(images, first)
         self._started = number, images, index
 
     def _abandon(self) -> None:
-        """Let go of a chunk that is being made."""
+        """Discard the chunk in progress."""
         if self._started is not None and self.transform is not None:
             with self._side():
                 self.transform.finish()
         self._started = None
 
     def _fill(self, number: int) -> None:
-        """Finish a chunk and copy it into its slot, in turn with the steps that read the ring."""
-        if self._started is not None and self._started[0] != number:  # the clock was set elsewhere meanwhile
+        """Finish a chunk and copy it into its slot, ordered after the steps that read the ring."""
+        if self._started is not None and self._started[0] != number:  # the clock has jumped
             self._abandon()
         if self._started is None:
             self._start(number)
@@ -173,7 +173,7 @@ class DeviceLoader:
             reader.wait_stream(self._stream)
             for made in (images, other):
                 if made is not None:
-                    made.record_stream(reader)  # freed memory waits for the copies below
+                    made.record_stream(reader)  # their memory is not reused before the copies below
         slot = slice(number % SLOTS * self.chunk, (number % SLOTS + 1) * self.chunk)
         self.real[slot].copy_(images)
         if self.other is not None and other is not None:
@@ -195,6 +195,6 @@ class DeviceLoader:
         return torch.cat(parts)
 
     def _to_device(self, values: Tensor) -> Tensor:
-        if self.real.is_cuda:  # pinned, or the copy would wait
+        if self.real.is_cuda:  # a copy from pageable memory would block
             values = values.pin_memory()
         return values.to(self.real.device, non_blocking=True)

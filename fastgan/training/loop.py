@@ -21,47 +21,47 @@ from fastgan.training.engine import Engine
 from fastgan.training.events import Events
 from fastgan.training.progress import Progress
 
-AGREED_EVERY = 8  # turns of the loop after which the ranks tell each other of signals
+AGREED_EVERY = 8  # iterations of the loop between two exchanges of signals among ranks
 
 
 @dataclass
 class Outcome:
-    """How a run ended: by the signal that stopped it, or by none; and the seconds it was trained for."""
+    """How a run ended: the signal that stopped it, if any, and the seconds it was trained for."""
 
     signal_number: int | None
     seconds: float
 
 
 class Reporter(Protocol):
-    """Evaluates a run and shows what it found. The loop calls it, of many ranks on the main one alone."""
+    """Evaluates a run and shows the results. The loop calls it on the main rank only."""
 
     @property
     def pictures(self) -> bool:
-        """Whether it draws, and so has a page to write."""
+        """Whether it draws pictures, and so writes a report page."""
 
     def prepare(self) -> None:
-        """Get what evaluations need, before training begins: it may take minutes."""
+        """Prepare what evaluations need, before training begins; it may take minutes."""
 
     def evaluate(self, log: RunLog, images_seen: int, epoch: int, seconds: float, *, final: bool) -> None:
         """Measure, log and draw; `final` at the end of the run."""
 
     def write_page(self, log: RunLog, images_seen: int) -> None:
-        """The report of the trained run."""
+        """Write the report of the trained run."""
 
 
 class StopSignals:
-    """Looked at between two turns of the loop; all ranks stop after the same step.
+    """The signals that stop a run, checked once an iteration of the loop; all ranks stop after the same step.
 
     Args:
-        received: to which signals are added as they come.
-        turns: a run waits here while another one is alone.
+        received: signals are appended to it as they arrive.
+        turns: a run waits here while another run must be alone on the device.
     """
 
     def __init__(self, received: list[int], comm: Communicator, turns: Turns) -> None:
         self.received, self._comm, self._turns, self._looked = received, comm, turns, 0
 
     def came(self) -> bool:
-        """Whether one has come, to any rank; the ranks tell each other every AGREED_EVERY calls."""
+        """Whether any rank has received one; ranks exchange this every AGREED_EVERY calls."""
         self._turns.between()
         if self._comm.count == 1:
             return bool(self.received)
@@ -69,7 +69,7 @@ class StopSignals:
         if self._looked % AGREED_EVERY:
             return False
         number = self._comm.all_reduce_max(max(self.received, default=0))
-        self.received[:0] = [number] if number else []  # one that came in the meantime stays, for the next time
+        self.received[:0] = [number] if number else []  # one that arrived meanwhile is kept
         return number > 0
 
 
@@ -77,10 +77,10 @@ class TrainingLoop:
     """One run, from its first or its resumed image to the last.
 
     Args:
-        trainer: made, or restarted, for `config`; of many ranks only the main one evaluates and writes.
+        trainer: made, or restarted, for `config`; only the main rank evaluates and writes.
         reporter: made for this run.
-        checkpoints: save any.
-        turns: with the other runs of this process.
+        checkpoints: whether to save any.
+        turns: shared with the other runs of this process.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class TrainingLoop:
                     with self._paused("evaluating"):
                         self._evaluate()
 
-                # Save: at the end in any case, before that only while saves keep to their share of the time.
+                # Save: always at the end; before that only while saves keep to their share of the time.
                 if self.done or (self.events.checkpoint_due(self.images_seen) and self.checkpointer.has_time()):
                     with self._paused("saving"):
                         self.checkpointer.save(self.images_seen)
@@ -156,7 +156,7 @@ class TrainingLoop:
         return Outcome(received[0] if received and not self.done else None, self.progress.seconds)
 
     def _prepare(self) -> None:
-        """What comes before the first step; nothing is lost if a signal ends the process here."""
+        """Everything before the first step; nothing is lost if a signal ends the process here."""
         if not self.trainer.prepared:
             first = "compiling the first steps" if self.trainer.step.compiled else "the first steps"
             with self.console.stage(first), self.turns.alone():
@@ -165,7 +165,7 @@ class TrainingLoop:
             self.comm.run_on_main(self.reporter.prepare)
 
     def _finish(self) -> None:
-        """Save what a signal stopped, at whatever point of the loop it came; write the page of a run that is saved."""
+        """Save what is not saved yet, such as after a signal; then write the page of a finished run."""
         if self.checkpointer.saved_at != self.images_seen:
             with self._paused("saving"):
                 self.checkpointer.save(self.images_seen)
@@ -175,23 +175,23 @@ class TrainingLoop:
 
     @contextmanager
     def _paused(self, what: str) -> Iterator[None]:
-        """Inside, something else is done than training: its seconds are none of the rate's."""
+        """Inside, the run does something other than training: this time does not count towards its rate."""
         with self.progress.paused(), self.console.paused(what), self.turns.one():
             yield
 
     def _regroup(self) -> None:
-        """Group the real images anew; what a run resumed here does again, to the same end."""
+        """Group the real images again; a run resumed here repeats it, with the same result."""
         start, epoch = time.perf_counter(), self.images_seen // self.epoch_images
         moved = self.trainer.regroup()
         seconds = time.perf_counter() - start
         row = {"images_seen": self.images_seen, "epoch": epoch, "regrouped": moved, "grouping_seconds": seconds}
         self.log.append(row)
-        said = f"grouped the images in {seconds:.1f} s; {moved:.1%} leave their code for another"
-        self.console.say(f"epoch {epoch} of {self.config.epochs}: {said}")
+        message = f"grouped the images in {seconds:.1f} s; {moved:.1%} change their code"
+        self.console.say(f"epoch {epoch} of {self.config.epochs}: {message}")
 
     def _report(self) -> None:
-        """Mean losses since the last report; raises DivergenceError when something was not finite."""
-        means = self.progress.take()
+        """Log mean losses since the last report; raises DivergenceError if something was not finite."""
+        means = self.progress.pop_mean_losses()
         self.comm.run_on_main(lambda: self.checkpointer.check_finite(means))
         clock = {"images_seen": self.images_seen, "epoch": self.images_seen / self.epoch_images}
         row = {**clock, **means, **self.progress.pace(self.images_seen)}

@@ -1,4 +1,4 @@
-"""What a run has added up since its last report, how long it has trained, and how fast."""
+"""Sums of a run's losses since its last report, how long it has trained, and how fast."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fastgan.step.losses import LOSSES
 
 
 class Stopwatch:
-    """Seconds of training alone: what is done within `paused` is no part of them.
+    """Seconds of training; time within `paused` does not count.
 
     Args:
-        wait: for the device, before the clock is read: a GPU's steps are only queued.
-        clock: seconds.
+        wait: waits for the device before the clock is read, since a GPU's steps are only queued.
+        clock: returns seconds.
     """
 
     def __init__(self, wait: Callable[[], None], clock: Callable[[], float] = time.perf_counter) -> None:
@@ -26,7 +26,7 @@ class Stopwatch:
         self._since, self._kept = clock(), 0.0
 
     def seconds(self) -> float:
-        """Since it was made."""
+        """Seconds since it was made, without pauses; waits for the device."""
         self._wait()
         now = self._clock()
         self._kept, self._since = self._kept + now - self._since, now
@@ -34,7 +34,7 @@ class Stopwatch:
 
     @contextmanager
     def paused(self) -> Iterator[float]:
-        """Inside, it stands still; gives the seconds until then."""
+        """Inside, it is stopped; yields the seconds until then."""
         try:
             yield self.seconds()
         finally:
@@ -42,23 +42,23 @@ class Stopwatch:
 
 
 class Progress:
-    """Sums of the losses since the last report, and the seconds trained: saved with each checkpoint.
+    """Sums of the losses since the last report, and the seconds trained; saved with each checkpoint.
 
-    The clock of the seconds runs from `start` on, but for what is done within `paused`.
+    Seconds count from `start` on, without time spent within `paused`.
     """
 
     def __init__(self, loss_sum: Tensor, comm: Communicator = SINGLE_PROCESS) -> None:
-        self.loss_sum = loss_sum  # to which every step adds, on the device
+        self.loss_sum = loss_sum  # every step adds to it, on the device
         self.steps = 0
         self.seconds = 0.0
         self._comm = comm
 
-    def settle(self) -> None:
-        """Make the sums the job's, the mean of the ranks', before they are read: a call of all ranks."""
+    def sync_losses(self) -> None:
+        """Average the sums over ranks before they are read; all ranks must call it."""
         self._comm.all_reduce_mean_([self.loss_sum])
 
     def start(self, images_seen: int, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Begin to count this process's seconds, after `images_seen` images; waits for `device` to read the clock."""
+        """Start this process's clock, after `images_seen` images; each reading waits for `device`."""
 
         def wait() -> None:
             if device.type == "cuda":
@@ -68,7 +68,7 @@ class Progress:
         self._reported, self._reported_at = images_seen, 0.0
 
     def pace(self, images_seen: int) -> dict[str, float]:
-        """Images a second since the last call, and the seconds trained, by all processes that went on from another."""
+        """Images a second since the last call, and the seconds trained, those before a resume included."""
         now = self._watch.seconds()
         self.seconds = self._before + now
         rate = (images_seen - self._reported) / (now - self._reported_at)
@@ -77,7 +77,7 @@ class Progress:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Inside, something else than training is done: its seconds do not count."""
+        """Inside, the run does something other than training: these seconds do not count."""
         with self._watch.paused() as seconds:
             self.seconds = self._before + seconds
             yield
@@ -94,9 +94,9 @@ class Progress:
         self.steps = int(state["progress.steps"])
         self.seconds = float(state["progress.seconds"])
 
-    def take(self) -> dict[str, float]:
-        """Mean losses of the job since the last call; this is where the device is waited for."""
-        self.settle()
+    def pop_mean_losses(self) -> dict[str, float]:
+        """Mean losses over all ranks since the last call, and reset the sums; waits for the device."""
+        self.sync_losses()
         means = (self.loss_sum / max(self.steps, 1)).tolist()
         self.loss_sum.zero_()
         self.steps = 0

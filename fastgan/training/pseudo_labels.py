@@ -1,13 +1,13 @@
-"""Groups of real images, found without labels: where Q's codes get out of a bad grouping.
+"""Pseudo-labels: groups of real images, found by clustering, with which Q's codes escape a bad grouping.
 
-Learned a batch at a time, codes settle early: two classes share one, a third class holds two, and neither agreement nor
-the prior undoes it. Q's embedding knows better than its codes. So a sample of images, the landmarks, is joined to a
-graph of nearest neighbours; the graph is cut into more parts than there are codes (normalised spectral clustering,
-Ng, Jordan, Weiss 2001, with locally scaled affinities, Zelnik-Manor and Perona 2004); and the parts are merged, those
-with the most affinity an image pair first, until K are left. Unlike k-means or a cut into K at once, this finds classes
-of unequal sizes and shapes. It is done at several resolutions; of the groupings whose normalised cut (Shi, Malik 2000)
-is near the lowest, the one that agrees most with the others is taken, since the lowest itself may be a freak
-(docs/prior.md). The other images join the groups of their nearest landmarks.
+Learned a batch at a time, codes settle early: two classes share one code, a third class has two, and neither the IIC
+loss nor the prior undoes it. Q's embedding separates classes better than its codes do. So a sample of images, the
+landmarks, becomes a graph of nearest neighbours; the graph is cut into more parts than there are codes (normalised
+spectral clustering, Ng, Jordan, Weiss 2001, with locally scaled affinities, Zelnik-Manor and Perona 2004); and parts
+are merged, those with the highest affinity an image pair first, until K are left. Unlike k-means or a cut into K at
+once, this finds classes of unequal sizes and shapes. It is done at several resolutions; of the groupings whose
+normalised cut (Shi, Malik 2000) is near the lowest, the one that agrees most with the others is chosen, since the
+lowest may be an outlier (docs/prior.md). The other images join the groups of their nearest landmarks.
 
 Legend: N images, L landmarks, D embedding, K codes, P parts, M neighbours.
 """
@@ -31,21 +31,21 @@ from torch import Tensor
 from fastgan.config.schema import GroupingConfig
 from fastgan.seeding import shuffled
 
-SCALE = 7  # the neighbour whose distance is the scale of an image's affinities
-DIRECTIONS = (1.0, 1.5, 2.0, 3.0, 4.5)  # eigenvectors a code, each tried with
-PARTS = (4, 6, 12)  # so many parts a code
-SLACK = 1.5  # times the lowest normalised cut: what counts as near it
-FEW = 500  # landmarks for which all eigenvectors are computed at once
+SCALE = 7  # this neighbour's distance is the scale of an image's affinities
+DIRECTIONS = (1.0, 1.5, 2.0, 3.0, 4.5)  # eigenvectors per code; each is tried with all of PARTS
+PARTS = (4, 6, 12)  # parts per code
+SLACK = 1.5  # times the lowest normalised cut counts as near it
+FEW = 500  # landmarks up to which a dense solver computes all eigenvectors
 BATCH = 1000
 
 
 def find_groups(embed_ND: Tensor, codes_N: Tensor, classes: int, config: GroupingConfig, seed: int) -> Tensor:
-    """The group of each image, int64 [N] in [0, K), on the CPU, named after the codes that the images have.
+    """The group of each image, int64 [N] in [0, K), on the CPU, matched to the images' current codes.
 
     Args:
-        embed_ND: Q's embeddings, float32, on any device.
-        codes_N: Q's codes, int64: of all ways to name groups, the one under which most images keep theirs is taken.
-        seed: of the choice of landmarks and of k-means.
+        embed_ND: Q's embeddings, float32 [N, D], on any device.
+        codes_N: Q's codes, int64 [N]; groups are numbered so that most images keep their code.
+        seed: for the choice of landmarks and k-means.
     """
     unit_ND = torch.nn.functional.normalize(embed_ND, dim=1)
     chosen_L = shuffled(len(embed_ND), seed, "landmarks")[: config.landmarks].to(embed_ND.device)
@@ -67,14 +67,14 @@ def find_groups(embed_ND: Tensor, codes_N: Tensor, classes: int, config: Groupin
 
 def _nearest(unit_ND: Tensor, others_LD: Tensor, count: int, *, skip_first: bool) -> tuple[Tensor, Tensor]:
     """Cosine similarities and indices [N, M] of the nearest of the others, nearest first, on the CPU."""
-    # Results have their place beforehand: kept between a batch's large pieces of memory, small ones would leave holes
-    # that the next batch does not fit (1.8 GB of them for 100,000 images).
+    # Results are allocated in advance: small ones between a batch's large blocks would fragment the memory (1.8 GB lost
+    # for 100,000 images).
     similarity_NM = torch.empty(len(unit_ND), count)
     index_NM = torch.empty(len(unit_ND), count, dtype=torch.int64)
     first = 1 if skip_first else 0
     for start in range(0, len(unit_ND), BATCH):
         product_BL = unit_ND[start : start + BATCH] @ others_LD.T
-        if skip_first:  # an image is no neighbour of its own, whatever rounding or a twin may say
+        if skip_first:  # an image is not its own neighbour, whatever rounding or duplicates do
             rows = torch.arange(len(product_BL), device=product_BL.device)
             product_BL[rows, rows + start] = torch.inf
         found = product_BL.topk(count + first)
@@ -84,7 +84,7 @@ def _nearest(unit_ND: Tensor, others_LD: Tensor, count: int, *, skip_first: bool
 
 
 def _affinities(similarity_LM: Tensor, index_LM: Tensor) -> sparse.csr_matrix:
-    """exp(-d^2 / (scale_i scale_j)) between neighbours, symmetric; d the distance on the unit sphere."""
+    """exp(-d^2 / (scale_i scale_j)) between neighbours, symmetric; d is the Euclidean distance of unit vectors."""
     squared_LM = (2.0 - 2.0 * similarity_LM).clamp_min(0.0)
     count, neighbours = squared_LM.shape
     scale_L = squared_LM[:, min(SCALE, neighbours) - 1].sqrt().clamp_min(1e-6)
@@ -95,7 +95,7 @@ def _affinities(similarity_LM: Tensor, index_LM: Tensor) -> sparse.csr_matrix:
 
 
 def _consensus(graph_LL: sparse.csr_matrix, classes: int, seed: int) -> NDArray[np.int64]:
-    """The group of each landmark [L]: of good groupings at several resolutions the most agreed upon."""
+    """The group of each landmark [L]: the good grouping that agrees most with those at other resolutions."""
     count = graph_LL.shape[0]
     flow_LE = _eigenvectors(graph_LL, min(round(max(DIRECTIONS) * classes), count - 1), seed)
     found: list[NDArray[np.int64]] = []
@@ -103,7 +103,7 @@ def _consensus(graph_LL: sparse.csr_matrix, classes: int, seed: int) -> NDArray[
         unit_LE = flow_LE[:, : round(directions * classes)]
         unit_LE = unit_LE / np.maximum(np.linalg.norm(unit_LE, axis=1, keepdims=True), 1e-12)
         for parts in PARTS:
-            with warnings.catch_warnings():  # of fewer parts than asked for, where images are twins
+            with warnings.catch_warnings():  # fewer distinct parts than requested, if images are duplicates
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 part_L = KMeans(min(parts * classes, count), n_init=1, random_state=seed).fit_predict(unit_LE)
             found.append(_merge(graph_LL, np.unique(part_L, return_inverse=True)[1], classes))
@@ -114,15 +114,15 @@ def _consensus(graph_LL: sparse.csr_matrix, classes: int, seed: int) -> NDArray[
 
 
 def normalised_cut(graph_LL: sparse.csr_matrix, group_L: NDArray[Any]) -> float:
-    """The sum over the groups of the share of their affinity that leaves them: 0 at best, below their number."""
+    """The sum over groups of the share of their affinity to other groups; from 0 (best) to the number of groups."""
     total_PP = _between(graph_LL, group_L)
     whole_P = total_PP.sum(1)
     return float(((whole_P - np.diag(total_PP)) / np.maximum(whole_P, 1e-12)).sum())
 
 
 def _eigenvectors(graph_LL: sparse.csr_matrix, count: int, seed: int) -> NDArray[np.float64]:
-    """Eigenvectors [L, E] of the normalised graph, of its largest eigenvalues in descending order."""
-    # Images without a neighbour keep a degree that can be divided by.
+    """Eigenvectors [L, E] of the normalised graph, for its largest eigenvalues, in descending order."""
+    # Images without neighbours get a small degree, to avoid division by zero.
     root_L = np.sqrt(np.maximum(np.asarray(graph_LL.sum(1)).ravel(), 1e-9))
     normalised_LL = sparse.diags(1.0 / root_L) @ graph_LL @ sparse.diags(1.0 / root_L)
     if graph_LL.shape[0] <= FEW:
@@ -131,7 +131,7 @@ def _eigenvectors(graph_LL: sparse.csr_matrix, count: int, seed: int) -> NDArray
         start_L = np.random.default_rng(seed).random(graph_LL.shape[0])
         try:
             values_E, vectors_LE = eigsh(normalised_LL, k=count, which="LA", v0=start_L, tol=1e-3)
-        except ArpackNoConvergence as error:  # what has converged will do
+        except ArpackNoConvergence as error:  # those that have converged are enough
             values_E, vectors_LE = error.eigenvalues, error.eigenvectors
     found: NDArray[np.float64] = vectors_LE[:, np.argsort(-values_E)[:count]]
     return found
@@ -146,7 +146,7 @@ def _between(graph_LL: sparse.csr_matrix, part_L: NDArray[Any]) -> NDArray[np.fl
 
 
 def _merge(graph_LL: sparse.csr_matrix, part_L: NDArray[Any], classes: int) -> NDArray[np.int64]:
-    """The group of each landmark [L]: average linkage over the graph, until as many groups as classes are left."""
+    """The group of each landmark [L], by average linkage over the graph until `classes` groups are left."""
     total_PP = _between(graph_LL, part_L)
     size_P = np.bincount(part_L).astype(float)
     owner_P = np.arange(len(size_P))  # the group of each part, named after one of its parts

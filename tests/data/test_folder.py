@@ -255,7 +255,7 @@ def test_a_run_does_not_go_on_with_other_images(here: Path, tmp_path: Path, caps
     assert run(here, *flags, "--epochs", "1", "--grouping.at", "1") == 0
     put(here / "new.png")
     assert command_line.run_command(train.main, ["--resume", "--run-dir", str(tmp_path / "run"), "--epochs", "2"]) == 2
-    assert "of a run on 40 images, and now there are 41" in capsys.readouterr().err
+    assert "was saved with 40 images, but there are 41 now" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

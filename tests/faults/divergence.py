@@ -19,7 +19,7 @@ LOSSES = {
     "information_loss": (1, "information_loss is"),
     "contrastive_loss": (1, "contrastive_loss is"),
     "grouping_loss": (1, "grouping_loss is"),
-    "agreement_loss": (2, "agreement_loss is"),
+    "iic_loss": (2, "agreement_loss is"),
     "prior_loss": (1, "a gradient is not finite"),
 }
 VALUES = (math.nan, math.inf, -math.inf)

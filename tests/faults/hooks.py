@@ -222,10 +222,10 @@ def trace(path: Path) -> None:
             return "-"
         return hashlib.sha256(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
 
-    take, noise = DeviceLoader.take, Step.noise
+    batch_at, noise = DeviceLoader.batch_at, Step.noise
 
     def traced(self: DeviceLoader, images_seen: Tensor) -> Any:
-        found = take(self, images_seen)
+        found = batch_at(self, images_seen)
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{int(images_seen)} feed {' '.join(map(digest, found))}\n")
         return found
@@ -236,7 +236,7 @@ def trace(path: Path) -> None:
             file.write(f"{int(images_seen)} noise {digest(found)}\n")
         return found
 
-    DeviceLoader.take = traced  # type: ignore[method-assign]
+    DeviceLoader.batch_at = traced  # type: ignore[method-assign]
     Step.noise = drawn  # type: ignore[method-assign]
 
 

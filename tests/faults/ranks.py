@@ -283,7 +283,7 @@ def draws(config: TrainConfig, images: ImageSet, epochs: int) -> dict[str, list[
             step.images_seen.copy_(clock)
             if seen < 3 * trainer.batch:  # a whole step, which asks the prior for codes
                 trainer.prefetch(seen, seen + trainer.batch)
-                step(*feed.take(clock // RANKS))
+                step(*feed.batch_at(clock // RANKS))
             given = asked[-1] | {"offset": clock}
             found["codes' uniform numbers"] += rows(kernels.uniform((own, config.classes), **given))
             found["noise"] += rows(step.noise(own, clock))

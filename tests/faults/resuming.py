@@ -168,7 +168,7 @@ def repeats(count: int, folder: Path) -> Result:
             codes += ranks.rows(uniform)
             maps += ranks.rows(transform.draw(config.transform, config.image_size, size, seed=own, first_image=seen))
             trainer.feed.prefetch(seen, seen + size)
-            batches.append(trainer.feed.take(clock)[0].numpy().tobytes())
+            batches.append(trainer.feed.batch_at(clock)[0].numpy().tobytes())
     for name, seen_rows in (
         ("noise", noise),
         ("codes' uniform numbers", codes),

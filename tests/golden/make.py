@@ -45,7 +45,7 @@ def run() -> Tensor:
     losses = []
     for number in range(STEPS):
         feed.prefetch(number * CONFIG.batch_size, (number + 1) * CONFIG.batch_size)
-        losses.append(step(*feed.take(step.images_seen)))
+        losses.append(step(*feed.batch_at(step.images_seen)))
     return torch.stack(losses)
 
 

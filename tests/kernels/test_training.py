@@ -122,7 +122,7 @@ def test_the_average_is_adams_to_move(amp_dtype: str | None) -> None:
         moved = [weight.detach().clone() for weight in weights]
         assert not any(torch.equal(a, b) for a, b in zip(before, moved, strict=True))
 
-        step.guard.bad.fill_(1.0)
+        step.guard.found_nonfinite.fill_(1.0)
         state = {name: value.clone() for name, value in step.model.state_dict().items() if "num_batches" not in name}
         advance(step, images)
         assert all(torch.equal(value, step.model.state_dict()[name]) for name, value in state.items())

@@ -69,7 +69,7 @@ def test_the_search_finds_what_it_looks_for() -> None:
 
 def iterate(step: Step, feed: DeviceLoader) -> Tensor:
     """What a graph captures."""
-    return step(*feed.take(step.images_seen))
+    return step(*feed.batch_at(step.images_seen))
 
 
 def parts(config: TrainConfig) -> tuple[Step, DeviceLoader]:

@@ -30,7 +30,7 @@ def _unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _no_compiler(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
-    """torch.compile on a machine without a compiler: it fails when the result is first called."""
+    """torch.compile on a machine without a compiler: the first call of the result fails."""
 
     def call(*args: Any) -> Any:
         raise torch._dynamo.exc.BackendCompilerFailed(function, RuntimeError("no C++ compiler found"), None)
@@ -41,14 +41,14 @@ def _no_compiler(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
 def test_without_a_compiler_it_warns_once_and_runs_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", _no_compiler)
     first, second = compile.Compiled(lambda x: x + 1), compile.Compiled(lambda x: x * 2)
-    with pytest.warns(RuntimeWarning, match="goes on eagerly") as said:
+    with pytest.warns(RuntimeWarning, match="goes on eagerly") as caught:
         assert first(1) == 2
         assert second(3) == 6
         assert first(2) == 3
-    assert len(said) == 1
+    assert len(caught) == 1
 
 
-def test_what_the_function_raises_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_function_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
 
     def fails(x: int) -> int:
@@ -59,22 +59,22 @@ def test_what_the_function_raises_goes_through(monkeypatch: pytest.MonkeyPatch) 
         compile.Compiled(fails)(1)
 
 
-def test_of_the_compilers_log_one_message_is_silenced(caplog: pytest.LogCaptureFixture) -> None:
-    """That it finds CUDA's toolkit without a GPU; another one of the same logger, or of another logger, is kept."""
+def test_one_message_of_the_compilers_log_is_silenced(caplog: pytest.LogCaptureFixture) -> None:
+    """The warning of a CUDA toolkit without a GPU; all other messages, of this and other loggers, are kept."""
     compile.Compiled(lambda x: x)
     log = logging.getLogger("torch.utils.cpp_extension")
-    said = "No CUDA runtime is found, using CUDA_HOME='%s'"
+    message = "No CUDA runtime is found, using CUDA_HOME='%s'"
     with caplog.at_level(logging.WARNING):
         for name in (log.name, "torch.utils"):
             logging.getLogger(name).addHandler(caplog.handler)
         try:
-            log.warning(said, "/usr/local/cuda")
+            log.warning(message, "/usr/local/cuda")
             log.warning("something else")
-            logging.getLogger("torch.utils").warning(said, "elsewhere")
+            logging.getLogger("torch.utils").warning(message, "elsewhere")
         finally:
             for name in (log.name, "torch.utils"):
                 logging.getLogger(name).removeHandler(caplog.handler)
-    assert {record.getMessage() for record in caplog.records} == {"something else", said % "elsewhere"}
+    assert {record.getMessage() for record in caplog.records} == {"something else", message % "elsewhere"}
 
 
 class _FailsBackward(torch.autograd.Function):
@@ -92,7 +92,7 @@ class _FailsBackward(torch.autograd.Function):
 def test_an_error_of_a_compiled_backward_pass_leaves_no_trace(
     monkeypatch: pytest.MonkeyPatch, failing: str, changes: dict[str, Any]
 ) -> None:
-    """It comes out in the middle of the first step: all goes on eagerly, as if nothing had ever been compiled."""
+    """It is raised in the middle of the first step: the run goes on eagerly, as if nothing had been compiled."""
     config = dataclasses.replace(CONFIG, augment="torchvision", **changes)
     images = loading.load(config)
     plain, compiled_one = (Engine(config, images, torch.device("cpu")) for _ in range(2))
@@ -116,9 +116,9 @@ def test_an_error_of_a_compiled_backward_pass_leaves_no_trace(
     compiled_one.prefetch(0, config.batch_size)
     with pytest.warns(
         RuntimeWarning, match=r"AssertionError: expected size .* dim=1\); training goes on eagerly"
-    ) as said:
+    ) as caught:
         compiled_one.iterations.warm_up()
-    assert len(said) == 1
+    assert len(caught) == 1
     for trainer in (plain, compiled_one):
         trainer.prefetch(0, 3 * config.batch_size)
         trainer.iterations.run(3)
@@ -128,7 +128,7 @@ def test_an_error_of_a_compiled_backward_pass_leaves_no_trace(
 
 
 def test_an_error_of_the_step_itself_ends_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where parts are compiled, and the eager step fails as well."""
+    """Also if parts are compiled, and the eager step fails too."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *args: function(*args))
     trainer = Engine(CONFIG, loading.load(CONFIG), torch.device("cpu"))
     monkeypatch.setattr(trainer.step, "_finish", lambda *_: 1 / 0)
@@ -157,7 +157,7 @@ def _batches(count: int) -> list[torch.Tensor]:
 
 @pytest.mark.slow
 def test_compiled_equals_eager() -> None:
-    """As on a GPU: the same draws, and losses that differ by rounding alone."""
+    """As on a GPU: the same draws, and losses that differ only by rounding."""
     eager, fast = _step(False), _step(True)
     for images in _batches(3):
         ours, theirs = (step._noise(len(images), step.images_seen) for step in (fast, eager))
@@ -166,7 +166,7 @@ def test_compiled_equals_eager() -> None:
 
 
 def test_on_a_cpu_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would take half a minute, and no step is faster by it."""
+    """It would take half a minute and make no step faster."""
     monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
     config = dataclasses.replace(CONFIG, compile=True, augment="torchvision")
     trainer = Engine(config, loading.load(config), torch.device("cpu"))

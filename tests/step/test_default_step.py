@@ -1,4 +1,4 @@
-"""The default recipe's step: equal to its literal loop, and what its parts are there for."""
+"""The default recipe's step: equal to its literal loop, and the effect of each part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT = dataclasses.replace(SMALL, **DEFAULT_RECIPE)
 
 
 def groups(images: Tensor, known: bool) -> Tensor:
-    """Some group for each image, but for every fifth; or none at all."""
+    """A group for each image except every fifth; or none at all."""
     found = (images.flatten(1).long().sum(1) % 10) if known else torch.full((len(images),), -1)
     found[::5] = -1
     return found
@@ -52,7 +52,7 @@ def caught(step: Step) -> dict[str, Tensor]:
     return found
 
 
-def test_equals_its_literal_loop() -> None:
+def test_equals_literal_loop_of_the_default_recipe() -> None:
     """float64, 20 steps, the first five without groups: every parameter, buffer and prior logit to 1e-8."""
     step = make_step(DEFAULT, torch.float64)
     n = DEFAULT.network
@@ -89,7 +89,7 @@ def test_equals_its_literal_loop() -> None:
 
 
 def test_the_prior_learns_through_the_gumbel_softmax_sample() -> None:
-    """Without any other signal its gradient is not zero, differs from class to class, and moves it."""
+    """Without any other signal its gradient is not zero, differs between classes, and changes the prior."""
     step = make_step(dataclasses.replace(DEFAULT, prior_pull=0.0))
     arrived: list[Tensor] = []
     assert isinstance(step.prior.logits, nn.Parameter)
@@ -103,8 +103,8 @@ def test_the_prior_learns_through_the_gumbel_softmax_sample() -> None:
     assert moved.abs().max() > 1e-3 and moved.std() > 1e-4
 
 
-def test_the_pull_brings_the_prior_to_what_q_sees() -> None:
-    """200 steps of the prior's own loss alone, on codes of known frequencies."""
+def test_the_pull_moves_the_prior_to_qs_mean_code() -> None:
+    """200 steps of only the prior's own loss, on codes of known frequencies."""
     config = dataclasses.replace(DEFAULT, prior_learning_rate=0.05)
     step = make_step(config)
     target = torch.arange(1, 11) / 55.0
@@ -116,8 +116,8 @@ def test_the_pull_brings_the_prior_to_what_q_sees() -> None:
     torch.testing.assert_close(step.prior.probabilities(), target, atol=2e-3, rtol=0)
 
 
-def test_before_a_grouping_codes_and_prior_wait() -> None:
-    """No group yet: the coarse codes have no loss on real images, and nothing pulls the prior."""
+def test_iic_and_prior_losses_are_zero_before_a_grouping() -> None:
+    """Without groups the main codes have no loss on real images, and nothing pulls the prior."""
     step = make_step(dataclasses.replace(DEFAULT, contrastive_weight=0.0, finer_codes=0))
     found = run(step, 2, known=False)
     assert (found[:, LOSSES.index("agreement_loss") :] == 0).all()
@@ -126,7 +126,7 @@ def test_before_a_grouping_codes_and_prior_wait() -> None:
 
 
 @pytest.mark.parametrize("learns", [True, False])
-def test_real_images_train_the_front_end_only_if_they_may(learns: bool) -> None:
+def test_real_images_train_the_front_end_only_if_configured(learns: bool) -> None:
     """Its gradient with and without the losses on real images; Q learns from them either way."""
     gradients = []
     for weight in (1.0, 0.0):
@@ -148,7 +148,7 @@ def test_real_images_train_the_front_end_only_if_they_may(learns: bool) -> None:
 
 
 @pytest.mark.parametrize("amp", [False, True])
-def test_every_gradient_is_taken_and_none_is_kept(amp: bool) -> None:
+def test_every_gradient_is_used_and_none_is_kept(amp: bool) -> None:
     step = make_step(dataclasses.replace(DEFAULT, amp=amp))
     before = {name: p.detach().clone() for name, p in step.networks.named_parameters()}
     run(step, 1)
@@ -159,8 +159,8 @@ def test_every_gradient_is_taken_and_none_is_kept(amp: bool) -> None:
         assert all(p.grad is None for p in step.low.networks.parameters())
 
 
-def test_running_averages_follow_real_images_alone() -> None:
-    """As if the front end and Q had seen nothing else: transforms and generated images leave no trace."""
+def test_running_statistics_are_of_real_images_only() -> None:
+    """As if the front end and Q had seen only these: transforms and generated images do not change them."""
     step = make_step(DEFAULT, torch.float64)
     alone = copy.deepcopy(step.networks)
     images = batches(DEFAULT, 1)[0]
@@ -183,7 +183,7 @@ def test_mixed_precision_stays_near_float32(amp_dtype: str) -> None:
     torch.testing.assert_close(low, full, atol=0.05, rtol=0.05)
 
 
-def test_the_average_soon_forgets_where_training_began() -> None:
+def test_the_average_soon_forgets_the_first_weights() -> None:
     """After t steps the weight of the first weights is at most the product of s / (9 + s), whatever the decay."""
     step = make_step(dataclasses.replace(DEFAULT, average_decay=0.999))
     assert step.average is not None
@@ -203,7 +203,7 @@ def test_the_average_soon_forgets_where_training_began() -> None:
     assert torch.tensor(weights).prod() < 0.01
 
 
-def test_the_same_again() -> None:
+def test_same_seed_same_run() -> None:
     changed: list[dict[str, Any]] = [{}, {}, {"seed": 1}]
     first, again, other = (run(make_step(dataclasses.replace(DEFAULT, **change))) for change in changed)
     assert torch.equal(first, again) and not torch.equal(first, other)

@@ -45,7 +45,7 @@ def images(step: int) -> torch.Tensor:
 @pytest.mark.parametrize("rows, wide, narrow", [(1, 1, 1), (5, 7, 3), (64, 129, 65)])
 @pytest.mark.parametrize("needed", [(True, True, True), (False, True, True), (True, False, False)])
 def test_linear_and_its_gradients(rows: int, wide: int, narrow: int, needed: tuple[bool, bool, bool]) -> None:
-    """Against float64; a gradient that nobody asked for is not computed."""
+    """Against float64; gradients that are not required are not computed."""
     torch.manual_seed(0)
     layer, x, upstream = Linear(wide, narrow), torch.randn(rows, wide), torch.randn(rows, narrow)
     exact, exact_x = copy.deepcopy(layer).double(), x.double().requires_grad_()
@@ -72,7 +72,7 @@ def test_linear_without_onednn_is_torchs_own(monkeypatch: pytest.MonkeyPatch) ->
         assert layer(x).dtype == torch.bfloat16
 
 
-def test_linear_leaves_autocast_alone() -> None:
+def test_linear_does_not_change_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert Linear(9, 4)(torch.randn(3, 9)).dtype == torch.bfloat16
 
@@ -102,7 +102,7 @@ def test_copies_give_autocasts_gradients() -> None:
 
 
 @pytest.mark.parametrize("amp_dtype", ["bfloat16", "float16"])
-def test_copies_follow_their_masters(amp_dtype: str) -> None:
+def test_copies_are_refreshed_from_their_masters(amp_dtype: str) -> None:
     """After a step each copy is its master, rounded; normalisation is the masters' own."""
     step = make_step(dataclasses.replace(CONFIG, amp_dtype=amp_dtype))
     assert step.low is not None
@@ -123,7 +123,7 @@ def test_copies_follow_their_masters(amp_dtype: str) -> None:
 
 
 def test_a_mixed_precision_run_continues_exactly() -> None:
-    """What a checkpoint holds is enough: the copies are made anew from the masters."""
+    """A checkpoint needs no copies: they are made again from the masters."""
     whole = make_step()
     advance(whole, images(0))
     model = {name: value.clone() for name, value in whole.model.state_dict().items()}
@@ -145,7 +145,7 @@ def test_keeping_memory_does_no_harm() -> None:
     assert done.returncode == 0 and "4194304" in done.stdout.replace(".", ""), done.stderr
 
 
-def test_keeping_memory_is_for_glibc_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keeping_memory_is_only_for_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("musl", "1.2"))
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: pytest.fail("it must not be called"))
     memory.tune_malloc()
@@ -153,7 +153,7 @@ def test_keeping_memory_is_for_glibc_alone(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_convolutions_on_a_cpu_read_and_write_channels_last(channels: int) -> None:
-    """Of one channel too, where torch takes both layouts for the same and only the strides tell."""
+    """With one channel too, where both layouts look the same to torch and only the strides differ."""
     x = torch.randn(2, channels, 8, 8, requires_grad=True)
     laid = channels_last(x)
     assert torch.equal(laid, x) and laid.stride(1) == 1

@@ -1,4 +1,4 @@
-"""From the first step that is not finite on, nothing moves; the error names the step and the loss."""
+"""From the first non-finite step on, nothing is updated; the error names the step and the loss."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def images() -> list[Tensor]:
 
 
 def state(step: Step) -> dict[str, Tensor]:
-    """All that an update changes, copied; the clock moves on whatever happens."""
+    """A copy of all that an update changes; the clock is left out, since it always advances."""
     clock = ("images_seen", "guard", "num_batches_tracked")
     return {name: value.clone() for name, value in step.live_state().items() if not any(word in name for word in clock)}
 
@@ -79,7 +79,7 @@ def test_a_bad_discriminator_loss_freezes_everything(
 
 
 @pytest.mark.parametrize("name", ["generator_loss", "information_loss", "contrastive_loss"])
-def test_a_bad_loss_of_the_generator_step_keeps_what_the_discriminator_had_learned(
+def test_a_bad_loss_in_the_generator_step_keeps_the_discriminators_update(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     poison(monkeypatch, name, math.nan)
@@ -113,8 +113,8 @@ class _Burst(torch.autograd.Function):
 @pytest.mark.parametrize(
     "place", ["front_end.linear.1", "generator.linear.4", "code_head.embedding.1", "discriminator", "generator.image"]
 )
-def test_a_gradient_alone_is_noticed(place: str) -> None:
-    """Every loss is finite, but a gradient on the way back is not."""
+def test_a_bad_gradient_is_found_without_a_bad_loss(place: str) -> None:
+    """Every loss is finite, but a gradient in the backward pass is not."""
     step = make_step()
     step(images()[0], None)
     before = state(step)
@@ -132,9 +132,9 @@ def test_a_gradient_alone_is_noticed(place: str) -> None:
     assert not nonfinite.not_finite(step.live_state())
 
 
-def test_good_steps_are_what_they_were_without_a_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guard_does_not_change_good_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     with_guard, without = make_step(), make_step()
-    for name in ("begin", "look", "end"):
+    for name in ("begin", "check", "end"):
         monkeypatch.setattr(without.guard, name, lambda *arguments: None)
     for batch in images()[:4]:
         advance(with_guard, batch)
@@ -143,7 +143,7 @@ def test_good_steps_are_what_they_were_without_a_guard(monkeypatch: pytest.Monke
     assert with_guard.guard.first_bad() is None and int(with_guard.guard.good_images) == 64
 
 
-def test_the_averages_are_views_that_every_network_still_uses() -> None:
+def test_running_statistics_are_views_that_the_networks_use() -> None:
     step = make_step()
     before = {name: value.clone() for name, value in step.networks.named_buffers()}
     advance(step, images()[0])
@@ -153,7 +153,7 @@ def test_the_averages_are_views_that_every_network_still_uses() -> None:
     assert all((value == 5.0).all() for name, value in step.networks.named_buffers() if "running" in name)
 
 
-def test_float16_counts_what_it_leaves_out_and_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float16_counts_skipped_steps_and_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     step = make_step(amp=True, amp_dtype="float16")
     step.optimizers.scaler.load_state_dict({**step.optimizers.scaler.state_dict(), "scale": 2.0**60})
     before = {name: value.clone() for name, value in step.networks.named_parameters()}
@@ -176,11 +176,11 @@ def test_float16_counts_what_it_leaves_out_and_gives_up(monkeypatch: pytest.Monk
         nonfinite.check(step.guard, {}, batch_size=16, remedy="mend")
 
 
-def test_what_a_check_says() -> None:
+def test_check_names_the_step_and_the_loss() -> None:
     watch = make_step().guard
     nonfinite.check(watch, {"d_loss": 1.0}, batch_size=16, remedy="mend")
     watch.reset(48)
-    watch.look(torch.tensor(math.nan), [])
+    watch.check(torch.tensor(math.nan), [])
     watch.end(16)
     with pytest.raises(DivergenceError, match=r"step 4 \(after image 48\): d_loss is nan; mend"):
         nonfinite.check(watch, {"d_loss": math.nan, "g_loss": 1.0}, batch_size=16, remedy="mend")

@@ -1,4 +1,4 @@
-"""One training step: equal to the literal loop, frugal with gradients, reproducible, free of host synchronisation."""
+"""One training step: equal to the literal loop, no unneeded gradients, reproducible, no host synchronisation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXACT = {"atol": 1e-8, "rtol": 0.0}  # after 20 steps in float64: rounding of 1e
 
 
 def make_step(config: TrainConfig, dtype: torch.dtype = torch.float32) -> Step:
-    """A fresh step on one-channel images."""
+    """A new step on one-channel images."""
     prior = ClassPrior(config.prior, config.classes, FREQUENCIES).to(dtype)
     shape = Shape(config.image_size, 1, config.classes, config.network, config.finer_codes)
     networks = Networks(shape).initialise(config.seed)
@@ -87,7 +87,7 @@ def test_equals_literal_loop(prior: str, contrastive_weight: float) -> None:
 
 
 def test_parameter_counts() -> None:
-    """The paper's networks, to the last parameter."""
+    """The exact parameter counts of the paper's networks."""
     networks = Networks(Shape(28, 1, 10, NetworkConfig()))
 
     def count(module: nn.Module) -> int:
@@ -116,8 +116,8 @@ def test_shapes(size: int, channels: int) -> None:
 
 
 @pytest.mark.parametrize(("dataset", "features"), [("mnist", "batch"), ("folder", "layer"), ("youtube-faces", "layer")])
-def test_whether_the_discriminator_sees_a_common_offset(dataset: str, features: Literal["batch", "layer"]) -> None:
-    """What all generated images have too much of, batch normalisation hides from it; of photographs it must see it."""
+def test_the_discriminator_sees_a_common_offset_or_not(dataset: str, features: Literal["batch", "layer"]) -> None:
+    """Batch normalisation hides an offset that all generated images share; for photographs it must be visible."""
     assert preset(dataset).network.feature_norm == features
     network = NetworkConfig(width=8, hidden=64, feature_norm=features)
     front_end = Networks(Shape(32, 3, 10, network)).initialise(0).front_end
@@ -128,7 +128,7 @@ def test_whether_the_discriminator_sees_a_common_offset(dataset: str, features: 
 
 
 @pytest.mark.parametrize("features", ["batch", "layer"])
-def test_groups_in_one_pass_are_as_each_alone(features: Literal["batch", "layer"]) -> None:
+def test_groups_in_one_pass_equal_separate_passes(features: Literal["batch", "layer"]) -> None:
     network = NetworkConfig(width=8, hidden=64, feature_norm=features)
     front_end = Networks(Shape(32, 3, 10, network)).initialise(0).double().front_end
     apart, groups = copy.deepcopy(front_end), torch.randn(3, 4, 3, 32, 32).double()
@@ -143,7 +143,7 @@ def test_groups_in_one_pass_are_as_each_alone(features: Literal["batch", "layer"
 
 @pytest.mark.parametrize("contrastive_weight", [10.0, 0.0])
 def test_computes_each_gradient_once_and_keeps_none(contrastive_weight: float) -> None:
-    """F and D get a gradient from the D step alone, G, Q and the prior from the G step alone."""
+    """F and D get gradients only from the D step; G, Q and the prior only from the G step."""
     step = make_step(with_settings(contrastive_weight=contrastive_weight))
     learned = {**dict(step.networks.named_parameters()), "prior": step.prior.logits}
     arrived: list[str] = []
@@ -195,7 +195,7 @@ def test_mixed_precision_stays_near_float32(amp_dtype: str) -> None:
 
 
 def test_scaled_losses_skip_an_overflow() -> None:
-    """float16: a step whose scaled gradients overflow leaves the weights alone and lowers the scale."""
+    """float16: a step whose scaled gradients overflow keeps the weights and lowers the scale."""
     step = make_step(with_settings(amp=True, amp_dtype="float16"))
     step.optimizers.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
     before = copy.deepcopy(dict(step.networks.named_parameters()))
@@ -209,7 +209,7 @@ def test_scaled_losses_skip_an_overflow() -> None:
     reason="the golden losses hold where torch has AVX2 or AVX-512 (tests/golden/make.py says why)",
 )
 def test_golden_run() -> None:
-    """20 steps in float64 against the committed losses; `python tests/golden/make.py` writes them anew."""
+    """20 steps in float64 against the committed losses; `python tests/golden/make.py` writes them again."""
     header, *lines = (GOLDEN / "step_losses.txt").read_text(encoding="utf-8").splitlines()
     assert header.split() == ["#", "step", *LOSSES]
     rows = [line.split() for line in lines]

@@ -1,4 +1,4 @@
-"""A run's checkpoints: what is saved goes on in another process, and nothing that is not finite is saved."""
+"""A run's checkpoints: a saved run continues in another process, and nothing non-finite is saved."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_run_goes_on_from_what_was_saved_and_its_later_rows_are_dropped(run: R
         assert torch.equal(value, theirs[name]), name
 
 
-def test_a_run_that_saves_nothing_is_checked_all_the_same(run: RunFolder) -> None:
+def test_a_run_that_saves_nothing_is_still_checked(run: RunFolder) -> None:
     one = made(run, writes=False)
     one.save(advance(one, 1))
     assert one.saved_at == 16 and not list(run.checkpoints.iterdir())
@@ -75,11 +75,11 @@ def test_weights_that_are_not_finite_are_not_saved(run: RunFolder) -> None:
 
 
 def test_a_run_on_other_images_is_refused(run: RunFolder) -> None:
-    """Where its groups are known by their places among the images."""
+    """Since groups are stored by the images' indices."""
     grouped = dataclasses.replace(CONFIG, grouping=GroupingConfig(at=(1,)))
     one, two = made(run, grouped), made(run, grouped)
     one.save(advance(one, 1))
     images = two.trainer.feed.images
     two.trainer.feed.images = images[:-1]
-    with pytest.raises(ConfigError, match=f"on {len(images):,} images, and now there are {len(images) - 1:,}"):
+    with pytest.raises(ConfigError, match=f"with {len(images):,} images, but there are {len(images) - 1:,} now"):
         two.resume(RunLog(run))

@@ -1,4 +1,4 @@
-"""What a run says while it trains, and what it does not."""
+"""What a run prints while it trains, and when it is silent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STARVED = "note: starved"
 
 
 class Starving:
-    """It has news at every look."""
+    """It reports starvation at every call."""
 
     def __init__(self, threads: int) -> None: ...
 
@@ -23,7 +23,7 @@ class Starving:
         return STARVED
 
 
-def test_a_line_tells_the_epoch_and_the_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_shows_the_epoch_and_the_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     one, begun = Console(4, 100, CUDA, silent=False), []
     monkeypatch.setattr(stages.SPEAKER, "begin", begun.append)
     with one.training(100):
@@ -32,11 +32,11 @@ def test_a_line_tells_the_epoch_and_the_losses(monkeypatch: pytest.MonkeyPatch) 
         assert begun[0].line().startswith("training: epoch 1.5 of 4, d 0.250, g 0.250, information 0.250, ")
 
 
-@pytest.mark.parametrize(("device", "silent", "said"), [(CPU, False, [STARVED]), (CPU, True, []), (CUDA, False, [])])
-def test_only_a_run_on_a_cpu_is_watched_for_starvation_and_only_the_main_rank_speaks(
+@pytest.mark.parametrize(("device", "silent", "message"), [(CPU, False, [STARVED]), (CPU, True, []), (CUDA, False, [])])
+def test_starvation_is_reported_on_a_cpu_by_the_main_rank_only(
     device: torch.device,
     silent: bool,
-    said: list[str],
+    message: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -44,4 +44,4 @@ def test_only_a_run_on_a_cpu_is_watched_for_starvation_and_only_the_main_rank_sp
     one = Console(4, 100, device, silent=silent)
     with one.training(0):
         one.advance(10)
-    assert capsys.readouterr().err.splitlines() == said
+    assert capsys.readouterr().err.splitlines() == message

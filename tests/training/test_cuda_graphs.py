@@ -1,4 +1,4 @@
-"""CudaGraphRunner without a GPU, on graphs played by hand. The rest is in test_cuda_graphs_gpu.py."""
+"""CudaGraphRunner without a GPU, with simulated graphs. The rest is in test_cuda_graphs_gpu.py."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Training:
         self.loss_sum = torch.zeros(6, dtype=torch.float64)
 
     def iterate(self) -> None:
-        self.loss_sum += self.step(*self.feed.take(self.step.images_seen))
+        self.loss_sum += self.step(*self.feed.batch_at(self.step.images_seen))
 
     def state(self) -> dict[str, Tensor]:
         return {**self.step.live_state(), "loss_sum": self.loss_sum}
@@ -107,7 +107,7 @@ def trained_eagerly(steps: int, **changes: Any) -> Training:
 
 
 @pytest.mark.parametrize("count", [1, 3, 8, 21])
-def test_many_iterations_are_as_many_single_ones(count: int) -> None:
+def test_many_iterations_equal_single_ones(count: int) -> None:
     """float64, one unrolled function against single steps: every tensor bit for bit."""
     training = Training()
     iterations = CudaGraphRunner(training.iterate, training.state, device=CPU)
@@ -126,8 +126,8 @@ def test_without_a_gpu_the_same_function_runs_uncaptured() -> None:
 
 
 @pytest.mark.parametrize("capture", [True, False])
-def test_replays_do_what_single_steps_do(monkeypatch: pytest.MonkeyPatch, capture: bool) -> None:
-    """Warm-up and captures leave no trace, counts are made of graphs of eight and of one."""
+def test_replays_equal_single_steps(monkeypatch: pytest.MonkeyPatch, capture: bool) -> None:
+    """Warm-up and captures change nothing, and counts are split into graphs of eight and of one."""
     training = Training()
     played = PlayedGraphs(training)
     played.install(monkeypatch)
@@ -141,8 +141,8 @@ def test_replays_do_what_single_steps_do(monkeypatch: pytest.MonkeyPatch, captur
     assert iterations.prepare() == capture
 
 
-def test_what_cannot_be_captured_is_told_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what broke the capture, not with what ending it raised in turn."""
+def test_a_failed_capture_is_reported_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the original error, not with the one raised by ending the capture."""
     training = Training()
     played = PlayedGraphs(training)
     played.install(monkeypatch)
@@ -150,8 +150,8 @@ def test_what_cannot_be_captured_is_told_before_anything_is_trained(monkeypatch:
     iterations = CudaGraphRunner(training.iterate, training.state, device=CUDA)
     with pytest.raises(ConfigError) as caught:
         iterations.prepare()
-    said = str(caught.value)
-    assert "\n" not in said and "--no-capture" in said and "not permitted when stream is capturing" in said
+    message = str(caught.value)
+    assert "\n" not in message and "--no-capture" in message and "not permitted when stream is capturing" in message
     with pytest.raises(ConfigError):
         iterations.run(3)
     assert played.replayed == []
@@ -159,7 +159,7 @@ def test_what_cannot_be_captured_is_told_before_anything_is_trained(monkeypatch:
 
 @pytest.mark.parametrize("changes", [{}, {"amp": True}, {"amp": True, "amp_dtype": "float16"}, {"prior": "uniform"}])
 @pytest.mark.parametrize("after", [0, 4])
-def test_warming_up_leaves_no_trace(changes: dict[str, Any], after: int) -> None:
+def test_warm_up_restores_the_state(changes: dict[str, Any], after: int) -> None:
     """Weights, running averages, counters, moments, copies, loss scale: after no step and after some."""
     changes = {"dtype": torch.float32, **changes}
     training = trained_eagerly(after, **changes)
@@ -173,8 +173,8 @@ def test_warming_up_leaves_no_trace(changes: dict[str, Any], after: int) -> None
     same(training.state(), trained_eagerly(after + 1, **changes).state())
 
 
-def test_warming_up_does_change_something_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the test above has something to restore: nothing that a step changes is missing from the state."""
+def test_warm_up_changes_the_state_before_restoring_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the test above restores something: the state includes all that a step changes."""
     training = Training()
     before = training.copy_of_state()
     iterations = CudaGraphRunner(training.iterate, training.state, device=CPU)
@@ -183,13 +183,13 @@ def test_warming_up_does_change_something_meanwhile(monkeypatch: pytest.MonkeyPa
     moved = {
         name for name, value in training.state().items() if name in before and not torch.equal(value, before[name])
     }
-    still = set(before) - moved - {"guard.bad", "guard.skipped"}  # which only bad steps change
+    still = set(before) - moved - {"guard.found_nonfinite", "guard.skipped"}  # which only bad steps change
     assert {"images_seen", "loss_sum", "prior.logits"} <= moved
     assert all(".num_batches_tracked" in name for name in still if name.startswith("average")), still
     assert not {name for name in still if not name.startswith("average")}, still
 
 
-def test_a_warm_up_that_fails_leaves_no_trace_either() -> None:
+def test_a_failed_warm_up_restores_the_state() -> None:
     training = Training()
     before = training.copy_of_state()
     calls: list[int] = []
@@ -208,7 +208,7 @@ def test_a_warm_up_that_fails_leaves_no_trace_either() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"amp": True}])
 def test_a_new_learning_rate_reaches_the_next_step(changes: dict[str, Any]) -> None:
-    """It is written into a tensor, which a graph reads anew: the tensor itself must not be replaced."""
+    """It is written into a tensor that each replay reads: the tensor itself must not be replaced."""
     training = trained_eagerly(2, dtype=torch.float32, **changes)
     groups = [group for optimizer in training.step.optimizers.by_name.values() for group in optimizer.param_groups]
     held = [group["lr"] for group in groups]

@@ -39,7 +39,7 @@ DIGITS = dataclasses.replace(preset("digits"), augment="torchvision")
 
 @pytest.fixture(autouse=True)
 def _same_sums() -> Iterator[None]:
-    """Convolutions that add up in one order, whichever loop runs them."""
+    """Deterministic convolutions, the same in every loop."""
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
     yield
@@ -98,7 +98,7 @@ def test_captured_equals_eager(mode: str) -> None:
 
 
 def test_a_grouping_reaches_captured_steps() -> None:
-    """Before it codes and prior wait; after it their losses are there, in graphs as in single steps."""
+    """Before it the losses of codes and prior are zero, after it they are not, in graphs as in single steps."""
     eager, graphs = Training(capture=False), Training(capture=True)
     for training in (eager, graphs):
         assert training.run(10)[LOSSES.index("grouping_loss")] == 0
@@ -109,7 +109,7 @@ def test_a_grouping_reaches_captured_steps() -> None:
 
 
 def test_the_images_of_a_gpu_are_grouped() -> None:
-    """From embeddings on the GPU; most images keep together that the CPU, with its rounding, keeps together."""
+    """From embeddings on the GPU; despite rounding, most images are grouped as on the CPU."""
     training = Training(capture=True)
     training.run(200)
     training.regroup()
@@ -121,7 +121,7 @@ def test_the_images_of_a_gpu_are_grouped() -> None:
 
 
 def test_captured_equals_eager_without_our_kernels() -> None:
-    """torch's own Adam, whose state its first step makes, and the specifications of the other ops."""
+    """torch's own Adam, whose first step creates its state, and the reference versions of the other ops."""
     use_backend("reference")
     eager, graphs = Training(capture=False), Training(capture=True)
     for _ in range(5):
@@ -141,7 +141,7 @@ def test_warm_up_and_capture_leave_no_trace(mode: str) -> None:
 
 
 def test_each_replay_reads_new_images_and_noise() -> None:
-    """With nothing learned from one to the next, losses differ by what was drawn alone."""
+    """Nothing is learned between replays, so losses differ only by their random draws."""
     training = Training(capture=True)
     training.step.optimizers.set_learning_rate(0.0)
     losses = torch.stack([training.run(1) for _ in range(10)])
@@ -185,7 +185,7 @@ def test_memory_is_flat_and_no_replay_waits(mode: str) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"seed": 5, "split": 3}, {"seed": 5, "prior": "learned"}])
-def test_another_run_in_the_same_graphs_is_as_from_new_ones(changes: dict[str, Any]) -> None:
+def test_another_run_in_the_same_graphs_equals_one_in_new_graphs(changes: dict[str, Any]) -> None:
     used, fresh = Training(capture=True), Training(capture=True, **changes)
     used.run(20)
     used.restart(fresh.config, loading.load(fresh.config))
@@ -267,11 +267,11 @@ def test_the_ring_is_right_while_steps_read_it(name: Any, streamed: bool) -> Non
     for batch in range(60):
         there.prefetch(batch * 64, (batch + 1) * 64)
         torch.cuda._sleep(2_000_000)  # the reader lags behind the host
-        taken.append(there.take(clock))
+        taken.append(there.batch_at(clock))
         clock += 64
     for batch, (real, other, _) in enumerate(taken):
         here.prefetch(batch * 64, (batch + 1) * 64)
-        expected_real, expected, _ = here.take(torch.tensor(batch * 64))
+        expected_real, expected, _ = here.batch_at(torch.tensor(batch * 64))
         assert torch.equal(real.cpu(), expected_real), batch
         assert other is not None and expected is not None
         assert (other.cpu() - expected).abs().mean() < 1e-3, batch

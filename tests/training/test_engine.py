@@ -1,4 +1,4 @@
-"""One run after another in the same tensors, as a sweep has them: each as from a new trainer, bit for bit."""
+"""Runs that reuse one engine's tensors, as in a sweep: each equals one with a new engine, bit for bit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = TrainConfig(
 
 
 def trained(trainer: Engine, steps: int) -> dict[str, Tensor]:
-    """Everything that is saved, after some steps more."""
+    """Everything that is saved, after some more steps."""
     size = trainer.config.batch_size
     for number in range(steps):
         if number == steps // 2 and trainer.config.grouping.at:
@@ -62,7 +62,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_restarted_trainer_is_as_good_as_new(name: str) -> None:
+def test_a_restarted_engine_equals_a_new_one(name: str) -> None:
     before, after = (dataclasses.replace(SMALL, **changes) for changes in CHANGES[name])
     used = make(before)
     trained(used, 4)
@@ -75,7 +75,7 @@ def test_a_restarted_trainer_is_as_good_as_new(name: str) -> None:
     same(trained(used, 3), trained(make(before), 3))
 
 
-def test_the_same_run_again() -> None:
+def test_restarting_with_the_same_seed_repeats_the_run() -> None:
     trainer = make(SMALL)
     first = trained(trainer, 5)
     trainer.restart(SMALL, loading.load(SMALL))
@@ -84,7 +84,7 @@ def test_the_same_run_again() -> None:
 
 @pytest.mark.parametrize("amp", [False, True])
 def test_a_checkpoint_is_loaded_in_place(amp: bool) -> None:
-    """So that a graph that was captured before still holds; the rest of the run is what it would have been."""
+    """So that a graph captured before stays valid; the rest of the run is unchanged."""
     config = dataclasses.replace(SMALL, amp=amp)
     whole = make(config)
     trained(whole, 3)
@@ -118,7 +118,7 @@ def test_a_checkpoint_is_loaded_in_place(amp: bool) -> None:
         {"kernels": "reference"},
     ],
 )
-def test_what_changes_the_operations_needs_a_new_trainer(changes: dict[str, Any]) -> None:
+def test_settings_that_change_operations_need_a_new_engine(changes: dict[str, Any]) -> None:
     trainer = make(SMALL)
     other = dataclasses.replace(SMALL, **changes)
     assert not trainer.fits(other)
@@ -126,6 +126,6 @@ def test_what_changes_the_operations_needs_a_new_trainer(changes: dict[str, Any]
         trainer.restart(other, loading.load(other))
 
 
-def test_what_cannot_be_built_is_told() -> None:
+def test_an_engine_that_cannot_be_built_is_an_error() -> None:
     with pytest.raises(ConfigError, match="--prior true"):
         make(dataclasses.replace(SMALL, prior="true", classes=12))

@@ -1,4 +1,4 @@
-"""When a run's events fall due: the same for single steps and for several at once, as graphs take them."""
+"""When a run's events are due: the same for single steps and for several at once, as in graphs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastgan.training.events import Events
 def events(
     unroll: int, *, batch: int, log_every: int, epoch_batches: int, save_every: int, first: int, chunk: int
 ) -> tuple[list[tuple[int, tuple[bool, ...]]], list[int]]:
-    """Where reports, evaluations and checkpoints fall due over three epochs, and how many steps came at once."""
+    """When reports, evaluations and checkpoints are due in three epochs, and how many steps ran at once."""
     config = TrainConfig(batch_size=batch, epochs=3, log_every=log_every, eval_every=2, save_every=save_every)
     one = Events(config, batch=batch, epoch_images=batch * epoch_batches)
     found, counts, images_seen = [], [], first * batch
@@ -37,8 +37,8 @@ def events(
     first=st.integers(0, 50),
     chunk=st.integers(1, 20),
 )
-def test_events_fall_where_they_fall_with_single_steps(**case: int) -> None:
-    """Whatever the batch size, the cadence, and where the run is resumed."""
+def test_events_are_the_same_as_with_single_steps(**case: int) -> None:
+    """For all batch sizes, periods and points of resuming."""
     case["first"] = min(case["first"], 3 * case["epoch_batches"] - 1)
     single, ones = events(1, **case)
     several, counts = events(8, **case)
@@ -56,7 +56,7 @@ def test_most_steps_come_at_once() -> None:
 CALENDAR = TrainConfig(batch_size=10, epochs=3, log_every=250, eval_every=2, save_every=1)
 
 
-def test_each_event_falls_due_after_the_batch_that_crosses_its_period() -> None:
+def test_each_event_is_due_after_the_batch_that_crosses_its_period() -> None:
     one = Events(CALENDAR, batch=10, epoch_images=100)
     seen = range(10, 310, 10)
     assert [images for images in seen if one.report_due(images)] == [250, 300]  # and at the end
@@ -65,8 +65,8 @@ def test_each_event_falls_due_after_the_batch_that_crosses_its_period() -> None:
     assert [images for images in seen if one.done(images)] == [300] == [one.total]
 
 
-def test_steps_end_where_a_grouping_falls_due() -> None:
-    """It comes before its epoch, also where nothing else falls due between two epochs."""
+def test_steps_end_where_a_grouping_is_due() -> None:
+    """It comes before its epoch, also if nothing else is due between two epochs."""
     config = dataclasses.replace(CALENDAR, log_every=10_000, save_every=3)
     plain = Events(config, batch=10, epoch_images=100)
     grouped = Events(dataclasses.replace(config, grouping=GroupingConfig(at=(1,))), batch=10, epoch_images=100)

@@ -31,7 +31,7 @@ EPOCH = COUNT // BATCH * BATCH
 
 
 class Marked:
-    """A transform whose results tell which image came when: the image's value and its number in the run."""
+    """A transform whose results encode the image's value and its number in the run."""
 
     name = "marked"
 
@@ -74,7 +74,7 @@ def expected(batch: int) -> Tensor:
 
 
 def check(feed: DeviceLoader, batch: int) -> None:
-    real, other, _ = feed.take(torch.tensor(batch * BATCH))
+    real, other, _ = feed.batch_at(torch.tensor(batch * BATCH))
     assert real.shape == (BATCH, 1, 2, 2) and real.dtype == torch.uint8 and real.is_contiguous()
     assert (real == expected(batch)[:, None, None, None]).all(), batch
     if feed.other is not None:
@@ -99,7 +99,7 @@ def test_batches_come_in_order_over_many_epochs(batches_a_chunk: int) -> None:
 
 @pytest.mark.parametrize("batches_a_chunk", [1, 3, 13, 20])
 @pytest.mark.parametrize("batch", [0, 1, 2, 5, 12, 13, 29, 61])
-def test_a_run_resumed_anywhere_reads_on_as_before(batch: int, batches_a_chunk: int) -> None:
+def test_a_resumed_run_reads_the_same_batches(batch: int, batches_a_chunk: int) -> None:
     transform = Marked()
     feed = make_feed(batches_a_chunk, transform)
     for number in range(batch, batch + 30):
@@ -109,7 +109,7 @@ def test_a_run_resumed_anywhere_reads_on_as_before(batch: int, batches_a_chunk: 
 
 
 def test_several_batches_may_lie_across_a_border() -> None:
-    """As a graph of several iterations takes them: both chunks are in the ring at once."""
+    """As in a graph of several iterations: both chunks are in the ring at once."""
     feed = make_feed(5, Marked())
     for begin in range(0, 60, 3):
         feed.prefetch(begin * BATCH, (begin + 3) * BATCH)
@@ -117,7 +117,7 @@ def test_several_batches_may_lie_across_a_border() -> None:
             check(feed, batch)
 
 
-def test_the_ring_holds_no_more_than_is_asked_of_it() -> None:
+def test_prefetch_loads_no_more_than_requested() -> None:
     feed = make_feed(2, Marked())
     with pytest.raises(AssertionError):
         feed.prefetch(0, 3 * BATCH)
@@ -126,7 +126,7 @@ def test_the_ring_holds_no_more_than_is_asked_of_it() -> None:
 
 
 def test_the_clock_may_be_set_back() -> None:
-    """And forth; also while a chunk is being made, as one is on a GPU."""
+    """And forward; also while a chunk is in progress, as on a GPU."""
     transform = Marked()
     feed = make_feed(3, transform)
     for batch in (0, 30, 31, 2, 40, 0):
@@ -141,7 +141,7 @@ def test_without_a_contrastive_loss_nothing_is_transformed() -> None:
     feed = make_feed(3)
     for batch in range(20):
         feed.prefetch(batch * BATCH, (batch + 1) * BATCH)
-        assert feed.take(torch.tensor(batch * BATCH))[1] is None
+        assert feed.batch_at(torch.tensor(batch * BATCH))[1] is None
         check(feed, batch)
     config = TrainConfig(image_size=16, contrastive_weight=0.0)
     assert build_feed(config, loading.load(config), CPU).transform is None
@@ -172,7 +172,7 @@ def test_chunks_make_no_difference_to_a_run(name: str) -> None:
         views = []
         for feed in feeds:
             feed.prefetch(batch * 32, (batch + 1) * 32)
-            views.append(feed.take(torch.tensor(batch * 32)))
+            views.append(feed.batch_at(torch.tensor(batch * 32)))
         assert feeds[0].chunk == chunk == 1024
         for real, other, _ in views[1:]:
             assert other is not None and views[0][1] is not None
@@ -183,11 +183,11 @@ def test_chunks_make_no_difference_to_a_run(name: str) -> None:
 
 
 def test_the_feed_transforms_what_its_config_says() -> None:
-    """In the dtype that is asked for, with the seed of the config."""
+    """In the requested dtype, with the seed of the config."""
     config = TrainConfig(image_size=16, seed=3)
     feed = build_feed(config, loading.load(config), CPU, torch.float64)
     feed.prefetch(0, 64)
-    real, other, _ = feed.take(torch.tensor(0))
+    real, other, _ = feed.batch_at(torch.tensor(0))
     direct = TensorTransform(config.transform, transform_seed(config, CPU), torch.float64)
     direct.start(real, 0)
     assert other is not None and other.dtype == torch.float64
@@ -213,12 +213,12 @@ def test_chunks_are_whole_batches_of_bounded_size(batch_size: int, numbers: int,
 
 @pytest.mark.parametrize("batches_a_chunk", [1, 3, 13, 20])
 def test_each_image_comes_with_its_group(batches_a_chunk: int) -> None:
-    """-1 at first; from the next batch on what they were given, though the ring was full, and again after the next."""
+    """-1 at first; new groups apply from the next batch on, although the ring is full, and so do later ones."""
     feed = grouped_feed(batches_a_chunk)
 
     def taken(batch: int) -> tuple[Tensor, Tensor]:
         feed.prefetch(batch * BATCH, (batch + 1) * BATCH)
-        real, _, groups = feed.take(torch.tensor(batch * BATCH))
+        real, _, groups = feed.batch_at(torch.tensor(batch * BATCH))
         assert groups is not None and groups.dtype == torch.int64
         assert (real == expected(batch)[:, None, None, None]).all()
         return real[:, 0, 0, 0].long(), groups
@@ -237,20 +237,20 @@ def test_another_run_begins_without_groups() -> None:
     feed.regroup(torch.arange(COUNT))
     feed.restart(feed.images, order)
     feed.prefetch(0, BATCH)
-    groups = feed.take(torch.tensor(0))[2]
+    groups = feed.batch_at(torch.tensor(0))[2]
     assert groups is not None and (groups == -1).all() and (feed.groups == -1).all()
 
 
 def test_without_a_grouping_there_are_no_groups() -> None:
     feed = make_feed(2, Marked())
     feed.prefetch(0, BATCH)
-    assert feed.take(torch.tensor(0))[2] is None
+    assert feed.batch_at(torch.tensor(0))[2] is None
 
 
 # --- where the images lie ---
 
 
-def test_what_takes_more_than_its_share_of_the_gpu_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_beyond_the_gpus_share_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     images, free = torch.zeros(100, 3, 8, 8, dtype=torch.uint8), [0, 1 << 40]
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: tuple(free))
     for share, expected in ((1.0, True), (1.01, False)):
@@ -262,7 +262,7 @@ def test_what_takes_more_than_its_share_of_the_gpu_streams(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("batches_a_chunk", [1, 3, 20])
 def test_streamed_batches_are_the_same(batches_a_chunk: int) -> None:
-    """The host gathers a chunk: here the CPU plays the device as well."""
+    """The host gathers a chunk; here the CPU is also the device."""
     feed = make_feed(batches_a_chunk, Marked())
     assert not feed.streams
     feed.streams = True
@@ -271,15 +271,15 @@ def test_streamed_batches_are_the_same(batches_a_chunk: int) -> None:
         check(feed, batch)
 
 
-def test_images_elsewhere_are_streamed_to_where_steps_are() -> None:
-    """A device without memory shows where each part lies, if not what is in it."""
+def test_images_on_another_device_are_streamed() -> None:
+    """The meta device shows where each tensor is, though not its content."""
     images = torch.zeros(COUNT, 1, 2, 2, dtype=torch.uint8)
     feed = DeviceLoader(
         images, order, batch_size=BATCH, transform=None, chunk=BATCH, grouped=True, device=torch.device("meta")
     )
     feed.prefetch(0, BATCH)
     assert feed.streams and feed.images is images and feed.groups.device == CPU
-    real, _, groups = feed.take(torch.tensor(0, device="meta"))
+    real, _, groups = feed.batch_at(torch.tensor(0, device="meta"))
     assert real.device.type == "meta" and groups is not None and groups.device.type == "meta"
     feed.restart(images.to("meta"), order)
     assert not feed.streams

@@ -1,4 +1,4 @@
-"""The training loop: several steps at once, as graphs take them, and the signals that end it."""
+"""The training loop: several steps at once, as in graphs, and the signals that end it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class TwoRanks(Communicator):
 
     def __init__(self, others: int) -> None:
         super().__init__(0, 2)
-        self.others, self.asked = others, 0
+        self.others, self.calls = others, 0
 
     def all_reduce_max(self, number: int) -> int:
-        self.asked += 1
+        self.calls += 1
         return max(number, self.others)
 
 
@@ -38,12 +38,12 @@ def test_one_process_stops_at_once() -> None:
 
 
 @pytest.mark.parametrize(("own", "others", "expected"), [(0, 0, []), (15, 0, [15, 15]), (0, 2, [2]), (2, 15, [15, 2])])
-def test_ranks_stop_after_the_same_turn_and_of_the_same_signal(own: int, others: int, expected: list[int]) -> None:
-    """The signal that all name is the largest, whichever rank it was sent to."""
+def test_ranks_stop_after_the_same_iteration_with_the_same_signal(own: int, others: int, expected: list[int]) -> None:
+    """All ranks report the largest signal, whichever rank received it."""
     comm, received = TwoRanks(others), [own] if own else []
     signals = StopSignals(received, comm, NO_OTHERS)
-    assert not any(signals.came() for _ in range(AGREED_EVERY - 1)) and not comm.asked
-    assert signals.came() == bool(expected) and comm.asked == 1
+    assert not any(signals.came() for _ in range(AGREED_EVERY - 1)) and not comm.calls
+    assert signals.came() == bool(expected) and comm.calls == 1
     assert received == expected
 
 
@@ -55,7 +55,7 @@ class Several(CudaGraphRunner):
         self.unroll = 8
 
 
-def test_a_run_in_eights_writes_what_a_run_in_ones_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unrolled_steps_write_the_same_run_as_single_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row of metrics.jsonl but its times, the checkpoints' names and their bytes."""
     flags = ["--network.width", "4", "--network.hidden", "16", "--epochs", "2", "--log-every", "700", "--device", "cpu"]
     flags += ["--grouping.at", "1"]

@@ -31,7 +31,7 @@ def resident_mib(name: str) -> float:
 
 
 def test_a_folder_with_every_kind_of_bad_file(here: Path, decoded: list[str]) -> None:
-    """All are named in one message; memory grows by no bomb; the second look decodes nothing."""
+    """One message names all; decompression bombs take no memory; the second run decodes nothing."""
     for number in range(92):
         put(here / f"{number:02d}.png", number)
     whole = io.BytesIO()
@@ -50,12 +50,12 @@ def test_a_folder_with_every_kind_of_bad_file(here: Path, decoded: list[str]) ->
     (here / "absent.png").symlink_to(here / "nowhere.png")
     watched = sys.platform == "linux" and os.access("/proc/self/clear_refs", os.W_OK)
     if watched:
-        Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew from here
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
         before = resident_mib("VmRSS")
     with pytest.raises(DataError, match="8 of 100 images cannot be used") as caught:
         load(here)
     if watched:
-        assert resident_mib("VmHWM") - before < 60  # of pixels alone it would be 91
+        assert resident_mib("VmHWM") - before < 60  # the pixels would be 91
     for name, (_, reason) in bad.items():
         assert f"{name}: {reason}" in str(caught.value)
     assert "absent.png: cannot be read" in str(caught.value)
@@ -83,7 +83,7 @@ folder.full(Path(sys.argv[1]), 64, 3)
 
 
 def decode_and_kill(here: Path, whom: str) -> subprocess.CompletedProcess[str]:
-    """Decode 201 images in two processes; at the last one of them is killed, or the one that waits for them."""
+    """Decode 201 images in two processes; at the last image a worker is killed, or its parent."""
     for number in range(201):
         put(here / f"{number:03d}.png", number)
     return subprocess.run(
@@ -93,7 +93,7 @@ def decode_and_kill(here: Path, whom: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks for signals and file locks")
 def test_a_process_killed_while_it_decodes(here: Path) -> None:
-    """Its workers end too (they hold its messages' pipe open until then); the next one removes what it has left."""
+    """Its workers end too (until then they keep its pipe open); the next process removes its leftovers."""
     done = decode_and_kill(here, "parent")
     assert done.returncode == -signal.SIGKILL, done.stderr
     (partial,) = cache.place(here).iterdir()
@@ -103,7 +103,7 @@ def test_a_process_killed_while_it_decodes(here: Path) -> None:
     assert sorted(path.suffix for path in cache.place(here).iterdir()) == [".json", ".npy"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked only on Linux")
 def test_a_killed_worker(here: Path) -> None:
     """One line that says so, as an operating system without memory would cause it; nothing half-written stays."""
     done = decode_and_kill(here, "worker")
@@ -111,7 +111,7 @@ def test_a_killed_worker(here: Path) -> None:
     assert done.returncode == 1 and list(cache.place(here).iterdir()) == []
 
 
-def test_what_another_process_is_writing_stays(here: Path) -> None:
+def test_files_that_another_process_is_writing_are_kept(here: Path) -> None:
     """While it holds its lock, and in the moment before it does."""
     pytest.importorskip("fcntl")
     put(here / "1.png", 1)
@@ -130,7 +130,7 @@ def test_what_another_process_is_writing_stays(here: Path) -> None:
 
 
 def test_decoding_is_a_stage(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which tells how far it is, in a terminal and elsewhere."""
+    """It shows its progress, in a terminal and elsewhere."""
     stages: list[Stage] = []
 
     @contextmanager

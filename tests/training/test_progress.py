@@ -1,4 +1,4 @@
-"""What a run adds up, and the seconds that it has trained, by a clock of the test's own."""
+"""The sums of a run's losses, and the seconds that it has trained, by a fake clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Clock:
         return self.seconds
 
 
-def test_a_stopwatch_stands_still_while_something_else_is_done() -> None:
+def test_a_paused_stopwatch_does_not_count() -> None:
     clock, waits = Clock(), []
     watch = Stopwatch(lambda: waits.append(1), clock)
     clock.seconds += 5
@@ -34,7 +34,7 @@ def test_a_stopwatch_stands_still_while_something_else_is_done() -> None:
 CPU = torch.device("cpu")
 
 
-def test_the_pace_is_of_training_alone_and_the_seconds_go_on_in_the_next_process() -> None:
+def test_rate_excludes_pauses_and_seconds_continue_after_a_resume() -> None:
     clock, first = Clock(), Progress(torch.zeros(len(LOSSES), dtype=torch.float64))
     first.start(0, CPU, clock)
     clock.seconds += 5
@@ -52,8 +52,8 @@ def test_the_pace_is_of_training_alone_and_the_seconds_go_on_in_the_next_process
     assert second.pace(1440) == {"images_per_second": 10, "train_seconds": 16}
 
 
-def test_mean_losses_begin_again_after_each_report() -> None:
+def test_mean_losses_are_reset_after_each_report() -> None:
     progress = Progress(torch.full((len(LOSSES),), 6.0, dtype=torch.float64))
     progress.steps = 4
-    assert progress.take() == pytest.approx(dict.fromkeys(LOSSES, 1.5))
-    assert progress.take() == dict.fromkeys(LOSSES, 0.0) and progress.steps == 0
+    assert progress.pop_mean_losses() == pytest.approx(dict.fromkeys(LOSSES, 1.5))
+    assert progress.pop_mean_losses() == dict.fromkeys(LOSSES, 0.0) and progress.steps == 0

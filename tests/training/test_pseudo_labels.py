@@ -1,4 +1,4 @@
-"""Groups of images from nearest neighbours: found where k-means fails, named after the codes, alike each time."""
+"""Groups of images from nearest neighbours: found where k-means fails, matched to the codes, reproducible."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_finds_long_classes_of_unequal_sizes() -> None:
     assert np.mean(plain) < 0.95
 
 
-def test_groups_take_the_names_of_the_codes() -> None:
-    """Whatever the codes are called, a group is called as most of its images are."""
+def test_groups_are_matched_to_the_codes() -> None:
+    """A group gets the code that most of its images have."""
     embed, labels = rings([300, 200, 100, 150])
     for names in itertools.islice(itertools.permutations(range(4)), 0, 24, 5):
         codes = torch.tensor(names)[labels]
@@ -59,7 +59,7 @@ def test_groups_take_the_names_of_the_codes() -> None:
         assert (found == torch.tensor(names)[labels]).double().mean() > 0.98
 
 
-def test_the_same_each_time_and_the_global_generators_have_no_part_in_it() -> None:
+def test_groups_depend_on_the_seed_and_not_on_global_generators() -> None:
     embed, labels = rings([300, 200, 500, 400])
     first = find_groups(embed, labels, 4, CONFIG, 3)
     torch.manual_seed(9)
@@ -70,7 +70,7 @@ def test_the_same_each_time_and_the_global_generators_have_no_part_in_it() -> No
 
 
 @pytest.mark.parametrize("landmarks", [100, 400, 5000])
-def test_few_landmarks_speak_for_all(landmarks: int) -> None:
+def test_few_landmarks_label_all_images(landmarks: int) -> None:
     embed, labels = rings([900, 500, 700])
     config = dataclasses.replace(CONFIG, landmarks=landmarks)
     found = find_groups(embed, labels, 3, config, 0)
@@ -85,21 +85,21 @@ def test_any_number_of_neighbours(neighbours: int) -> None:
 
 
 @pytest.mark.parametrize("count", [12, 30])
-def test_hardly_any_images(count: int) -> None:
+def test_very_few_images(count: int) -> None:
     embed = torch.randn(count, 8, generator=torch.Generator().manual_seed(0))
     found = find_groups(embed, torch.zeros(count, dtype=torch.int64), 10, CONFIG, 0)
     assert found.shape == (count,) and found.min() >= 0 and found.max() < 10
 
 
-def test_twins_are_no_trouble() -> None:
-    """An embedding that has collapsed gives some grouping, not an error: training may yet mend it."""
+def test_duplicate_images_are_grouped() -> None:
+    """An embedding that has collapsed gives some grouping, not an error: training may still recover."""
     embed = torch.ones(200, 8)
     embed[:50, 0] = -1.0
     found = find_groups(embed, torch.zeros(200, dtype=torch.int64), 10, CONFIG, 0)
     assert found.min() >= 0 and found.max() < 10
 
 
-def test_nearest_are_those_of_the_definition() -> None:
+def test_nearest_equals_its_definition() -> None:
     embed, _ = rings([40, 50])
     unit = torch.nn.functional.normalize(embed, dim=1)
     similarity, index = _nearest(unit, unit, 5, skip_first=True)
@@ -133,5 +133,5 @@ def test_normalised_cut_by_hand() -> None:
 
 
 def same(found: NDArray[np.int64], expected: list[int]) -> bool:
-    """Whether two groupings differ in their names alone."""
+    """Whether two groupings differ only in their names."""
     return clustering(torch.from_numpy(found), torch.tensor(expected), 7, 7)["accuracy"] == 1.0

@@ -1,4 +1,4 @@
-"""Checkpoints keep to their share of the time; a run's last is always written."""
+"""Checkpoints keep to their share of the time; a run's last checkpoint is always written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def saved(budget: SaveBudget, clock: Clock, seconds: float) -> None:
         clock.now += seconds
 
 
-def test_each_is_followed_by_enough_training() -> None:
+def test_each_save_is_followed_by_enough_training() -> None:
     clock = Clock()
     budget = SaveBudget(0.02, clock)
     assert budget.allows()  # nobody knows yet how long it takes
@@ -54,14 +54,14 @@ def test_saving_takes_no_more_than_its_share_of_a_fast_run() -> None:
     assert 0.015 < written * 0.5 / clock.now <= 0.021
 
 
-def test_a_share_of_one_leaves_none_out() -> None:
+def test_a_share_of_one_saves_always() -> None:
     clock = Clock()
     budget = SaveBudget(1.0, clock)
     saved(budget, clock, 100.0)
     assert budget.allows()
 
 
-def test_which_runs_keep_to_it() -> None:
+def test_which_runs_keep_to_the_save_budget() -> None:
     assert {name: preset(name).save_share for name in ("digits", "mnist", "folder", "youtube-faces")} == {
         **{"digits": 1.0},  # a demonstration of a minute
         **{"mnist": 0.02, "folder": 0.02, "youtube-faces": 0.02},
@@ -69,7 +69,7 @@ def test_which_runs_keep_to_it() -> None:
 
 
 @pytest.mark.parametrize(("share", "expected"), [("1", 4), ("1e-9", 2)])
-def test_the_first_and_the_last_are_written(
+def test_the_first_and_last_checkpoints_are_written(
     share: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments: list[int] = []
