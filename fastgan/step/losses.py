@@ -38,16 +38,16 @@ def information_loss(logits_BK: Tensor, code_B: Tensor) -> Tensor:
 
 
 def contrastive_loss(
-    embed_BD: Tensor, other_BD: Tensor, temperature: float, comm: Communicator = SINGLE_PROCESS
+    embed_BD: Tensor, augmented_BD: Tensor, temperature: float, comm: Communicator = SINGLE_PROCESS
 ) -> Tensor:
     """NT-Xent between the embeddings of real images and of their transforms (1910.01112, section 3.3).
 
     Over ranks: the mean over all 2 W B anchors, each contrasted with the views of all W B images.
     """
-    embed_BD, other_BD = _at_least_float32(embed_BD), _at_least_float32(other_BD)
+    embed_BD, augmented_BD = _at_least_float32(embed_BD), _at_least_float32(augmented_BD)
     if comm.count == 1:
-        return kernels.nt_xent(embed_BD, other_BD, temperature=temperature)
-    result: Tensor = _NtXentOverRanks.apply(torch.stack((embed_BD, other_BD)), temperature, comm)
+        return kernels.nt_xent(embed_BD, augmented_BD, temperature=temperature)
+    result: Tensor = _NtXentOverRanks.apply(torch.stack((embed_BD, augmented_BD)), temperature, comm)
     return result
 
 
@@ -71,21 +71,21 @@ class _NtXentOverRanks(torch.autograd.Function):
         return own * (grad * ctx.ranks), None, None  # averaging over ranks divides again
 
 
-def iic_loss(logits_BK: Tensor, other_BK: Tensor, comm: Communicator = SINGLE_PROCESS) -> Tensor:
+def iic_loss(logits_BK: Tensor, augmented_BK: Tensor, comm: Communicator = SINGLE_PROCESS) -> Tensor:
     """IIC: minus the mutual information of the codes of images and of their transforms, in nats (1807.06653, eq. 3).
 
     The joint distribution of the two codes is the batch mean, made symmetric. The minimum is -log K, where both codes
     always agree and all are equally frequent; confident codes of unequal classes reach minus the classes' entropy.
     metrics.jsonl calls this loss `agreement_loss`.
     """
-    code_BK, same_BK = _at_least_float32(logits_BK).softmax(1), _at_least_float32(other_BK).softmax(1)
-    joint_KK = comm.mean(code_BK.T @ same_BK / len(code_BK))
+    code_BK, augmented_code_BK = _at_least_float32(logits_BK).softmax(1), _at_least_float32(augmented_BK).softmax(1)
+    joint_KK = comm.mean(code_BK.T @ augmented_code_BK / len(code_BK))
     joint_KK = ((joint_KK + joint_KK.T) / 2).clamp_min(1e-8)
     marginal_K = joint_KK.sum(0).log()
     return -(joint_KK * (joint_KK.log() - marginal_K[:, None] - marginal_K)).sum()
 
 
-def grouping_loss(logits_BK: Tensor, other_BK: Tensor, group_B: Tensor, counted: Tensor | None = None) -> Tensor:
+def grouping_loss(logits_BK: Tensor, augmented_BK: Tensor, group_B: Tensor, counted: Tensor | None = None) -> Tensor:
     """Cross-entropy of Q's code logits, for images and for their transforms, with the images' groups [B], int64.
 
     Images of group -1 have none and are left out; 0 if no image has one.
@@ -96,7 +96,7 @@ def grouping_loss(logits_BK: Tensor, other_BK: Tensor, group_B: Tensor, counted:
     """
     if counted is None:
         counted = (group_B >= 0).sum()
-    logits_2BK = torch.cat((_at_least_float32(logits_BK), _at_least_float32(other_BK)))
+    logits_2BK = torch.cat((_at_least_float32(logits_BK), _at_least_float32(augmented_BK)))
     total = F.cross_entropy(logits_2BK, group_B.repeat(2), ignore_index=-1, reduction="sum")
     return total / torch.where(counted > 0, 2 * counted, 1)
 

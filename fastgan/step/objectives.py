@@ -45,7 +45,7 @@ class Objectives:
         return compile_in_place(self, ("_front_end", "_forward_groups"))
 
     def of_discriminator(
-        self, real_BCHW: Tensor, other_BCHW: Tensor | None, fake_BCHW: Tensor, group_B: Tensor | None
+        self, real_BCHW: Tensor, augmented_BCHW: Tensor | None, fake_BCHW: Tensor, group_B: Tensor | None
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, Parts | None]:
         """The scalar that the D step differentiates, the discriminator's own loss, and what the G step needs.
 
@@ -54,22 +54,22 @@ class Objectives:
 
         Args:
             real_BCHW: uint8.
-            other_BCHW, fake_BCHW: transforms of the real images, and generated ones, in [-1, 1].
+            augmented_BCHW, fake_BCHW: transforms of the real images, and generated ones, in [-1, 1].
             group_B: the real images' groups (pseudo-labels), int64, -1 for none.
         """
         net, config, count = self.networks, self.config, len(real_BCHW)
         real = image_set.to_unit_range(real_BCHW, self.prior.logits.dtype)
-        other = None if other_BCHW is None else other_BCHW.to(real.dtype)
+        augmented = None if augmented_BCHW is None else augmented_BCHW.to(real.dtype)
         shared, update_stats = config.front_end_learns, not config.real_averages
-        both_BH, other_BH = self._forward_groups(real, other, fake_BCHW, shared, update_stats)
+        both_BH, augmented_BH = self._forward_groups(real, augmented, fake_BCHW, shared, update_stats)
         d_loss = losses.discriminator_loss(*net.discriminator(both_BH).chunk(2))
         # Losses that are only reported are detached: a compiled backward pass would get a zero gradient for each.
         shown = d_loss.detach()
-        if other_BH is None:
+        if augmented_BH is None:
             return d_loss, shown, None, none(shown)
         if not shared:
-            return d_loss, shown, (both_BH[:count].detach(), other_BH), None
-        on_real, parts = self._on_real_images(both_BH[:count], other_BH, group_B)
+            return d_loss, shown, (both_BH[:count].detach(), augmented_BH), None
+        on_real, parts = self._on_real_images(both_BH[:count], augmented_BH, group_B)
         return d_loss + on_real, shown, None, parts
 
     def of_generator(

@@ -52,31 +52,31 @@ class OnRealImages:
         self.code_head, self.config, self.comm = code_head, config, comm
         self._reads_codes = config.agreement_weight > 0 or bool(config.grouping.at) or config.prior_pull > 0
 
-    def __call__(self, real_BH: Tensor, other_BH: Tensor, group_B: Tensor | None) -> tuple[Tensor, Parts]:
+    def __call__(self, real_BH: Tensor, augmented_BH: Tensor, group_B: Tensor | None) -> tuple[Tensor, Parts]:
         """The weighted sum of Q's losses, and its parts.
 
         Args:
-            real_BH, other_BH: features of the images and of their transforms.
+            real_BH, augmented_BH: features of the images and of their transforms.
             group_B: the images' groups (pseudo-labels), int64, -1 for none.
         """
         config, head, comm = self.config, self.code_head, self.comm
-        embed, embed_other = head.embed(real_BH), head.embed(other_BH, not config.real_averages)
+        embed, embed_augmented = head.embed(real_BH), head.embed(augmented_BH, not config.real_averages)
         zero = torch.zeros((), device=real_BH.device)
         contrast, agreement, grouping, mean_K, grouped = zero, zero, zero, None, zero
         if config.contrastive_weight > 0:
-            contrast = losses.contrastive_loss(embed, embed_other, config.contrastive_temperature, comm)
+            contrast = losses.contrastive_loss(embed, embed_augmented, config.contrastive_temperature, comm)
         if self._reads_codes:
-            logits_BK, other_BK = head.code(embed), head.code(embed_other)
+            logits_BK, augmented_BK = head.code(embed), head.code(embed_augmented)
             # Codes that agree before images have groups settle in a wrong grouping, which the embedding and the prior
             # then learn. So until there are groups, the main head's IIC loss and the prior's pull are zero.
             counted = None if group_B is None else _mean_count(group_B, comm, real_BH)
             grouped = torch.ones_like(zero) if counted is None else (counted > 0).float()
             if config.agreement_weight > 0:
-                agreement = losses.iic_loss(logits_BK, other_BK, comm) * grouped
+                agreement = losses.iic_loss(logits_BK, augmented_BK, comm) * grouped
             if head.finer is not None:  # the overclustering head, which does not wait
-                agreement = agreement + losses.iic_loss(head.finer(embed), head.finer(embed_other), comm)
+                agreement = agreement + losses.iic_loss(head.finer(embed), head.finer(embed_augmented), comm)
             if group_B is not None:
-                grouping = losses.grouping_loss(logits_BK, other_BK, group_B, counted)
+                grouping = losses.grouping_loss(logits_BK, augmented_BK, group_B, counted)
             if config.prior_pull > 0:
                 mean_K = losses.mean_code(logits_BK)
         total = (

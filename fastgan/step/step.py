@@ -93,12 +93,12 @@ class Step:
         shape = (count, self.config.network.noise)
         return kernels.normal(shape, seed=self.noise_seed, offset=images_seen, row_start=self.comm.rank * count)
 
-    def __call__(self, images_BCHW: Tensor, other_BCHW: Tensor | None, group_B: Tensor | None = None) -> Tensor:
+    def __call__(self, images_BCHW: Tensor, augmented_BCHW: Tensor | None, group_B: Tensor | None = None) -> Tensor:
         """One D and one G step: everything is updated, and the clock advances.
 
         Args:
             images_BCHW: uint8 [B, C, H, W].
-            other_BCHW: their transforms, [B, C, H, W] in [-1, 1]; without them there are no losses on real images.
+            augmented_BCHW: their transforms, [B, C, H, W] in [-1, 1]; without them there are no losses on real images.
             group_B: the images' groups (pseudo-labels), int64, -1 for none.
 
         Returns:
@@ -112,7 +112,7 @@ class Step:
         # pass; Q's gradients are kept and added to those of the G step.
         with self.precision.autocast(self.device):
             fake = self._generator(noise_BZ, code_BK)
-            d_total, d_loss, features, parts = self._of_d(images_BCHW, other_BCHW, fake.detach(), group_B)
+            d_total, d_loss, features, parts = self._of_d(images_BCHW, augmented_BCHW, fake.detach(), group_B)
         self.optimizers.update(self.optimizers.d_optimizer, d_total)
 
         # 2. G step: update G, Q and the prior, through the updated F and D.

@@ -82,7 +82,7 @@ class DeviceLoader:
         self.transform, self.chunk, self.batch_size, self._ranks = transform, chunk, batch_size, ranks
         device = images.device if device is None else device
         self.real = images.new_zeros(SLOTS * chunk, *images.shape[1:], device=device)
-        self.other = None if transform is None else torch.zeros_like(self.real, dtype=dtype)
+        self.augmented = None if transform is None else torch.zeros_like(self.real, dtype=dtype)
         self._group_ring = self.real.new_full((SLOTS * chunk,), -1, dtype=torch.int64) if grouped else None
         self._rows = torch.arange(batch_size, device=device)
         self._stream = torch.cuda.Stream(self.real.device) if self.real.is_cuda else None
@@ -131,10 +131,10 @@ class DeviceLoader:
             uint8 [B, C, H, W]; [B, C, H, W] in [-1, 1] or None; int64 [B] or None.
         """
         index_B = (images_seen + self._rows) % len(self.real)
-        other, groups = (
-            None if ring is None else ring.index_select(0, index_B) for ring in (self.other, self._group_ring)
+        augmented, groups = (
+            None if ring is None else ring.index_select(0, index_B) for ring in (self.augmented, self._group_ring)
         )
-        return self.real.index_select(0, index_B), other, groups
+        return self.real.index_select(0, index_B), augmented, groups
 
     def _side(self) -> Any:
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
@@ -164,20 +164,20 @@ class DeviceLoader:
             self._start(number)
         assert self._started is not None
         _, images, index = self._started
-        other = None
+        augmented = None
         if self.transform is not None:
             with self._side():
-                other = self.transform.finish()
+                augmented = self.transform.finish()
         if self._stream is not None:
             reader = torch.cuda.current_stream(self.real.device)
             reader.wait_stream(self._stream)
-            for made in (images, other):
+            for made in (images, augmented):
                 if made is not None:
                     made.record_stream(reader)  # their memory is not reused before the copies below
         slot = slice(number % SLOTS * self.chunk, (number % SLOTS + 1) * self.chunk)
         self.real[slot].copy_(images)
-        if self.other is not None and other is not None:
-            self.other[slot].copy_(other)
+        if self.augmented is not None and augmented is not None:
+            self.augmented[slot].copy_(augmented)
         if self._group_ring is not None:
             self._group_ring[slot].copy_(self._to_device(self.groups[index]))
         self._held[number % SLOTS], self._started = number, None

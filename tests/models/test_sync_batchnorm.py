@@ -115,7 +115,7 @@ def test_an_iteration_touches_one_device_only(config: TrainConfig, monkeypatch: 
     step = Step(networks, ClassPrior("learned", 10).to(META), config, META)
     images = torch.empty(100, 1, 28, 28, dtype=torch.uint8, device=META)
     feed = DeviceLoader(images, torch.arange, batch_size=16, transform=None, chunk=64, grouped=bool(config.grouping.at))
-    feed.other = torch.empty(feed.real.shape, device=META)
+    feed.augmented = torch.empty(feed.real.shape, device=META)
     with pytest.raises(RuntimeError, match="meta"):
         step.images_seen.item()
     with Dispatched(META) as dispatched:

@@ -77,7 +77,7 @@ def check(feed: DeviceLoader, batch: int) -> None:
     real, other, _ = feed.batch_at(torch.tensor(batch * BATCH))
     assert real.shape == (BATCH, 1, 2, 2) and real.dtype == torch.uint8 and real.is_contiguous()
     assert (real == expected(batch)[:, None, None, None]).all(), batch
-    if feed.other is not None:
+    if feed.augmented is not None:
         number_B = batch * BATCH + torch.arange(BATCH)
         assert other is not None
         assert torch.equal(other, real.double() + 1000.0 * number_B[:, None, None, None]), batch
