@@ -1,6 +1,6 @@
-"""The ops that fastgan stands on: random samples of the class prior, the contrastive loss and Adam.
+"""Fused ops: random samples of the class prior, the contrastive loss NT-Xent, and Adam.
 
-Everything that other code may touch is here. Importing this package needs torch and NumPy alone.
+This is the public interface. Importing it needs only torch and NumPy.
 """
 
 from kernels.adam.op import FusedAdam

@@ -1,13 +1,13 @@
-"""Which implementation an op runs: its Triton kernel, its fast plain version for a CPU, or its specification.
+"""Which implementation an op runs: its Triton kernel, its fast version for CPUs, or its specification.
 
-The choice holds for the whole process, all threads alike, and is read when an op is called (under torch.compile:
-when it is traced). "reference" is the specification, reference.py. "auto" takes the Triton kernel for CUDA tensors
-where Triton is installed and can build, cpu.py for plain CPU tensors, and the specification elsewhere; "triton" also
-takes the kernel for CPU tensors under Triton's interpreter (TRITON_INTERPRET=1, set before triton is imported). float64
-is never computed by a kernel.
+The choice applies to all threads of the process and is read when an op is called (under torch.compile: when it is
+traced). "reference" is the specification, reference.py. "auto" uses the Triton kernel for CUDA tensors where Triton is
+installed and can build, cpu.py for plain CPU tensors, and the specification otherwise; "triton" also uses the kernel
+for CPU tensors under Triton's interpreter (TRITON_INTERPRET=1, set before triton is imported). No kernel computes in
+float64.
 
-Whether Triton can build is tried once a process, by an empty kernel, when "auto" first meets a CUDA tensor or "triton"
-is chosen: it needs a C compiler, which not every machine with a GPU has.
+Triton needs a C compiler, which not every machine with a GPU has. So an empty kernel is built once a process, when
+"auto" first sees a CUDA tensor or when "triton" is chosen.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Backend = Literal["auto", "triton", "reference"]
 _CHOICES = ("auto", "triton", "reference")
 _chosen: Backend = "auto"
 _INSTALLED = find_spec("triton") is not None
-# Plain values, since torch.compile traces `runs_triton`: it need not look into Triton's settings.
+# Plain values, so that torch.compile, which traces `runs_triton`, need not trace Triton's settings.
 _interpreting = False
-_builds: bool | None = None  # None until it was tried
+_builds: bool | None = None  # None until tried
 _failure = ""  # why Triton cannot build
 
 REMEDY = "install a C compiler and Python's headers (Debian and Ubuntu: gcc, python3-dev)"
 
 
 def interpreted() -> bool:
-    """Whether Triton kernels run under its interpreter, on a CPU; imports triton where it is installed."""
+    """Whether Triton's interpreter is on. Imports triton where it is installed."""
     if not _INSTALLED:
         return False
     import triton
@@ -46,7 +46,7 @@ def interpreted() -> bool:
 
 
 def _try_to_build() -> str:
-    """Build and launch an empty kernel; why that fails, in a few words, or "" where it does not."""
+    """Build and launch an empty kernel. Returns why that failed, on one line, or ""."""
     try:
         from kernels import triton_probe
 
@@ -54,14 +54,14 @@ def _try_to_build() -> str:
     except subprocess.CalledProcessError as error:
         command = error.cmd if isinstance(error.cmd, str) else error.cmd[0]
         return f"{Path(command).name} ended with exit code {error.returncode}"
-    except Exception as error:  # noqa: BLE001 - whatever it is: without this kernel there is no other
+    except Exception as error:  # noqa: BLE001 - any failure here means that no kernel can run
         lines = str(error).strip().splitlines()
         return lines[0] if lines else type(error).__name__
     return ""
 
 
-def _builds_here() -> bool:
-    """Whether Triton can build here, tried once a process."""
+def _can_build() -> bool:
+    """Whether Triton can build kernels here; tried once a process."""
     global _builds, _failure
     if _builds is None:
         _failure = _try_to_build()
@@ -69,17 +69,17 @@ def _builds_here() -> bool:
     return _builds
 
 
-def _meet_cuda(device: torch.device) -> None:
-    """Try Triton before its first kernel; where it cannot build, say so once, and "auto" does without."""
-    # A fake tensor may be of CUDA where there is none, and what is captured must be the caller's own launches.
+def _probe_triton(device: torch.device) -> None:
+    """Try Triton before the first kernel; if it cannot build, warn once, and "auto" runs the plain versions."""
+    # A fake tensor can be on CUDA without a GPU, and a graph capture must hold only the caller's launches.
     if not torch.cuda.is_available() or torch.cuda.is_current_stream_capturing():
         return
-    with torch.cuda.device(device):  # lest every rank has a context on the first GPU too
-        builds = _builds_here()
+    with torch.cuda.device(device):  # or every rank would create a context on the first GPU
+        builds = _can_build()
     if not builds:
         warnings.warn(
-            f"Triton cannot build its kernels here ({_failure}); plain versions, which are slower, run in their place. "
-            f'To have the kernels, {REMEDY}; the backend "reference" (--kernels reference) silences this',
+            f"Triton cannot build its kernels here ({_failure}); the plain versions, which are slower, run instead. "
+            f'To use the kernels, {REMEDY}; the backend "reference" (--kernels reference) silences this',
             RuntimeWarning,
             stacklevel=3,
         )
@@ -92,14 +92,14 @@ def _check_triton() -> None:
     if not (torch.cuda.is_available() or _interpreting):
         raise ValueError(
             'backend "triton": needs a CUDA GPU, or TRITON_INTERPRET=1 in the environment to interpret its '
-            'kernels on a CPU (for tests: very slow); use "auto" or "reference"'
+            'kernels on a CPU (for tests; very slow); use "auto" or "reference"'
         )
     if _interpreting and tuple(int(part) for part in np.__version__.split(".")[:2]) >= (2, 4):
         raise ValueError(
             f'backend "triton": Triton\'s interpreter fails under NumPy {np.__version__}; '
-            "pip install 'numpy<2.4', or leave TRITON_INTERPRET out"
+            "pip install 'numpy<2.4', or unset TRITON_INTERPRET"
         )
-    if not _interpreting and not _builds_here():
+    if not _interpreting and not _can_build():
         raise ValueError(
             f'backend "triton": Triton cannot build its kernels here ({_failure}); {REMEDY}, or use "auto" or '
             '"reference"'
@@ -107,10 +107,11 @@ def _check_triton() -> None:
 
 
 class use_backend:  # noqa: N801 - a function to its users: `use_backend("reference")` or `with use_backend(...)`
-    """Choose the backend from here on, or inside a `with` block only.
+    """Choose the backend from now on, or only inside a `with` block.
 
-    Raises ValueError for a name that is not "triton", "reference" or "auto", and for "triton" where Triton kernels
-    cannot run: without triton, with neither a CUDA GPU nor the interpreter, or where Triton cannot build or interpret.
+    Raises:
+        ValueError: for a name other than "triton", "reference" and "auto"; for "triton" without triton, with neither a
+            CUDA GPU nor the interpreter, or where Triton cannot build or interpret.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -120,46 +121,46 @@ class use_backend:  # noqa: N801 - a function to its users: `use_backend("refere
         if backend == "triton":
             _interpreting = interpreted()
             _check_triton()
-        self._before = _chosen
+        self._previous = _chosen
         _chosen = backend
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         global _chosen
-        _chosen = self._before
+        _chosen = self._previous
 
 
 def backend() -> Backend:
-    """The backend in force."""
+    """The current backend."""
     return _chosen
 
 
 def runs_triton(x: Tensor) -> bool:
-    """Whether an op on tensors like `x` runs its Triton kernel: by the backend in force, the device and the dtype."""
+    """Whether an op on tensors like `x` runs its Triton kernel, by the current backend, the device and the dtype."""
     if _chosen == "reference" or x.dtype == torch.float64:
         return False
     if x.device.type == "cuda":
-        if _builds is None and _INSTALLED and not torch.compiler.is_compiling():  # a compiler needs gcc for itself
-            _meet_cuda(x.device)
+        if _builds is None and _INSTALLED and not torch.compiler.is_compiling():  # torch.compile needs gcc itself
+            _probe_triton(x.device)
         return _chosen == "triton" or (_INSTALLED and _builds is not False)
     return _chosen == "triton" and x.device.type == "cpu" and _interpreting
 
 
 def plain_cpu(*values: object) -> bool:
-    """Whether every tensor among `values` holds numbers in this process's memory, so that NumPy may read them.
+    """Whether every tensor among `values` is an ordinary CPU tensor, so that NumPy can read its memory.
 
-    Not so while a compiler traces, under a functorch transform (vmap, grad), or for a fake tensor or other subclass.
+    False under torch.compile and functorch transforms (vmap, grad), and for fake tensors and other subclasses.
     """
-    if torch.compiler.is_compiling() or sys.byteorder != "little":  # halves of 64-bit words are read as words
+    if torch.compiler.is_compiling() or sys.byteorder != "little":  # cpu.py reads the halves of 64-bit words
         return False
     if torch._C._functorch.maybe_current_level() is not None:
         return False
-    kinds = torch._C._TorchDispatchModeKey
-    if any(torch._C._get_dispatch_mode(kind) for kind in (kinds.FAKE, kinds.PROXY, kinds.FUNCTIONAL)):
+    modes = torch._C._TorchDispatchModeKey
+    if any(torch._C._get_dispatch_mode(mode) for mode in (modes.FAKE, modes.PROXY, modes.FUNCTIONAL)):
         return False
     tensors = [value for value in values if isinstance(value, Tensor)]
     return all(type(x) in (Tensor, torch.nn.Parameter) and x.device.type == "cpu" for x in tensors)

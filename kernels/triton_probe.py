@@ -1,4 +1,4 @@
-"""The least that Triton can build and launch: whether it can at all, on this machine."""
+"""An empty kernel, to try whether Triton can build and launch kernels on this machine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import triton
 
 @triton.jit
 def empty_kernel():
-    """Does nothing, and needs no tensor."""
+    """Do nothing."""
 
 
 def launch() -> None:
-    """Build and launch it on the current device; raises whatever Triton does where it cannot."""
+    """Build and launch it on the current device. Raises what Triton raises if it cannot."""
     empty_kernel[(1,)]()

@@ -1,10 +1,10 @@
-"""Compile every Triton kernel for a GPU that need not be there, and read what the compiler made of it.
+"""Compile every Triton kernel for a GPU, which need not be present, and report what the compiler made of it.
 
     python -m bench.checks.compile_report [--capability 80 90] [--most N] [--save]
 
-Registers, stack (spills) and shared memory a kernel, the tensor-core instructions and the widest accesses in its PTX.
-Nothing here is a time. Exit code 1 if a kernel spills, takes more shared memory than there is, misses the tensor cores
-or computes addresses in 32 bits; the `ieee` products, which no tensor core computes, may have a stack.
+For each kernel: registers, stack (spills), shared memory, and in its PTX the tensor-core instruction and the widest
+access. No times. Exit code 1 if a kernel spills, needs more shared memory than there is, does not use the tensor cores
+or computes addresses in 32 bits; kernels with `ieee` products, which no tensor core computes, may have a stack.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from triton.compiler import ASTSource
 OPS = ("gumbel_softmax", "normal", "nt_xent", "adam")
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 RESULTS = Path(__file__).parents[1] / "results"
-SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that a program may take
+SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that one program can use
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Compiled:
     registers: int
     stack: int
     shared: int
-    matrix: str
+    tensor_core: str
     """The tensor-core instruction: wgmma, mma or none."""
     widest: int
     """Bytes of the widest global load or store of a thread."""
@@ -49,10 +49,9 @@ class Compiled:
 
 def _compile(name: str, capability: int, kernel: Any, signature: Any, constants: Any, options: Any) -> Compiled:
     order = {argument: i for i, argument in enumerate(kernel.arg_names)}
-    # As at run time: torch allocates at multiples of 16 bytes, and a number that 16 divides is known to be one
-    # (here "i32:16").
-    even = [argument for argument, kind in signature.items() if kind.startswith("*") or kind.endswith(":16")]
-    attributes = {(order[argument],): [["tt.divisibility", 16]] for argument in even}
+    # As at run time: torch allocates at multiples of 16 bytes, and Triton knows integers that 16 divides ("i32:16").
+    divisible = [argument for argument, kind in signature.items() if kind.startswith("*") or kind.endswith(":16")]
+    attributes = {(order[argument],): [["tt.divisibility", 16]] for argument in divisible}
     signature = {argument: kind.removesuffix(":16") for argument, kind in signature.items()}
     source = ASTSource(
         fn=kernel,
@@ -60,10 +59,10 @@ def _compile(name: str, capability: int, kernel: Any, signature: Any, constants:
         constexprs=constants,
         attrs=attributes,
     )
-    made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    ptx = made.asm["ptx"]
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    ptx = compiled.asm["ptx"]
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(made.asm["cubin"])
+        file.write(compiled.asm["cubin"])
         file.flush()
         command = [str(TOOLS / "cuobjdump"), "--dump-resource-usage", file.name]
         usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -72,78 +71,79 @@ def _compile(name: str, capability: int, kernel: Any, signature: Any, constants:
         int(bits) // 8 * int(vector or 1)
         for vector, bits in re.findall(r"(?:ld|st)\.global(?:\.c[agsv]|\.volatile)*(?:\.v(\d))?\.[bfus](\d+)", ptx)
     ]
-    matrix = "wgmma" if "wgmma.mma_async" in ptx else "mma" if "mma.sync" in ptx else "none"
+    tensor_core = "wgmma" if "wgmma.mma_async" in ptx else "mma" if "mma.sync" in ptx else "none"
     lines = [line for line in ptx.splitlines() if line.startswith("\t") and not line.startswith("\t.")]
     return Compiled(
         name,
         capability,
         numbers["REG"],
         numbers["STACK"],
-        made.metadata.shared,
-        matrix,
+        compiled.metadata.shared,
+        tensor_core,
         max(widths, default=0),
         len(lines),
-        made.asm["ttir"],
+        compiled.asm["ttir"],
     )
 
 
 def compile_all(capability: int, ops: tuple[str, ...] = OPS, most: int | None = None) -> Iterator[Compiled]:
-    """Each configuration that the launchers of `ops` can choose on a GPU of this compute capability (80, 90).
+    """Compile each configuration that `ops` can launch at this compute capability (80, 90).
 
-    most: so many of each kernel at most, spread evenly.
+    most: at most so many configurations of each kernel, evenly spread.
     """
     for op in ops:
-        found: dict[str, list[Any]] = {}
+        by_kernel: dict[str, list[Any]] = {}
         for configuration in importlib.import_module(f"kernels.{op}.launch").configurations(capability):
-            found.setdefault(configuration[1].fn.__name__, []).append(configuration)
-        for each in found.values():
-            step = 1 if most is None else max(1, len(each) // most)
-            for name, kernel, signature, constants, options in each[::step][: most or len(each)]:
-                yield _compile(name, capability, kernel, signature, constants, options)
+            by_kernel.setdefault(configuration[1].fn.__name__, []).append(configuration)
+        for configurations in by_kernel.values():
+            step = 1 if most is None else max(1, len(configurations) // most)
+            for name, function, signature, constants, options in configurations[::step][: most or len(configurations)]:
+                yield _compile(name, capability, function, signature, constants, options)
 
 
-def problems(found: Compiled) -> list[str]:
-    """What a kernel must not be, in words."""
+def problems(kernel: Compiled) -> list[str]:
+    """What is wrong with a compiled kernel, each in a few words."""
     wrong = []
-    exact = "ieee" in found.name
-    if found.stack and not exact:
-        wrong.append(f"a stack of {found.stack} bytes")
-    if found.shared > SHARED[found.capability]:
-        wrong.append(f"{found.shared} bytes of shared memory, of {SHARED[found.capability]}")
-    multiplies = "tt.dot" in found.ttir
-    if multiplies and not exact and found.matrix == "none":
+    is_ieee = "ieee" in kernel.name
+    if kernel.stack and not is_ieee:
+        wrong.append(f"a stack of {kernel.stack} bytes")
+    if kernel.shared > SHARED[kernel.capability]:
+        wrong.append(f"{kernel.shared} bytes of shared memory, of {SHARED[kernel.capability]}")
+    needs_tensor_cores = "tt.dot" in kernel.ttir and not is_ieee
+    if needs_tensor_cores and kernel.tensor_core == "none":
         wrong.append("no tensor-core instruction")
-    if multiplies and not exact and found.capability == 90 and "small" not in found.name and found.matrix != "wgmma":
+    if needs_tensor_cores and kernel.capability == 90 and "small" not in kernel.name and kernel.tensor_core != "wgmma":
         wrong.append("no wgmma")
-    if "i64" not in found.ttir:
+    if "i64" not in kernel.ttir:
         wrong.append("no 64-bit offset")
     return wrong
 
 
-def _line(found: Compiled) -> str:
-    columns = (found.registers, found.stack, found.shared, found.matrix, found.widest, found.instructions)
-    return f"{found.name:52} {found.capability:4}" + "".join(f"{column:>10}" for column in columns)
+def _line(kernel: Compiled) -> str:
+    columns = (kernel.registers, kernel.stack, kernel.shared, kernel.tensor_core, kernel.widest, kernel.instructions)
+    return f"{kernel.name:52} {kernel.capability:4}" + "".join(f"{column:>10}" for column in columns)
 
 
 def main() -> int:
-    """Print the table; with --save keep it in bench/results/. 1 if a kernel has a problem."""
+    """Print the table; with --save keep it in bench/results/. Returns 1 if a kernel has a problem."""
     parser = argparse.ArgumentParser(prog="python -m bench.checks.compile_report", description=__doc__)
     parser.add_argument("--capability", type=int, nargs="+", default=[80, 90], help="compute capabilities times ten")
     parser.add_argument("--op", nargs="+", choices=OPS, default=OPS, help="which ops")
-    parser.add_argument("--most", type=int, help="so many configurations of each kernel at most")
+    parser.add_argument("--most", type=int, help="at most so many configurations of each kernel")
     parser.add_argument("--save", action="store_true", help="write bench/results/compile.txt as well")
-    chosen = parser.parse_args()
-    heads = ("registers", "stack B", "shared B", "matrix", "widest B", "PTX lines")
-    lines = [f"triton {triton.__version__}", f"{'kernel':52} {'sm':>4}" + "".join(f"{head:>10}" for head in heads)]
+    args = parser.parse_args()
+    headers = ("registers", "stack B", "shared B", "matrix", "widest B", "PTX lines")
+    titles = f"{'kernel':52} {'sm':>4}" + "".join(f"{header:>10}" for header in headers)
+    lines = [f"triton {triton.__version__}", titles]
     print(*lines, sep="\n", flush=True)
     failed = False
-    for capability in chosen.capability:
-        for found in compile_all(capability, tuple(chosen.op), chosen.most):
-            wrong = problems(found)
+    for capability in args.capability:
+        for kernel in compile_all(capability, tuple(args.op), args.most):
+            wrong = problems(kernel)
             failed |= bool(wrong)
-            lines.append(_line(found) + "".join(f"  PROBLEM: {problem}" for problem in wrong))
+            lines.append(_line(kernel) + "".join(f"  PROBLEM: {problem}" for problem in wrong))
             print(lines[-1], flush=True)
-    if chosen.save:
+    if args.save:
         (RESULTS / "compile.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return int(failed)
 

@@ -35,7 +35,7 @@ GUMBEL = ("test_gumbel_softmax.py", "test_gumbel_softmax_triton.py")
 NORMAL = ("test_normal.py",)
 NT_XENT = ("test_nt_xent_triton.py", "test_nt_xent.py")
 ADAM = ("test_adam_triton.py", "test_adam.py", "test_adam_averages.py", "test_adam_gradients.py")
-G, S = "gumbel_softmax/triton_kernel.py", "triton_kernel.py"
+G, S = "gumbel_softmax/triton_kernel.py", "philox/triton_kernel.py"
 X, Y, A = "nt_xent/triton_kernel.py", "nt_xent/small_kernel.py", "adam/triton_kernel.py"
 MUTATIONS = (
     Mutation("noise: the offset is ignored", S, "(offset & 0xFFFFFFFF)", "0", GUMBEL),
@@ -50,8 +50,8 @@ MUTATIONS = (
     Mutation(
         "noise: both streams the same",
         S,
-        "blocks_a_row, COLUMNS // 4, FIRST, 1)",
-        "blocks_a_row, COLUMNS // 4, FIRST, 0)",
+        "blocks_per_row, COLUMNS // 4, first_block, 1)",
+        "blocks_per_row, COLUMNS // 4, first_block, 0)",
         NORMAL,
     ),
     Mutation(
@@ -64,8 +64,8 @@ MUTATIONS = (
     Mutation(
         "noise: no series where a logarithm is near 0",
         S,
-        "tl.where(left < SERIES_BELOW, series,",
-        "tl.where(left < 0.0, series,",
+        "tl.where(y < SERIES_BELOW, series,",
+        "tl.where(y < 0.0, series,",
         ("test_approximate.py",),
     ),
     Mutation("normal: sine of the wrong sign", S, "tl.where(x < 0.0, -near, near)", "near", NORMAL),
@@ -76,39 +76,39 @@ MUTATIONS = (
         "i_row = i_b",
         GUMBEL,
     ),
-    Mutation("gumbel: no 1/T in the sample", G, "(inverse * 1.4426950408889634)", "1.4426950408889634", GUMBEL),
+    Mutation("gumbel: no 1/T in the sample", G, "(inv_temp * 1.4426950408889634)", "1.4426950408889634", GUMBEL),
     Mutation(
         "gumbel: no 1/T in the gradient",
         G,
-        "return b_s * (b_g - b_dot) * inverse",
+        "return b_s * (b_g - b_dot) * inv_temp",
         "return b_s * (b_g - b_dot)",
         GUMBEL,
     ),
     Mutation(
         "gumbel: <s, g> left out of the gradient",
         G,
-        "return b_s * (b_g - b_dot) * inverse",
-        "return b_s * b_g * inverse",
+        "return b_s * (b_g - b_dot) * inv_temp",
+        "return b_s * b_g * inv_temp",
         GUMBEL,
     ),
     Mutation(
         "gumbel: a tie goes to the highest index",
         G,
-        "tl.min(tl.where(b_x == b_most, i_k, BLOCK_K)",
-        "tl.max(tl.where(b_x == b_most, i_k, -1)",
+        "tl.min(tl.where(b_x == b_max, i_k, BLOCK_K)",
+        "tl.max(tl.where(b_x == b_max, i_k, -1)",
         GUMBEL,
     ),
     Mutation(
         "gumbel: largest logit not taken off",
         G,
-        "stride_k, BLOCK_K) - b_top\n",
-        "stride_k, BLOCK_K) - 0.0 * b_top\n",
+        "stride_lk, BLOCK_K) - b_max_logit\n",
+        "stride_lk, BLOCK_K) - 0.0 * b_max_logit\n",
         GUMBEL,
     ),
     Mutation(
         "gumbel: looped sum not rescaled",
         G,
-        "b_sum = b_sum * _weights(b_most, b_new, inverse)",
+        "b_sum = b_sum * _weights(b_max, b_new_max, inv_temp)",
         "b_sum = b_sum * 1.0",
         GUMBEL,
     ),
@@ -123,7 +123,7 @@ MUTATIONS = (
     Mutation(
         "gumbel: bad temperature tensor not caught",
         "triton_arguments.py",
-        'tl.where(good, value, float("nan"))',
+        'tl.where(valid, value, float("nan"))',
         "value",
         GUMBEL,
     ),
@@ -149,13 +149,13 @@ MUTATIONS = (
         NT_XENT,
     ),
     Mutation(
-        "nt_xent: no 1/T in the gradient", X, "factor = inverse_t / (2.0 * N)", "factor = 1.0 / (2.0 * N)", NT_XENT
+        "nt_xent: no 1/T in the gradient", X, "factor = inv_temp / (2.0 * N)", "factor = 1.0 / (2.0 * N)", NT_XENT
     ),
     Mutation(
         "nt_xent: what points along the embedding stays",
         X,
-        "return (b_grad - b_along[:, None] * b_unit)",
-        "return (b_grad - 0.0 * b_along[:, None] * b_unit)",
+        "return (b_grad - b_projection[:, None] * b_unit)",
+        "return (b_grad - 0.0 * b_projection[:, None] * b_unit)",
         NT_XENT,
     ),
     Mutation(
@@ -172,7 +172,9 @@ MUTATIONS = (
         "return tl.exp2(b_s - b_lse_i) * 2.0",
         NT_XENT,
     ),
-    Mutation("nt_xent: sum not rescaled", X, "b_sum = b_sum * tl.exp2(b_most - b_new) +", "b_sum = b_sum +", NT_XENT),
+    Mutation(
+        "nt_xent: sum not rescaled", X, "b_sum = b_sum * tl.exp2(b_max - b_new_max) +", "b_sum = b_sum +", NT_XENT
+    ),
     Mutation(
         "nt_xent small: self-mask off",
         Y,
@@ -189,13 +191,17 @@ MUTATIONS = (
         NT_XENT,
     ),
     Mutation(
-        "nt_xent small: no 1/T in the gradient", Y, "(inverse_t * some / (2.0 * N))", "(some / (2.0 * N))", NT_XENT
+        "nt_xent small: no 1/T in the gradient",
+        Y,
+        "(inv_temp * has_negatives / (2.0 * N))",
+        "(has_negatives / (2.0 * N))",
+        NT_XENT,
     ),
-    Mutation("adam: no bias correction", A, "size = tl.div_rn(tl.load(p_lr), left1)", "size = tl.load(p_lr)", ADAM),
-    Mutation("adam: the flag is ignored", A, "go = not (tl.load(p_found_inf).to(tl.float32) > 0.0)", "go = True", ADAM),
-    Mutation("adam: copies are not written", A, "            if SHADOW:\n", "            if False:\n", ADAM),
-    Mutation("adam: arrivals are not reset", A, "            tl.store(p_arrived, 0)\n", "            pass\n", ADAM),
-    Mutation("adam: gradients are not unscaled", A, "b_g = b_g * inverse", "b_g = b_g * 1.0", ADAM),
+    Mutation("adam: no bias correction", A, "tl.div_rn(tl.load(p_lr), bias_correction1)", "tl.load(p_lr)", ADAM),
+    Mutation("adam: the flag is ignored", A, "not (tl.load(p_found_inf).to(tl.float32) > 0.0)", "True", ADAM),
+    Mutation("adam: copies are not written", A, "            if HAS_SHADOW:\n", "            if False:\n", ADAM),
+    Mutation("adam: arrivals are not reset", A, "            tl.store(p_semaphore, 0)\n", "            pass\n", ADAM),
+    Mutation("adam: gradients are not unscaled", A, "b_g = b_g * inv_grad_scale", "b_g = b_g * 1.0", ADAM),
     Mutation("adam: the large gradient is not read", A, "tl.where(large, p_large, p_grad)", "p_grad", ADAM),
     Mutation("adam: the large gradient from its middle", A, "tl.where(large, first_large, 0)", "0 * first_large", ADAM),
     Mutation("adam: one averaged tile is left out", A, "i_tile >= first_averaged", "i_tile > first_averaged", ADAM),

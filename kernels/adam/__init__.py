@@ -1,1 +1,1 @@
-"""Adam over one flat buffer a parameter group."""
+"""Adam, with one flat buffer for each parameter group."""

@@ -1,4 +1,4 @@
-"""Adam's step as a torch op around its Triton kernel: how the buffer is shared out among programs."""
+"""Adam's step as a torch op around its Triton kernel: how many programs divide the buffer."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from kernels.adam.layout import TILE
 from kernels.adam.triton_kernel import adam_kernel
 
 BLOCK = TILE  # elements of a tile: eight a thread
-WARPS = 4
-UNIT = 16  # FusedAdam's buffers are multiples of it
-# Programs for each processor, at most. All run at once (72 registers a thread, the most that a launch of FusedAdam's
-# takes, let 7 in), so none starts on its many tiles when the others are done; and their reads under way, 96 KB, keep
-# the memory busy.
-RESIDENT = 6
+NUM_WARPS = 4
+UNIT = 16  # elements; FusedAdam's buffers are multiples of it
+# Programs for each multiprocessor (SM), at most. All are resident at once (at 72 registers a thread, the most that
+# FusedAdam's launches take, 7 fit), so none starts its many tiles when the others have finished; and their loads in
+# flight, 96 KB, saturate the memory.
+PROGRAMS_PER_SM = 6
 POINTERS = (
-    *("master", "exp_avg", "exp_avg_sq", "step", "arrived", "shadow"),
-    *("grad", "lr", "numbers", "grad_scale", "found_inf", "large", "average", "share"),
+    *("master", "exp_avg", "exp_avg_sq", "step", "semaphore", "shadow"),
+    *("grad", "lr", "hyperparameters", "grad_scale", "found_inf", "large", "average", "share"),
 )
-MUTATED = ("master", "exp_avg", "exp_avg_sq", "step", "arrived", "shadow", "average")
+MUTATED = ("master", "exp_avg", "exp_avg_sq", "step", "semaphore", "shadow", "average")
 
 
 @functools.cache
-def _processors(device: torch.device) -> int:
-    """A GPU's multiprocessors; 1 under the interpreter, where programs share out tiles that way too."""
+def _num_sms(device: torch.device) -> int:
+    """Multiprocessors (SMs) of a GPU; 1 under the interpreter."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
 def _first_tile(n: int, last: Tensor) -> int:
-    """The tile with which the last elements, of n, begin."""
+    """The tile with which the last elements of n begin. ValueError if they begin inside one."""
     tile, inside = divmod(n - last.numel(), BLOCK)
     if inside:
         raise ValueError(f"the last {last.numel()} of {n} elements begin inside a tile of {BLOCK}")
@@ -48,55 +48,40 @@ def adam_step(
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
     step: Tensor,
-    arrived: Tensor,
+    semaphore: Tensor,
     shadow: Tensor | None,
     grad: Tensor,
     lr: Tensor,
-    numbers: Tensor,
+    hyperparameters: Tensor,
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
     large: Tensor | None,
     average: Tensor | None,
     share: Tensor | None,
 ) -> None:
-    """kernels.adam.reference's step of Adam, in one launch.
+    """One step of Adam in one launch; see kernels.adam.reference.adam_step.
 
     Args:
         master, exp_avg, exp_avg_sq, shadow, grad: [n], contiguous.
         step: float32, one element.
-        arrived: int32, one element, 0; 0 again afterwards.
-        numbers: float64 [5]: beta1, beta2, eps, log beta1, log beta2.
-        large, average: contiguous, as long as they are, of the last elements; they begin with a tile.
+        semaphore: int32, one element, 0 before and after.
+        hyperparameters: float64 [5]: beta1, beta2, eps, log beta1, log beta2.
+        large, average: contiguous, for the last elements; each begins with a tile.
     """
     n = master.numel()
     tiles = triton.cdiv(n, BLOCK)
     unit = UNIT if n % UNIT == 0 else 1
-    adam_kernel[min(tiles, RESIDENT * _processors(master.device)),](
-        master,
-        exp_avg,
-        exp_avg_sq,
-        step,
-        arrived,
-        master if shadow is None else shadow,
-        grad,
-        lr,
-        numbers,
-        lr if grad_scale is None else grad_scale,
-        lr if found_inf is None else found_inf,
-        grad if large is None else large,
-        master if average is None else average,
-        lr if share is None else share,
+    adam_kernel[min(tiles, PROGRAMS_PER_SM * _num_sms(master.device)),](
+        master, exp_avg, exp_avg_sq, step, semaphore, master if shadow is None else shadow, grad, lr, hyperparameters,
+        lr if grad_scale is None else grad_scale, lr if found_inf is None else found_inf,
+        grad if large is None else large, master if average is None else average, lr if share is None else share,
         n // unit,
         tiles if large is None else _first_tile(n, large),
         tiles if average is None else _first_tile(n, average),
-        UNIT=unit,
-        SHADOW=shadow is not None,
-        SCALED=grad_scale is not None,
-        FLAGGED=found_inf is not None,
-        AVERAGED=average is not None,
-        BLOCK=BLOCK,
-        num_warps=WARPS,
-    )
+        UNIT=unit, BLOCK=BLOCK, num_warps=NUM_WARPS,
+        HAS_SHADOW=shadow is not None, HAS_GRAD_SCALE=grad_scale is not None,
+        HAS_FOUND_INF=found_inf is not None, HAS_AVERAGE=average is not None,
+    )  # fmt: skip
 
 
 @adam_step.register_fake
@@ -105,11 +90,11 @@ def _(
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
     step: Tensor,
-    arrived: Tensor,
+    semaphore: Tensor,
     shadow: Tensor | None,
     grad: Tensor,
     lr: Tensor,
-    numbers: Tensor,
+    hyperparameters: Tensor,
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
     large: Tensor | None,
@@ -120,7 +105,7 @@ def _(
 
 
 def configurations(capability: int) -> Iterator[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, int]]]:
-    """Every form of the kernel that `adam_step` can launch: name, kernel, signature, constexprs, options.
+    """Every configuration that `adam_step` can launch: name, kernel, signature, constexprs, options.
 
     The same for each `capability`. Pointers are multiples of 16 bytes where FusedAdam launches it.
     """
@@ -129,10 +114,11 @@ def configurations(capability: int) -> Iterator[tuple[str, Any, dict[str, str], 
     ):
         signature = {f"p_{name}": "*fp32" for name in POINTERS}
         signature |= dict.fromkeys(("units", "first_large", "first_averaged"), "i32")
-        signature |= {"p_arrived": "*i32", "p_numbers": "*fp64"}
+        signature |= {"p_semaphore": "*i32", "p_hyperparameters": "*fp64"}
         if low is not None:
             signature |= dict.fromkeys(("p_shadow", "p_grad", "p_large"), f"*{low}")
-        flags = {"SHADOW": low is not None, "SCALED": scaled, "FLAGGED": flagged, "AVERAGED": averaged}
+        flags = {"HAS_SHADOW": low is not None, "HAS_GRAD_SCALE": scaled}
+        flags |= {"HAS_FOUND_INF": flagged, "HAS_AVERAGE": averaged}
         words = {"averaged": averaged, "scaled": scaled, "flagged": flagged, "odd": unit == 1}
-        name = "-".join(["adam", low or "fp32", *(word for word, holds in words.items() if holds)])
-        yield name, adam_kernel, signature, {"UNIT": unit, **flags, "BLOCK": BLOCK}, {"num_warps": WARPS}
+        name = "-".join(["adam", low or "fp32", *(word for word, present in words.items() if present)])
+        yield name, adam_kernel, signature, {"UNIT": unit, **flags, "BLOCK": BLOCK}, {"num_warps": NUM_WARPS}

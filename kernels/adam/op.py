@@ -1,4 +1,4 @@
-"""The public optimiser: torch.optim.Adam over one flat buffer a parameter group, one launch a step."""
+"""The public optimizer: Adam with one flat buffer, and one launch a step, for each parameter group."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.autograd.graph import increment_version
 
 from kernels.adam.flat import Flat
 
-SHADOWS = (torch.bfloat16, torch.float16)
-# What torch.optim.Adam expects in a loaded group besides; `fused` keeps its step counts float32 and on the device.
-TORCH = {
+SHADOW_DTYPES = (torch.bfloat16, torch.float16)
+# What else torch.optim.Adam expects in a loaded group; `fused` keeps its step counts in float32 on the device.
+TORCH_DEFAULTS = {
     "weight_decay": 0,
     "amsgrad": False,
     "maximize": False,
@@ -24,42 +24,42 @@ TORCH = {
     "fused": True,
     "decoupled_weight_decay": False,
 }
-OTHER_MATH = ("weight_decay", "amsgrad", "maximize")  # what must be off in a state of torch.optim.Adam
+UNSUPPORTED = ("weight_decay", "amsgrad", "maximize")  # must be off in a loaded state of torch.optim.Adam
 
 
 class FusedAdam(torch.optim.Optimizer):
-    """torch.optim.Adam (arXiv 1412.6980; no weight decay, no amsgrad), one launch over one flat buffer a group.
+    """Adam (arXiv 1412.6980, algorithm 1; no weight decay, no amsgrad): one launch over one flat buffer a group.
 
-    Parameters become views of a flat float32 buffer, with their values, shapes and memory formats, and their averages
-    views of another. So move and cast modules before, never after. (torch.save of one parameter writes its group's
-    whole buffer; safetensors does not.) Gradients are what backward leaves in `.grad`: `step` reads a group's largest
-    where it lies, if it has 2^18 elements or more (a multiple of 16, and if others have averages, one itself), and
+    Parameters become views of a flat float32 buffer, keeping values, shapes and memory formats; their averages become
+    views of another. So move and cast modules before building the optimizer, never after. (torch.save of one parameter
+    writes its group's whole buffer; safetensors does not.) `step` takes gradients from `.grad`. It reads a group's
+    largest in place if it has 2^18 elements or more (a multiple of 16, and with an average if any other has one), and
     copies the rest into a flat buffer by one launch.
 
     Args:
-        params: float32 parameters on one device, or group dictionaries, in which every argument below may stand.
-        lr: 0 or more. Held as a float32 device tensor in `group["lr"]`, which a captured graph reads: `set_lr`, a
-            scheduler of torch.optim.lr_scheduler and `load_state_dict` fill it in place. A number assigned to
-            `group["lr"]` is taken over by the next `step` (which a replayed graph does not run).
+        params: float32 parameters on one device, or group dictionaries, which may override every argument below.
+        lr: 0 or more. Stored as a float32 device tensor in `group["lr"]`, which a captured graph reads: `set_lr`, a
+            scheduler of torch.optim.lr_scheduler and `load_state_dict` write it in place. A number assigned to
+            `group["lr"]` takes effect in the next call of `step`, not in a replayed graph.
         betas: decay rates of the moments, in [0, 1).
         eps: 0 or more.
-        shadow_dtype: torch.bfloat16 or torch.float16: the forward pass reads `shadow_parameters()`, whose gradients
-            the update takes and which it rewrites in the same launch. None: the parameters themselves.
-        averages: parameter -> float32 tensor of its shape and device, for those whose average over time `step` moves
-            in the same launch by `average += average_share * (parameter - average)`. No part of `state_dict`.
+        shadow_dtype: torch.bfloat16 or torch.float16, for low-precision copies of the weights: run the forward pass on
+            `shadow_parameters()`; `step` takes their gradients and rewrites them in the same launch. None: no copies.
+        averages: parameter -> float32 tensor of its shape and device, a moving average that `step` updates in the same
+            launch: `average += average_share * (parameter - average)`. Not part of `state_dict`.
 
-    Otherwise than torch.optim.Adam:
-        - All parameters of a group are updated and counted together: one without a gradient has a zero gradient (its
-          moments decay and move it), where torch would skip it.
-        - `betas` and `eps` are fixed in a captured graph until `step` is called again outside.
+    Differences from torch.optim.Adam:
+        - All parameters of a group are updated and counted together: a missing gradient is zero (the moments decay and
+          still move the parameter), where torch skips the parameter.
+        - A captured graph keeps its `betas` and `eps` until `step` is called outside it.
 
-    The step count is float32, as torch's, and stays at 2^24 (where bias corrections have long been 1).
+    The step count is float32, as in torch, and stops at 2^24, where bias corrections have long been 1.
 
     Raises:
         ValueError: naming the argument that cannot be used.
     """
 
-    _step_supports_amp_scaling = True  # torch's GradScaler hands these two over as attributes, while it steps
+    _step_supports_amp_scaling = True  # GradScaler.step sets these two as attributes
     grad_scale: Tensor | None
     found_inf: Tensor | None
 
@@ -81,14 +81,14 @@ class FusedAdam(torch.optim.Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "shadow_dtype": shadow_dtype, "averages": averages}
         super().__init__(params, defaults)
         if any(parameter not in self.state for parameter in averages):
-            raise ValueError("averages: of a parameter that is in no group")
+            raise ValueError("averages: for a parameter that is in no group")
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group and take its parameters into a flat buffer of their own."""
+        """Add a group and move its parameters into flat buffers of their own."""
         super().add_param_group(dict(param_group))
         group = self.param_groups[-1]
-        held = group.pop("averages") or {}  # groups are printed and saved, averages are not
-        averages = {parameter: held[parameter] for parameter in group["params"] if parameter in held}
+        given = group.pop("averages") or {}  # groups are printed and saved, averages are not
+        averages = {parameter: given[parameter] for parameter in group["params"] if parameter in given}
         try:
             self._check(group)
             _check_averages(averages, group["params"])
@@ -99,7 +99,7 @@ class FusedAdam(torch.optim.Optimizer):
         group["betas"] = tuple(float(beta) for beta in group["betas"])
         group["lr"] = torch.full((), float(group["lr"]), device=parameters[0].device)
         flat = Flat(parameters, group["lr"], group["shadow_dtype"], averages)
-        flat.hold(group["betas"], group["eps"])
+        flat.upload_hyperparameters(group["betas"], group["eps"])
         self._flats.append(flat)
         moments = zip(parameters, flat.views(flat.exp_avg), flat.views(flat.exp_avg_sq), strict=True)
         for parameter, m, v in moments:
@@ -107,38 +107,38 @@ class FusedAdam(torch.optim.Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         parameters, shadow_dtype = group["params"], group["shadow_dtype"]
-        _check_numbers(float(group["lr"]), group["betas"], group["eps"])
-        if shadow_dtype is not None and shadow_dtype not in SHADOWS:
+        _check_hyperparameters(float(group["lr"]), group["betas"], group["eps"])
+        if shadow_dtype is not None and shadow_dtype not in SHADOW_DTYPES:
             raise ValueError(f"shadow_dtype {shadow_dtype}: must be torch.bfloat16, torch.float16 or None")
         if sum(p.numel() for p in parameters) == 0:
             raise ValueError("params: a group is empty")
         if len(set(parameters)) < len(parameters):
-            raise ValueError("params: a parameter stands twice in a group")
+            raise ValueError("params: a parameter appears twice in a group")
         device = self.param_groups[0]["params"][0].device
         for p in parameters:
             if p.dtype != torch.float32 or p.layout != torch.strided:
                 raise ValueError(f"params: must be dense float32, got {p.dtype}, {p.layout}")
             if p.device != device:
                 raise ValueError(f"params: must be on one device, got {device} and {p.device}")
-            # A like tensor keeps the strides just where they neither overlap nor leave gaps.
+            # empty_like keeps the strides only if they neither overlap nor leave gaps.
             if torch.empty_like(p, device="meta").stride() != p.stride():
                 raise ValueError(f"params: strides {p.stride()} of {list(p.shape)} overlap or leave gaps")
 
     @property
     def flat_grad(self) -> list[Tensor]:
-        """Each group's gradients in one buffer, of float32 or its shadow_dtype, which the next `step` takes.
+        """Each group's gradients in one buffer, float32 or its shadow_dtype, which the next `step` uses.
 
-        To ask gathers them: until `zero_grad`, each `.grad` is a view of the buffer, also a missing one, which is zero.
+        Reading this copies them there: until `zero_grad` each `.grad` is a view of the buffer; a missing one is zero.
         """
-        return [flat.gather() for flat in self._flats]
+        return [flat.gather_grads() for flat in self._flats]
 
     @property
     def averages(self) -> list[Tensor]:
-        """The averages that `step` moves."""
+        """The averages that `step` updates."""
         return [average for flat in self._flats for average in flat.averages]
 
     def shadow_parameters(self) -> dict[nn.Parameter, nn.Parameter]:
-        """Parameter -> its low-precision copy, for the forward pass; only of groups with a shadow_dtype."""
+        """Parameter -> its low-precision copy for the forward pass, in groups with a shadow_dtype."""
         return {
             parameter: leaf
             for flat in self._flats
@@ -148,21 +148,21 @@ class FusedAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def refresh_shadows(self) -> None:
-        """Round the parameters into their copies: after anything but `step` has written parameters."""
+        """Round the parameters into their low-precision copies, after anything but `step` has written parameters."""
         for flat in self._flats:
             if flat.shadow is not None:
                 flat.shadow.copy_(flat.master)
                 increment_version(flat.leaves)
 
     def set_lr(self, value: float) -> None:
-        """Set every group's learning rate, also for graphs that were captured."""
-        _check_numbers(value, (0.0, 0.0), 0.0)
+        """Set every group's learning rate, in captured graphs too. ValueError below 0 or not finite."""
+        _check_hyperparameters(value, (0.0, 0.0), 0.0)
         for group, flat in zip(self.param_groups, self._flats, strict=True):
             flat.lr.fill_(value)
             group["lr"] = flat.lr
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set all gradients to None, so that backward hands its own over; or to zero, so that it adds to these."""
+        """Set all gradients to None, so that backward stores its own; or to zero, so that it adds to them."""
         for flat in self._flats:
             flat.zero_grad(set_to_none)
 
@@ -175,13 +175,17 @@ class FusedAdam(torch.optim.Optimizer):
         found_inf: Tensor | None = None,
         average_share: Tensor | None = None,
     ) -> Any:
-        """Update all parameters and averages; nothing waits for the device. Gradients stay as they are.
+        """Update all parameters and averages, without waiting for the device. Gradients stay as they are.
 
         Args:
-            closure: computes the loss again and returns it.
+            closure: recomputes the loss and returns it.
             grad_scale: one-element tensor that divides the gradients.
-            found_inf: one-element tensor; above 0, the step changes nothing, counts and averages included.
-            average_share: one-element tensor, how much of the way to the new weights averages go; where there are any.
+            found_inf: one-element tensor; if above 0, the step changes nothing, step counts and averages included.
+            average_share: one-element tensor, the weight of the new parameters in the averages; required if there are
+                averages.
+
+        Raises:
+            ValueError: naming the argument that cannot be used.
         """
         loss = None
         if closure is not None:
@@ -190,17 +194,17 @@ class FusedAdam(torch.optim.Optimizer):
         if hasattr(self, "found_inf"):
             if any(flat.shadow is not None for flat in self._flats):
                 raise ValueError(
-                    "shadow_dtype: GradScaler.step sees no shadow gradients; check flat_grad, pass found_inf"
+                    "shadow_dtype: GradScaler.step does not see the copies' gradients; check flat_grad, pass found_inf"
                 )
             grad_scale = self.grad_scale if grad_scale is None else grad_scale
             found_inf = self.found_inf if found_inf is None else found_inf
         device = self._flats[0].master.device
-        numbers = {"grad_scale": grad_scale, "found_inf": found_inf, "average_share": average_share}
-        for name, value in numbers.items():
+        scalars = {"grad_scale": grad_scale, "found_inf": found_inf, "average_share": average_share}
+        for name, value in scalars.items():
             if value is not None and not (isinstance(value, Tensor) and value.numel() == 1 and value.device == device):
                 raise ValueError(f"{name}: must be a tensor of one element on {device}")
         if average_share is None and any(flat.averages for flat in self._flats):
-            raise ValueError("average_share: is missing, and there are averages")
+            raise ValueError("average_share: missing, but there are averages")
         for flat in self._flats:
             flat.check()
         for group, flat in zip(self.param_groups, self._flats, strict=True):
@@ -211,25 +215,25 @@ class FusedAdam(torch.optim.Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch.optim.Adam's, which can load it. Copies: torch keeps what it loads, and these share memory."""
+        """A state that torch.optim.Adam can load too. Tensors are copies: torch keeps what it loads."""
         packed = super().state_dict()
         packed["state"] = {
             index: {name: value.clone() for name, value in entry.items()} for index, entry in packed["state"].items()
         }
         for group in packed["param_groups"]:
             del group["shadow_dtype"]
-            group |= TORCH | {"lr": _decimal(float(group["lr"]))}
+            group |= TORCH_DEFAULTS | {"lr": _shortest_decimal(float(group["lr"]))}
         return packed
 
     @torch.no_grad()
     def __setstate__(self, loaded: dict[str, Any]) -> None:
-        """Take over what `load_state_dict` has prepared, in place: captured graphs and modules keep their tensors."""
+        """Copy what `load_state_dict` has prepared in place: captured graphs and modules keep their tensors."""
         steps = [
             _loaded_step(flat, group, loaded["state"])
             for flat, group in zip(self._flats, loaded["param_groups"], strict=True)
         ]
         for flat, group, new, step in zip(self._flats, self.param_groups, loaded["param_groups"], steps, strict=True):
-            keep = {"params", "lr", "shadow_dtype", *TORCH}
+            keep = {"params", "lr", "shadow_dtype", *TORCH_DEFAULTS}
             group |= {name: value for name, value in new.items() if name not in keep}
             group["betas"] = tuple(float(beta) for beta in new["betas"])
             flat.lr.fill_(float(new["lr"]))
@@ -242,10 +246,10 @@ class FusedAdam(torch.optim.Optimizer):
         self.refresh_shadows()
 
     def __getstate__(self) -> dict[str, Any]:
-        raise TypeError("FusedAdam cannot be copied or pickled, its parameters are views; use its state_dict()")
+        raise TypeError("FusedAdam cannot be copied or pickled, since its parameters are views; use its state_dict()")
 
 
-def _check_numbers(lr: float, betas: tuple[float, ...], eps: float) -> None:
+def _check_hyperparameters(lr: float, betas: tuple[float, ...], eps: float) -> None:
     if not (math.isfinite(lr) and lr >= 0):
         raise ValueError(f"lr {lr}: must be 0 or more")
     if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
@@ -256,25 +260,25 @@ def _check_numbers(lr: float, betas: tuple[float, ...], eps: float) -> None:
 
 def _check_averages(averages: dict[nn.Parameter, Tensor], parameters: list[nn.Parameter]) -> None:
     if len({*averages.values(), *parameters}) < len(averages) + len(parameters):
-        raise ValueError("averages: one stands twice, or is a parameter")
+        raise ValueError("averages: one appears twice, or is a parameter")
     for parameter, average in averages.items():
         if average.dtype != torch.float32 or average.layout != torch.strided:
             raise ValueError(f"averages: must be dense float32, got {average.dtype}, {average.layout}")
         if average.shape != parameter.shape or average.device != parameter.device:
             what = f"{list(average.shape)} on {average.device}"
-            raise ValueError(f"averages: {what} of a parameter {list(parameter.shape)} on {parameter.device}")
+            raise ValueError(f"averages: {what} for a parameter {list(parameter.shape)} on {parameter.device}")
 
 
-def _decimal(lr: float) -> float:
+def _shortest_decimal(lr: float) -> float:
     """The shortest number that rounds to this float32: 0.0002, not 0.00019999999494757503."""
     short = float(f"{lr:.7g}")
     return short if torch.tensor(short).item() == lr else lr
 
 
 def _loaded_step(flat: Flat, group: dict[str, Any], state: dict[Any, dict[str, Any]]) -> float:
-    """The one step count of a loaded group, whose numbers and shapes are checked."""
-    _check_numbers(float(group["lr"]), group["betas"], group["eps"])
-    if wrong := [name for name in OTHER_MATH if group.get(name)]:
+    """The step count of a loaded group. ValueError if its hyperparameters, step counts or shapes cannot be used."""
+    _check_hyperparameters(float(group["lr"]), group["betas"], group["eps"])
+    if wrong := [name for name in UNSUPPORTED if group.get(name)]:
         raise ValueError(f"state_dict: {', '.join(wrong)} is not supported")
     steps = {float(state.get(parameter, {}).get("step", 0.0)) for parameter in flat.parameters}
     if len(steps) > 1:
@@ -283,5 +287,5 @@ def _loaded_step(flat: Flat, group: dict[str, Any], state: dict[Any, dict[str, A
         for name in ("exp_avg", "exp_avg_sq"):
             value = state.get(parameter, {}).get(name)
             if value is not None and value.shape != parameter.shape:
-                raise ValueError(f"state_dict: {name} {list(value.shape)} of a parameter {list(parameter.shape)}")
+                raise ValueError(f"state_dict: {name} {list(value.shape)} for a parameter {list(parameter.shape)}")
     return steps.pop()

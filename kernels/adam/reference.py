@@ -1,7 +1,7 @@
 """One step of Adam, the specification: arXiv 1412.6980, algorithm 1, as torch.optim.Adam computes it.
 
-No weight decay, no amsgrad; and, in the same step, an average of the weights. Nothing is read by the host, so a
-captured graph may hold this too.
+No weight decay, no amsgrad; the same step updates a moving average of the weights. The host reads no tensor, so a CUDA
+graph can capture it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def adam_step(
     """Update weights, moments, step count, shadow and average in place, in the dtype of `master`.
 
     Args:
-        shadow: gets the new weights, rounded to its dtype.
-        grad: of any dtype; is not written.
+        shadow: receives the new weights, rounded to its dtype.
+        grad: any dtype; not written.
         step, lr, grad_scale, found_inf, share: one element each.
         grad_scale: divides the gradients.
-        found_inf: above 0: nothing is updated.
-        large: the gradients of the last len(large) weights, which are then not taken from `grad`.
-        average: an average over time of the last len(average) weights, moved by `share` of the way to the new ones.
+        found_inf: if above 0, nothing is updated.
+        large: gradients of the last len(large) weights, used in place of those in `grad`.
+        average: moving average of the last len(average) weights: average += share * (new weights - average).
     """
     beta1, beta2 = betas
     if large is not None:
@@ -45,19 +45,19 @@ def adam_step(
     g = grad.to(master.dtype)
     if grad_scale is not None:
         g = g / grad_scale.to(master.dtype)
-    taken = step + 1
-    # In float64: 1 - 0.999 has lost four digits in float32.
-    left1 = 1.0 - torch.full_like(taken, beta1, dtype=torch.float64) ** taken
-    left2 = 1.0 - torch.full_like(taken, beta2, dtype=torch.float64) ** taken
+    new_step = step + 1
+    # In float64: 1 - 0.999 loses four digits in float32.
+    bias_correction1 = 1.0 - torch.full_like(new_step, beta1, dtype=torch.float64) ** new_step
+    bias_correction2 = 1.0 - torch.full_like(new_step, beta2, dtype=torch.float64) ** new_step
     m = beta1 * exp_avg + (1.0 - beta1) * g
     v = beta2 * exp_avg_sq + (1.0 - beta2) * g * g
-    size = (lr / left1).to(master.dtype)
-    weights = master - size * m / (v.sqrt() / left2.sqrt().to(master.dtype) + eps)
+    step_size = (lr / bias_correction1).to(master.dtype)
+    weights = master - step_size * m / (v.sqrt() / bias_correction2.sqrt().to(master.dtype) + eps)
 
-    for held, new in ((master, weights), (exp_avg, m), (exp_avg_sq, v), (step, taken)):
-        held.copy_(new if found_inf is None else torch.where(found_inf > 0, held, new))
+    for current, new in ((master, weights), (exp_avg, m), (exp_avg_sq, v), (step, new_step)):
+        current.copy_(new if found_inf is None else torch.where(found_inf > 0, current, new))
     if shadow is not None:
         shadow.copy_(master if found_inf is None else torch.where(found_inf > 0, shadow, master.to(shadow.dtype)))
     if average is not None and share is not None:
-        moved = average + share.to(average.dtype) * (master[len(master) - len(average) :] - average)
-        average.copy_(moved if found_inf is None else torch.where(found_inf > 0, average, moved))
+        new_average = average + share.to(average.dtype) * (master[len(master) - len(average) :] - average)
+        average.copy_(new_average if found_inf is None else torch.where(found_inf > 0, average, new_average))

@@ -1,4 +1,4 @@
-"""Gumbel-Softmax for plain CPU tensors: the stream by NumPy, one buffer for all steps, and the analytic gradient.
+"""Gumbel-Softmax for plain CPU tensors: NumPy's stream, one buffer for all steps, and the analytic gradient.
 
 Legend: E leading dimensions, B rows, K classes.
 """
@@ -19,7 +19,7 @@ from kernels.philox import reference as philox
 
 
 def _noise(dtype: torch.dtype, *address: Any, **where: Any) -> Tensor:
-    """Gumbel noise [..., B, K] in `dtype`, dense and the caller's own; arguments of `philox.words`."""
+    """Gumbel noise [..., B, K] in `dtype`, a new contiguous tensor; arguments as for `philox.words`."""
     # `philox.to_gumbel` in place.
     exponential = philox_cpu.uniforms(*address, **where).to(dtype).neg_().log1p_().neg_()
     return exponential.log_().neg_()
@@ -35,7 +35,7 @@ class _GumbelSoftmax(torch.autograd.Function):
         log_prior = torch.log_softmax(logits.to(noise.dtype), dim=-1)
         if shared:
             log_prior = log_prior.unsqueeze(-2)
-        # The noise is ours to overwrite, unless E priors share one seed and offset.
+        # The noise can be overwritten, unless E priors share one seed and offset.
         perturbed = noise.add_(log_prior) if noise.dim() == log_prior.dim() else noise + log_prior
         code = torch.from_numpy(np.asarray(perturbed.numpy().argmax(-1), dtype=np.int64))  # like torch's, but faster
         soft = torch.softmax(perturbed.div_(temperature), dim=-1)
@@ -51,7 +51,7 @@ class _GumbelSoftmax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_EBK: Tensor, _code: Any) -> tuple[Tensor | None, None, None, None, None]:
         soft_EBK, temperature = ctx.saved_tensors
-        # soft (grad - <soft, grad>). It sums to 0 over the classes: the prior's own log softmax takes nothing off.
+        # soft (grad - <soft, grad>). It sums to 0 over the classes, so the log-softmax of the prior changes nothing.
         grad = torch._softmax_backward_data(grad_EBK.to(soft_EBK.dtype), soft_EBK, -1, soft_EBK.dtype)
         if ctx.shared:
             grad = grad.sum(-2)

@@ -1,4 +1,4 @@
-"""Gumbel-Softmax as torch ops around its Triton kernels: what they allocate, how they are cut, their gradient.
+"""Gumbel-Softmax as torch ops around its Triton kernels: what they allocate, which tiles they use, and their gradient.
 
 Legend: E stacked priors, B rows, K classes.
 """
@@ -14,33 +14,47 @@ from torch import Tensor
 
 from kernels.gumbel_softmax.triton_kernel import gumbel_softmax_bwd_kernel, gumbel_softmax_fwd_kernel
 
-TILE = 2048  # elements that one program holds at a time: 16 a thread, so that nothing spills
-WIDEST = 4096  # classes that are held at once, by twice the threads; more are looped over, a tile at a time
-PROGRAMS = 528  # programs that share out the rows of one prior, at most: four for each of an H200's processors
-ROWS_ALONE = 4  # tiles of rows that one program sums by itself, sparing the others' partial sums
+TILE = 2048  # elements that one program holds at a time: 16 a thread, so that no register spills
+MAX_BLOCK_K = 4096  # classes that one tile can hold, with twice the warps; more are looped over
+MAX_PROGRAMS = (
+    528  # programs among which the rows of one prior are divided, at most: four for each of an H200's 132 SMs
+)
+SINGLE_PROGRAM_TILES = 4  # up to so many tiles of rows one program sums all, which saves the partial sums
 
 
 def blocks(rows: int, classes: int) -> tuple[int, int, bool]:
-    """(BLOCK_B, BLOCK_K, LOOPED): a tile of rows and classes, and whether classes are looped over."""
+    """(BLOCK_B, BLOCK_K, LOOPED): a tile's rows and classes, and whether classes are looped over."""
     block_k = max(triton.next_power_of_2(classes), 4)
-    if block_k > WIDEST:
+    if block_k > MAX_BLOCK_K:
         return 1, TILE, True
     return min(triton.next_power_of_2(rows), max(1, TILE // block_k)), block_k, False
 
 
-def warps(block_b: int, block_k: int) -> int:
-    """One for each 512 elements of the tile; twice as many for long rows, whose loops take more registers."""
+def num_warps(block_b: int, block_k: int) -> int:
+    """One warp for each 512 elements of the tile; 8 for long rows, whose loops need more registers."""
     return 8 if block_k >= TILE else max(1, block_b * block_k // 512)
 
 
 def _strides(logits_EBK: Tensor) -> tuple[int, int, int]:
-    """In elements; 0 from row to row where one prior serves them all."""
-    stride_e, stride_b, stride_k = logits_EBK.stride()
-    return stride_e, 0 if logits_EBK.shape[1] == 1 else stride_b, stride_k
+    """The logits' strides in elements; 0 between rows that share one prior."""
+    stride_le, stride_lb, stride_lk = logits_EBK.stride()
+    return stride_le, 0 if logits_EBK.shape[1] == 1 else stride_lb, stride_lk
 
 
-def _step(counter: Tensor) -> int:
-    return 1 if counter.numel() > 1 else 0
+def _pointers(seed: Tensor, offset: Tensor, *scalars: Tensor | None) -> tuple[Tensor, ...]:
+    """Counters and scalars for a kernel; the seed stands in for a missing scalar, which is not read."""
+    return seed, offset, *(seed if scalar is None else scalar for scalar in scalars)
+
+
+def _counter_strides(seed: Tensor, offset: Tensor) -> tuple[int, int]:
+    """0 where one value serves all priors."""
+    return int(seed.numel() > 1), int(offset.numel() > 1)
+
+
+def _workspace(stack: int, programs: int, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Partial sums float32 [E, P, K], uninitialised, and semaphores int32 [E], zero."""
+    partial = torch.empty((stack, programs, classes), dtype=torch.float32, device=device)
+    return partial, torch.zeros((stack,), dtype=torch.int32, device=device)
 
 
 @torch.library.custom_op("fastgan::gumbel_softmax", mutates_args=())
@@ -58,9 +72,9 @@ def gumbel_softmax(
     """sample [E, B, K] in the logits' dtype and code [E, B].
 
     Args:
-        logits_EBK: [E, 1, K] where one prior serves all `rows`, or [E, B, K].
+        logits_EBK: [E, 1, K] if all `rows` share one prior, or [E, B, K].
         seed_E, offset_E: one value, or [E].
-        temperature, row_start: taken where their tensors are None.
+        temperature, row_start: overridden by their tensors where these are given.
     """
     E, shared, K = logits_EBK.shape[0], logits_EBK.shape[1] == 1, logits_EBK.shape[2]
     sample = torch.empty((E, rows, K), dtype=logits_EBK.dtype, device=logits_EBK.device)
@@ -70,17 +84,13 @@ def gumbel_softmax(
         sample,
         code,
         logits_EBK,
-        seed_E,
-        offset_E,
-        seed_E if temperature_tensor is None else temperature_tensor,
-        seed_E if row_start_tensor is None else row_start_tensor,
+        *_pointers(seed_E, offset_E, temperature_tensor, row_start_tensor),
         temperature,
         row_start,
         rows,
         K,
         *_strides(logits_EBK),
-        _step(seed_E),
-        _step(offset_E),
+        *_counter_strides(seed_E, offset_E),
         SHARED=shared,
         HARD=hard,
         TEMPERATURE_TENSOR=temperature_tensor is not None,
@@ -88,7 +98,7 @@ def gumbel_softmax(
         LOOPED=looped,
         BLOCK_B=block_b,
         BLOCK_K=block_k,
-        num_warps=warps(block_b, block_k),
+        num_warps=num_warps(block_b, block_k),
     )
     return sample, code
 
@@ -121,47 +131,42 @@ def gumbel_softmax_backward(
     row_start: int,
     row_start_tensor: Tensor | None,
 ) -> Tensor:
-    """The gradient of the logits, in their shape and dtype. Without the soft sample its noise is drawn again."""
+    """The gradient of the logits, in their shape and dtype. Without a soft sample it is recomputed."""
     E, rows, K = grad_EBK.shape
     shared, device = logits_EBK.shape[1] == 1, logits_EBK.device
     grad_logits = torch.empty(logits_EBK.shape, dtype=logits_EBK.dtype, device=device)
     block_b, block_k, looped = blocks(rows, K)
     row_tiles = triton.cdiv(rows, block_b)
-    programs = 1 if row_tiles <= ROWS_ALONE else min(row_tiles, PROGRAMS)
-    partial = arrived = seed_E  # not read
+    programs = 1 if row_tiles <= SINGLE_PROGRAM_TILES else min(row_tiles, MAX_PROGRAMS)
+    partial = semaphore = seed_E  # not read
     if shared and (programs > 1 or looped):
-        partial = torch.empty((E, programs, K), dtype=torch.float32, device=device)
-        arrived = torch.zeros((E,), dtype=torch.int32, device=device)
+        partial, semaphore = _workspace(E, programs, K, device)
     gumbel_softmax_bwd_kernel[programs if shared else row_tiles, E](
         grad_logits,
         partial,
-        arrived,
+        semaphore,
         seed_E if sample_EBK is None else sample_EBK,
         grad_EBK,
         logits_EBK,
-        seed_E,
-        offset_E,
-        seed_E if temperature_tensor is None else temperature_tensor,
-        seed_E if row_start_tensor is None else row_start_tensor,
+        *_pointers(seed_E, offset_E, temperature_tensor, row_start_tensor),
         temperature,
         row_start,
         rows,
         K,
         *grad_EBK.stride(),
         *_strides(logits_EBK),
-        _step(seed_E),
-        _step(offset_E),
+        *_counter_strides(seed_E, offset_E),
         programs,
         SHARED=shared,
-        REGENERATE=sample_EBK is None,
+        RECOMPUTE=sample_EBK is None,
         TEMPERATURE_TENSOR=temperature_tensor is not None,
         ROW_START_TENSOR=row_start_tensor is not None,
         LOOPED=looped,
-        SINGLE=programs == 1,
+        SINGLE_PROGRAM=programs == 1,
         BLOCK_P=max(1, min(32, TILE // block_k)),
         BLOCK_B=block_b,
         BLOCK_K=block_k,
-        num_warps=warps(block_b, block_k),
+        num_warps=num_warps(block_b, block_k),
     )
     return grad_logits
 
@@ -183,15 +188,15 @@ def _(
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     logits, seed, offset, temperature, temperature_tensor, row_start, row_start_tensor, _, hard = inputs
-    # A soft float32 sample is read again; a one-hot or rounded one has lost what the gradient needs.
+    # A soft float32 sample is saved; a one-hot or rounded one is not precise enough for the gradient.
     sample = output[0] if not hard and logits.dtype == torch.float32 else None
     ctx.save_for_backward(sample, logits, seed, offset, temperature_tensor, row_start_tensor)
-    ctx.numbers = temperature, row_start
+    ctx.scalars = temperature, row_start
 
 
 def _backward(ctx: Any, grad_sample: Tensor, grad_code: Tensor | None) -> tuple[Tensor | None, ...]:
     sample, logits, seed, offset, temperature_tensor, row_start_tensor = ctx.saved_tensors
-    temperature, row_start = ctx.numbers
+    temperature, row_start = ctx.scalars
     grad = gumbel_softmax_backward(
         grad_sample, sample, logits, seed, offset, temperature, temperature_tensor, row_start, row_start_tensor
     )
@@ -202,27 +207,27 @@ gumbel_softmax.register_autograd(_backward, setup_context=_setup_context)
 
 
 def configurations(capability: int) -> Iterator[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, int]]]:
-    """Every kind of kernel that these ops can launch: name, kernel, signature, constants, options."""
+    """The kernels' configurations that differ in kind: name, kernel, signature, constexprs, options."""
     counters = {"p_seed": "*i64", "p_offset": "*i64", "p_temperature": "*fp32", "p_row_start": "*i64"}
-    numbers = {"temperature": "fp32", "row_start": "i64", "B": "i32", "K": "i32"}
-    steps = {"seed_step": "i32", "offset_step": "i32"}
-    # A stride of 1 is a constant of the kernel, as when it is launched.
-    flags = {"TEMPERATURE_TENSOR": False, "ROW_START_TENSOR": False, "stride_k": 1}
+    scalars = {"temperature": "fp32", "row_start": "i64", "B": "i32", "K": "i32"}
+    counter_strides = {"stride_seed": "i32", "stride_offset": "i32"}
+    # A stride of 1 is a constexpr, as at a launch.
+    flags = {"TEMPERATURE_TENSOR": False, "ROW_START_TENSOR": False, "stride_lk": 1}
     for rows, classes in ((64, 10), (1_000_000, 128), (4096, 1000), (64, 4096), (64, 65_536)):
         block_b, block_k, looped = blocks(rows, classes)
         even = ":16" if classes % 16 == 0 else ""
-        numbers["K"] = f"i32{even}"
-        strides = {"stride_e": f"i64{even}", "stride_b": f"i64{even}"}
-        upstream = {"grad_e": f"i64{even}", "grad_b": f"i64{even}"}
+        scalars["K"] = f"i32{even}"
+        strides = {"stride_le": f"i64{even}", "stride_lb": f"i64{even}"}
+        upstream = {"stride_ge": f"i64{even}", "stride_gb": f"i64{even}"}
         tile = {"LOOPED": looped, "BLOCK_B": block_b, "BLOCK_K": block_k}
-        options = {"num_warps": warps(block_b, block_k)}
+        options = {"num_warps": num_warps(block_b, block_k)}
         for shared in (True, False):
             name = f"{rows}x{classes} {'shared' if shared else 'a row each'}"
             for dtype in ("fp32", "bf16"):
                 outputs = {"p_sample": f"*{dtype}", "p_code": "*i64", "p_logits": f"*{dtype}"}
                 for hard in (False, True):
                     constants = {"SHARED": shared, "HARD": hard, **flags, **tile}
-                    signature = outputs | counters | numbers | strides | steps
+                    signature = outputs | counters | scalars | strides | counter_strides
                     kind = " hard" if hard else ""
                     yield (
                         f"gumbel forward {name} {dtype}{kind}",
@@ -231,11 +236,11 @@ def configurations(capability: int) -> Iterator[tuple[str, Any, dict[str, str], 
                         constants,
                         options,
                     )
-            for again in (False, True):
-                pointers = {"p_grad_logits": "*fp32", "p_partial": "*fp32", "p_arrived": "*i32", "p_sample": "*fp32"}
+            for recompute in (False, True):
+                pointers = {"p_grad_logits": "*fp32", "p_partial": "*fp32", "p_semaphore": "*i32", "p_sample": "*fp32"}
                 pointers |= {"p_grad": "*fp32", "p_logits": "*fp32"}
-                signature = pointers | counters | numbers | upstream | strides | steps | {"P": "i32"}
-                constants = {"SHARED": shared, "REGENERATE": again, **flags, **tile, "grad_k": 1}
-                constants |= {"SINGLE": rows == 64, "BLOCK_P": max(1, min(32, TILE // block_k))}
-                kind = " noise drawn again" if again else ""
+                signature = pointers | counters | scalars | upstream | strides | counter_strides | {"P": "i32"}
+                constants = {"SHARED": shared, "RECOMPUTE": recompute, **flags, **tile, "stride_gk": 1}
+                constants |= {"SINGLE_PROGRAM": rows == 64, "BLOCK_P": max(1, min(32, TILE // block_k))}
+                kind = " noise drawn again" if recompute else ""
                 yield f"gumbel backward {name}{kind}", gumbel_softmax_bwd_kernel, signature, constants, options

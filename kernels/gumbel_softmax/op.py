@@ -19,18 +19,18 @@ def gumbel_softmax(
     row_start: int | Tensor = 0,
     hard: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Sample nearly one-hot class codes whose probabilities softmax(logits) can learn.
+    """Sample nearly one-hot class codes, differentiable with respect to the logits of their probabilities.
 
     sample = softmax((log softmax(logits) + Gumbel noise) / temperature)   (arXiv 1910.01112, section 3.2)
 
     Args:
         logits: [..., K], unnormalised, float32, bfloat16, float16 or float64. With `batch_size` one prior (or a
-            stack [E, K]) is shared by `batch_size` rows; without it each row has its own.
-        temperature: above 0; a tensor is taken as it is (a bad one gives NaN).
-        seed, offset: int64 tensors on the logits' device, scalars or shaped as the leading dimensions that do not
-            count rows. The noise is a pure function of (seed, offset, row, class).
-        row_start: the first row's number in the stream, so that ranks draw parts of one large batch.
-        hard: forward an exactly one-hot sample, with the soft sample's gradient.
+            stack [E, K]) is shared by `batch_size` rows; without it each row has its own logits.
+        temperature: above 0; a tensor is not checked (a bad one gives NaN).
+        seed, offset: int64 tensors on the logits' device, scalars or of the shape of the leading dimensions, rows
+            excluded. The noise is a pure function of (seed, offset, row, class).
+        row_start: number of the first row in the stream, 0 or more, so that ranks can draw parts of one large batch.
+        hard: straight-through: the sample is exactly one-hot, its gradient that of the soft sample.
 
     Returns:
         sample: [..., B, K] (or [..., K] without `batch_size`), the logits' dtype; rows sum to 1.
@@ -41,18 +41,7 @@ def gumbel_softmax(
     Raises:
         ValueError: naming the argument that cannot be used.
     """
-    check_float("logits", logits)
-    if logits.dim() == 0 or logits.shape[-1] == 0:
-        raise ValueError(f"logits {list(logits.shape)}: must be [..., K] with K at least 1")
-    check_temperature(temperature)
-    check_counters(seed, offset, logits.device)
-    check_row_start(row_start)
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size {batch_size}: must be at least 1")
-    leading = logits.shape[:-1] if batch_size is not None else logits.shape[:-2]
-    for name, value in (("seed", seed), ("offset", offset)):
-        if value.dim() and value.shape != leading:
-            raise ValueError(f"{name} {list(value.shape)}: must be a scalar or {list(leading)}")
+    _check(logits, temperature, seed, offset, batch_size, row_start)
     if runs_triton(logits):
         return _triton(logits, temperature, seed, offset, batch_size, row_start, hard)
     plain = plain_cpu(logits, seed, offset, row_start, temperature)
@@ -68,6 +57,29 @@ def gumbel_softmax(
     )
 
 
+def _check(
+    logits: Tensor,
+    temperature: float | Tensor,
+    seed: Tensor,
+    offset: Tensor,
+    batch_size: int | None,
+    row_start: int | Tensor,
+) -> None:
+    """ValueError naming the argument that cannot be used."""
+    check_float("logits", logits)
+    if logits.dim() == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits {list(logits.shape)}: must be [..., K] with K at least 1")
+    check_temperature(temperature)
+    check_counters(seed, offset, logits.device)
+    check_row_start(row_start)
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size {batch_size}: must be at least 1")
+    leading = logits.shape[:-1] if batch_size is not None else logits.shape[:-2]
+    for name, value in (("seed", seed), ("offset", offset)):
+        if value.dim() and value.shape != leading:
+            raise ValueError(f"{name} {list(value.shape)}: must be a scalar or {list(leading)}")
+
+
 def _triton(
     logits: Tensor,
     temperature: float | Tensor,
@@ -77,7 +89,7 @@ def _triton(
     row_start: int | Tensor,
     hard: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Bring the arguments into the kernel's shapes, [E, 1 or B, K], and its results back."""
+    """Reshape the arguments to the kernel's [E, 1 or B, K], and its results back."""
     from kernels.gumbel_softmax import launch
 
     K = logits.shape[-1]

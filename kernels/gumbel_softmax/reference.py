@@ -16,7 +16,7 @@ from kernels.philox import reference as philox
 
 
 class _StraightThrough(torch.autograd.Function):
-    """Forward the one-hot code, exactly; backward the soft sample's gradient."""
+    """Straight-through: forward exactly the one-hot code, backward the soft sample's gradient."""
 
     @staticmethod
     def forward(ctx: Any, soft_EBK: Tensor, hard_EBK: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def gumbel_softmax(
     code = perturbed.detach().argmax(dim=-1)
     sample = torch.softmax(perturbed / positive_or_nan(temperature), dim=-1)
     if hard:
-        # The sum carries a NaN of bad logits on: a one-hot code of nothing would look like a good one.
+        # The added 0 * sample keeps a NaN from bad logits, which a one-hot code would hide.
         one_hot = torch.nn.functional.one_hot(code, logits.shape[-1]) + 0.0 * sample.detach()
         sample = _StraightThrough.apply(sample, one_hot)
     return sample.to(logits.dtype), code

@@ -1,4 +1,4 @@
-"""Standard normals and uniforms for plain CPU tensors: the specification's arithmetic on the stream by NumPy."""
+"""Standard normals and uniforms for plain CPU tensors: the specification's arithmetic on NumPy's stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def normal(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: i
     rows, columns = shape
     even = columns + columns % 2
     u = philox_cpu.uniforms(seed, offset, rows, even, row_start=row_start, stream=philox.STREAM_NORMAL)
-    # Box-Muller, as in `philox.to_normal`, into one array.
+    # Box-Muller as in `philox.to_normal`, in place.
     radius, angle = u[..., 0::2].log().mul_(-2.0).sqrt_(), u[..., 1::2] * (2.0 * torch.pi)
     torch.mul(radius, angle.cos(), out=u[..., 0::2])
     torch.mul(radius, angle.sin_(), out=u[..., 1::2])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kernels.normal.triton_kernel import philox_draw_kernel
 
-TILE = 1024  # elements of a tile
+TILE = 1024  # elements of a tile, at most
 
 
 def _blocks(rows: int, columns: int) -> dict[str, int]:
@@ -33,7 +33,7 @@ def draw(
 ) -> Tensor:
     """Standard normals, or uniforms in (0, 1), float32 [E, B, Z] for E `streams`.
 
-    seed_E, offset_E: int64, one value or [E]. row_start is taken where its tensor is None.
+    seed_E, offset_E: int64, one value or [E]. row_start_tensor overrides row_start.
     """
     out = torch.empty((streams, rows, columns), dtype=torch.float32, device=seed_E.device)
     blocks = _blocks(rows, columns)
@@ -69,13 +69,13 @@ def _(
 
 
 def configurations(capability: int) -> Iterator[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, int]]]:
-    """Every kind of kernel that `draw` can launch: name, kernel, signature, constants, options."""
+    """The kernel's configurations that differ in kind: name, kernel, signature, constexprs, options."""
     pointers = {"p_out": "*fp32", "p_seed": "*i64", "p_offset": "*i64", "p_row_start": "*i64"}
-    numbers = dict.fromkeys(("row_start", "B", "Z", "seed_step", "offset_step"), "i32") | {"row_start": "i64"}
+    scalars = dict.fromkeys(("row_start", "B", "Z", "stride_seed", "stride_offset"), "i32") | {"row_start": "i64"}
     for normal in (True, False):
         for rows, columns in ((64, 62), (100_000, 1000)):
             blocks = _blocks(rows, columns)
             constants = {"NORMAL": normal, "ROW_START_TENSOR": False, **blocks}
             options = {"num_warps": constants.pop("num_warps")}
             name = f"{'normal' if normal else 'uniform'} {rows}x{columns}"
-            yield name, philox_draw_kernel, pointers | numbers, constants, options
+            yield name, philox_draw_kernel, pointers | scalars, constants, options

@@ -14,12 +14,12 @@ def _check(shape: tuple[int, int], seed: Tensor, offset: Tensor, row_start: int 
         raise ValueError(f"shape {tuple(shape)}: must be (rows, columns), each at least 1")
     check_counters(seed, offset)
     if seed.dim() and offset.dim() and seed.shape != offset.shape:
-        raise ValueError(f"seed {list(seed.shape)}, offset {list(offset.shape)}: must be scalars or agree in shape")
+        raise ValueError(f"seed {list(seed.shape)}, offset {list(offset.shape)}: must be scalars or of one shape")
     check_row_start(row_start)
 
 
 def _triton(shape: tuple[int, int], seed: Tensor, offset: Tensor, row_start: int | Tensor, *, normal: bool) -> Tensor:
-    """Bring the arguments into the kernel's shapes, [E], and its result back."""
+    """Reshape the arguments to the kernel's [E], and its result back."""
     from kernels.normal import launch
 
     leading = seed.shape or offset.shape
@@ -32,8 +32,8 @@ def _triton(shape: tuple[int, int], seed: Tensor, offset: Tensor, row_start: int
 def normal(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: int | Tensor = 0) -> Tensor:
     """Standard normals [B, Z] (or [E, B, Z] for seeds or offsets [E]), float32, on the seed's device.
 
-    A pure function of (seed, offset, row, column). It shares seed and offset with `gumbel_softmax` without
-    sharing any random word, so that one pair of counters serves both.
+    A pure function of (seed, offset, row, column). It may share seed and offset with
+    `gumbel_softmax`: the two use different streams, so no random word is used twice.
 
     Raises:
         ValueError: naming the argument that cannot be used.
@@ -48,7 +48,7 @@ def normal(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: i
 def uniform(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: int | Tensor = 0) -> Tensor:
     """Uniforms in (0, 1), float32, shaped and addressed as in `normal`.
 
-    It reads the words that `gumbel_softmax` would read: give it a seed of its own.
+    It uses the same stream as `gumbel_softmax`: give it another seed.
 
     Raises:
         ValueError: naming the argument that cannot be used.

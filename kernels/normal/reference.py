@@ -1,4 +1,4 @@
-"""Standard normals and uniforms, the specification: words of the stream through Box-Muller, or as they are."""
+"""Standard normals and uniforms, the specification: words of the stream, normals by Box-Muller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normals and uniforms of the counter-based stream, a tile of rows and columns a program.
+"""Normals and uniforms of the counter-based stream; each program computes a tile of rows and columns.
 
 Legend: E stacked streams, B rows, Z columns. i_ index, m_ mask, p_ pointer, b_ block of values.
 """
@@ -21,9 +21,9 @@ def philox_draw_kernel(
     row_start,
     B,
     Z,
-    seed_step,  # 1, or 0 where one value serves all streams
-    offset_step,
-    NORMAL: tl.constexpr,  # else uniforms
+    stride_seed,  # 1, or 0 where one value serves all streams
+    stride_offset,
+    NORMAL: tl.constexpr,  # normals, else uniforms
     ROW_START_TENSOR: tl.constexpr,
     BLOCK_B: tl.constexpr,
     BLOCK_Z: tl.constexpr,
@@ -32,13 +32,13 @@ def philox_draw_kernel(
     i_e = tl.program_id(2).to(tl.int64)
     i_b = tl.program_id(0).to(tl.int64) * BLOCK_B + tl.arange(0, BLOCK_B)[:, None]
     i_z = tl.program_id(1) * BLOCK_Z + tl.arange(0, BLOCK_Z)[None, :]
-    seed = tl.load(p_seed + i_e * seed_step)
-    offset = tl.load(p_offset + i_e * offset_step)
+    seed = tl.load(p_seed + i_e * stride_seed)
+    offset = tl.load(p_offset + i_e * stride_offset)
     i_row = i_b + first_row(p_row_start, row_start, ROW_START_TENSOR)
-    blocks_a_row = tl.cdiv(Z, 4).to(tl.int64)
-    first = tl.program_id(1) * (BLOCK_Z // 4)
+    blocks_per_row = tl.cdiv(Z, 4).to(tl.int64)
+    first_block = tl.program_id(1) * (BLOCK_Z // 4)
     if NORMAL:
-        b_x = normal_tile(seed, offset, i_row, blocks_a_row, first, BLOCK_B, BLOCK_Z)
+        b_x = normal_tile(seed, offset, i_row, blocks_per_row, first_block, BLOCK_B, BLOCK_Z)
     else:
-        b_x = uniform_tile(seed, offset, i_row, blocks_a_row, first, BLOCK_B, BLOCK_Z)
+        b_x = uniform_tile(seed, offset, i_row, blocks_per_row, first_block, BLOCK_B, BLOCK_Z)
     tl.store(p_out + (i_e * B + i_b) * Z + i_z, b_x, mask=(i_b < B) & (i_z < Z))

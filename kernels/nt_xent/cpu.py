@@ -21,14 +21,14 @@ from torch.autograd.function import once_differentiable
 from kernels.nt_xent import reference
 from kernels.products import product
 
-TILE = 1 << 19  # similarities of a tile: 2 MB of float32, about what a processor's cache holds
-KEPT = 1 << 24  # similarities that may be kept from the forward pass to the gradient: 64 MB of float32
-# exp(s / T) neither overflows nor vanishes for 1 / T up to this: exp(-40) = 4e-18, and exp(40) times V is below 1e38.
-WARMEST = 40.0
+TILE = 1 << 19  # similarities of a tile: 2 MB of float32, about the size of a core's cache
+MAX_STORED = 1 << 24  # similarities that may be stored from the loss to the gradient: 64 MB of float32
+# Up to this 1 / T, exp(s / T) neither overflows nor underflows: exp(-40) = 4e-18, and V exp(40) is below 1e38.
+MAX_INV_TEMPERATURE = 40.0
 
 
 def _tiles(embed_VD: Tensor, temperature: float) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """For each tile its rows, s / T [R, V] (the anchors themselves not masked), and the positives' columns [R, 1]."""
+    """For each tile: its rows, logits s / T [R, V] with the diagonal not yet masked, positives' columns [R, 1]."""
     V = len(embed_VD)
     scaled_VD = embed_VD / temperature
     size = max(TILE // V, 16)
@@ -39,72 +39,73 @@ def _tiles(embed_VD: Tensor, temperature: float) -> Iterator[tuple[slice, Tensor
 
 
 def _mask(logits_RV: Tensor, rows: slice, value: float) -> None:
+    """Fill each anchor's entry for itself, in place."""
     logits_RV[:, rows].fill_diagonal_(value)
 
 
-def _kept(embed_VD: Tensor, temperature: float, with_grad: bool) -> tuple[Tensor, Tensor | None]:
-    """(losses [V], gradient to the unit embeddings times T V), each E_ij computed once and kept: 4 V^2 D operations."""
+def _stored(embed_VD: Tensor, temperature: float, with_grad: bool) -> tuple[Tensor, Tensor | None]:
+    """Losses [V], and T V times the unit embeddings' gradient. Each E_ij is computed once and stored: 4 V^2 D FLOPs."""
     V = len(embed_VD)
     total_V, positive_V = embed_VD.new_empty(V), embed_VD.new_empty(V)
-    kept = []
+    stored = []
     for rows, logits_RV, positive_Rx1 in _tiles(embed_VD, temperature):
         positive_V[rows] = logits_RV.gather(1, positive_Rx1).squeeze(1)
         _mask(logits_RV.exp_(), rows, 0.0)
         torch.sum(logits_RV, 1, out=total_V[rows])
         if with_grad:
-            kept.append((rows, logits_RV, positive_Rx1))
+            stored.append((rows, logits_RV, positive_Rx1))
     loss_V = total_V.log() - positive_V
     if not with_grad:
         return loss_V, None
-    share_V, columns_DV = total_V.reciprocal_(), embed_VD.t().contiguous()
+    inv_total_V, columns_DV = total_V.reciprocal_(), embed_VD.t().contiguous()
     grad_VD = torch.empty_like(embed_VD)
-    for rows, exp_RV, positive_Rx1 in kept:
-        weight_RV = (share_V[rows, None] + share_V).mul_(exp_RV)
+    for rows, exp_RV, positive_Rx1 in stored:
+        weight_RV = (inv_total_V[rows, None] + inv_total_V).mul_(exp_RV)
         weight_RV.scatter_add_(1, positive_Rx1, weight_RV.new_full(positive_Rx1.shape, -2.0))
         grad_VD[rows] = product(weight_RV, columns_DV)
     return loss_V, grad_VD
 
 
 def _streamed(embed_VD: Tensor, temperature: float, with_grad: bool) -> tuple[Tensor, Tensor | None]:
-    """The same at any temperature, no tile kept: 6 V^2 D operations. A tile gives its rows and, turned, all rows."""
+    """As `_stored`, at any temperature, storing no tile: 6 V^2 D FLOPs. A tile and its transpose give both terms."""
     V = len(embed_VD)
     loss_V = embed_VD.new_empty(V)
     grad_VD, columns_DV = torch.empty_like(embed_VD), embed_VD.t().contiguous()
-    turned_DV = torch.zeros_like(columns_DV)
+    transposed_DV = torch.zeros_like(columns_DV)
     for rows, logits_RV, positive_Rx1 in _tiles(embed_VD, temperature):
         _mask(logits_RV, rows, float("-inf"))
-        largest_Rx1 = logits_RV.amax(1, keepdim=True)
-        logit_Rx1 = logits_RV.gather(1, positive_Rx1) - largest_Rx1
-        exp_RV = logits_RV.sub_(largest_Rx1).exp_()
+        max_Rx1 = logits_RV.amax(1, keepdim=True)
+        logit_Rx1 = logits_RV.gather(1, positive_Rx1) - max_Rx1
+        exp_RV = logits_RV.sub_(max_Rx1).exp_()
         total_Rx1 = exp_RV.sum(1, keepdim=True)
         loss_V[rows] = (total_Rx1.log() - logit_Rx1).squeeze(1)
         if with_grad:
             weight_RV = exp_RV.div_(total_Rx1)
             weight_RV.scatter_add_(1, positive_Rx1, weight_RV.new_full(positive_Rx1.shape, -1.0))
             grad_VD[rows] = product(weight_RV, columns_DV)
-            turned_DV += product(embed_VD[rows].t(), weight_RV.t())
-    return loss_V, grad_VD.add_(turned_DV.t()) if with_grad else None
+            transposed_DV += product(embed_VD[rows].t(), weight_RV.t())
+    return loss_V, grad_VD.add_(transposed_DV.t()) if with_grad else None
 
 
 def _loss_and_grad(raw_VD: Tensor, temperature: float, with_grad: bool) -> tuple[Tensor, Tensor | None]:
-    """(mean loss, its gradient to the raw embeddings or None), in float32 or float64."""
-    embed_VD, inverse_Vx1 = reference._normalise(raw_VD)
+    """Mean loss, and its gradient [V, D] with respect to raw embeddings or None; float32 or float64."""
+    embed_VD, rnorm_Vx1 = reference._normalize(raw_VD)
     V = len(embed_VD)
-    # One image alone has loss and gradient 0 exactly, which takes the largest logit's subtraction.
-    warm = V > 2 and 1.0 / temperature <= WARMEST
-    version = _kept if warm and V * V <= KEPT else _streamed
+    # For one image loss and gradient must be exactly 0, which only `_streamed`, subtracting the maximum, gives.
+    exp_is_safe = V > 2 and 1.0 / temperature <= MAX_INV_TEMPERATURE
+    version = _stored if exp_is_safe and V * V <= MAX_STORED else _streamed
     loss_V, grad_VD = version(embed_VD, temperature, with_grad)
     if grad_VD is None:
         return loss_V.mean(), None
     grad_VD.div_(temperature * V)
     # Back through x / |x|, as in `reference.nt_xent_grad`.
-    along_VD = (grad_VD * embed_VD).sum(-1, keepdim=True) * embed_VD
-    grad_VD -= torch.where(inverse_Vx1 < 1 / reference.EPS, along_VD, 0.0)
-    return loss_V.mean(), grad_VD.mul_(inverse_Vx1)
+    projection_VD = (grad_VD * embed_VD).sum(-1, keepdim=True) * embed_VD
+    grad_VD -= torch.where(rnorm_Vx1 < 1 / reference.EPS, projection_VD, 0.0)
+    return loss_V.mean(), grad_VD.mul_(rnorm_Vx1)
 
 
 class _NtXent(torch.autograd.Function):
-    """Views [E, N, D] to losses [E]; the gradient is computed with the loss, and only where asked for."""
+    """Views [E, N, D] to losses [E]; the gradient is computed with the loss, and only if an input requires it."""
 
     @staticmethod
     def forward(ctx: Any, view_a: Tensor, view_b: Tensor, temperature: float) -> Tensor:
@@ -127,12 +128,12 @@ class _NtXent(torch.autograd.Function):
 def nt_xent(view_a: Tensor, view_b: Tensor, *, temperature: float | Tensor, precision: str = "tf32") -> Tensor:
     """See kernels.nt_xent. For tensors that are `plain_cpu`; it can be differentiated once.
 
-    Memory is O(V D) and one tile of O(V), and up to KEPT similarities.
+    Memory is O(V D), one tile, and up to MAX_STORED similarities.
     """
     if isinstance(temperature, Tensor):
         if temperature.dim() or temperature.requires_grad:
             return reference.nt_xent(view_a, view_b, temperature=temperature, precision=precision)
-        temperature = float(temperature.double().numpy().item())  # read by NumPy: no op that waits for a device
+        temperature = float(temperature.double().numpy().item())  # read by NumPy, not by an op that waits for a device
         if not (math.isfinite(temperature) and temperature > 0):
             temperature = math.nan
     stacked = view_a.dim() == 3

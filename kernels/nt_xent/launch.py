@@ -1,4 +1,4 @@
-"""NT-Xent as torch ops around its Triton kernels: what they allocate, how they are cut, their gradient.
+"""NT-Xent as torch ops around its Triton kernels: what they allocate, which tiles they use, and their gradient.
 
 Legend: E stacked losses, N images, V = 2N anchors, n local rows, D embedding length.
 """
@@ -13,18 +13,19 @@ import torch
 import triton
 from torch import Tensor
 
-from kernels.nt_xent.small_kernel import small_kernel
-from kernels.nt_xent.tiles import GRAD_TILES, LONGEST, LSE_TILES, SMALL_TILES, anchors, block_length, dot, large, small
-from kernels.nt_xent.triton_kernel import normalise_kernel, nt_xent_bwd_kernel, nt_xent_fwd_lse_kernel
+from kernels.nt_xent import tiles
+from kernels.nt_xent.small_kernel import nt_xent_small_kernel
+from kernels.nt_xent.tiles import SMALL_TILES, padded_anchors, padded_length
+from kernels.nt_xent.triton_kernel import nt_xent_bwd_kernel, nt_xent_fwd_lse_kernel, nt_xent_normalize_kernel
 
-# Cosines lie within 1 / T of each other's maximum, give or take, and exp(-2 / T) is still a normal float32.
-LEAST_FIXED = 0.025
-NORMALISED = 8192  # elements that one program normalises
+# With a fixed shift of 1 / T, exponents reach down to -2 / T; above this T, exp(-2 / T) is a normal float32.
+MIN_FIXED_SHIFT_TEMPERATURE = 0.025
+NORMALIZE_BLOCK = 8192  # elements that one program of the normalize kernel holds
 
 
 @functools.cache
 def _capability(index: int | None) -> int:
-    """Of a CUDA device, 90 for 9.0; the interpreter takes any."""
+    """Compute capability of a CUDA device, 90 for 9.0; 80 for the interpreter and for AMD."""
     if index is None or torch.version.hip is not None:
         return 80
     major, minor = torch.cuda.get_device_capability(index)
@@ -32,37 +33,43 @@ def _capability(index: int | None) -> int:
 
 
 def _fixed_shift(temperature: float, temperature_tensor: Tensor | None) -> bool:
-    return temperature_tensor is None and temperature > LEAST_FIXED
+    """Whether 1 / T can replace the running maximum; a tensor is not read."""
+    return temperature_tensor is None and temperature > MIN_FIXED_SHIFT_TEMPERATURE
 
 
-def _dense(view: Tensor) -> Tensor:
-    """With neighbouring entries of an embedding side by side; the rows may lie anywhere."""
+def _unit_stride(view: Tensor) -> Tensor:
+    """The view, copied if the stride of its last dimension is not 1."""
     return view if view.stride(-1) == 1 else view.contiguous()
 
 
-def _normalise(view_a: Tensor, view_b: Tensor, precision: str) -> tuple[Tensor, Tensor]:
-    """(unit [E, 2, N, D] in the operands' dtype, inverse norms [E, 2, N])."""
-    view_a, view_b = _dense(view_a), _dense(view_b)
+def _row_strides(view_a: Tensor, view_b: Tensor) -> tuple[int, ...]:
+    return *view_a.stride()[:2], *view_b.stride()[:2]
+
+
+def _normalize(view_a: Tensor, view_b: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """Unit embeddings [E, 2, N, D] in the products' dtype, and 1 / norms float32 [E, 2, N]."""
+    view_a, view_b = _unit_stride(view_a), _unit_stride(view_b)
     E, N, D = view_a.shape
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     unit = torch.empty((E, 2, N, D), dtype=dtype, device=view_a.device)
-    inverse = torch.empty((E, 2, N), dtype=torch.float32, device=view_a.device)
-    rows = NORMALISED // block_length(D)
-    normalise_kernel[triton.cdiv(2 * N, rows), E](
-        unit, inverse, view_a, view_b, N, *view_a.stride(), *view_b.stride(), D, rows, block_length(D), num_warps=8
+    rnorm = torch.empty((E, 2, N), dtype=torch.float32, device=view_a.device)
+    block_d = padded_length(D)
+    rows = NORMALIZE_BLOCK // block_d
+    nt_xent_normalize_kernel[triton.cdiv(2 * N, rows), E](
+        unit, rnorm, view_a, view_b, N, *_row_strides(view_a, view_b), D, rows, block_d, num_warps=8
     )
-    return unit, inverse
+    return unit, rnorm
 
 
 def _lse(
     unit: Tensor, n: int, row_start: int, temperature: float, temperature_tensor: Tensor | None, precision: str
 ) -> tuple[Tensor, Tensor]:
-    """(log-sum-exp, loss) [E, 2, n] of the anchors from row_start on."""
+    """log-sum-exp and loss of the local anchors, both float32 [E, 2, n]."""
     E, _, N, D = unit.shape
     lse = torch.empty((E, 2, n), dtype=torch.float32, device=unit.device)
     loss = torch.empty((E, 2, n), dtype=torch.float32, device=unit.device)
-    cut = large(LSE_TILES, precision, D, _capability(unit.device.index))
-    nt_xent_fwd_lse_kernel[triton.cdiv(n, cut["BLOCK_M"]), 2, E](
+    config = tiles.large_config(tiles.LSE_TILES, precision, D, _capability(unit.device.index))
+    nt_xent_fwd_lse_kernel[triton.cdiv(n, config["BLOCK_M"]), 2, E](
         lse,
         loss,
         unit,
@@ -74,15 +81,15 @@ def _lse(
         D,
         TEMPERATURE_TENSOR=temperature_tensor is not None,
         FIXED_SHIFT=_fixed_shift(temperature, temperature_tensor),
-        DOT=dot(precision),
-        **cut,
+        PRECISION=tiles.input_precision(precision),
+        **config,
     )
     return lse, loss
 
 
 def _grad(
     unit: Tensor,
-    inverse: Tensor,
+    rnorm: Tensor,
     lse: Tensor,
     upstream_E: Tensor | None,
     n: int,
@@ -92,14 +99,14 @@ def _grad(
     precision: str,
     dtype: torch.dtype,
 ) -> Tensor:
-    """[2, E, n, D]: first the two views, so that each one's gradient is contiguous."""
+    """The gradient [2, E, n, D]: the views come first, so that each one's gradient is contiguous."""
     E, _, N, D = unit.shape
     grad = torch.empty((2, E, n, D), dtype=dtype, device=unit.device)
-    cut = large(GRAD_TILES, precision, D, _capability(unit.device.index))
-    nt_xent_bwd_kernel[triton.cdiv(n, cut["BLOCK_M"]) * (cut["BLOCK_D"] // cut["BLOCK_O"]), 2, E](
+    config = tiles.large_config(tiles.GRAD_TILES, precision, D, _capability(unit.device.index))
+    nt_xent_bwd_kernel[triton.cdiv(n, config["BLOCK_M"]) * (config["BLOCK_D"] // config["BLOCK_O"]), 2, E](
         grad,
         unit,
-        inverse,
+        rnorm,
         lse,
         lse if upstream_E is None else upstream_E,
         lse if temperature_tensor is None else temperature_tensor,
@@ -112,8 +119,8 @@ def _grad(
         UPSTREAM=upstream_E is not None,
         TEMPERATURE_TENSOR=temperature_tensor is not None,
         FIXED_SHIFT=_fixed_shift(temperature, temperature_tensor),
-        DOT=dot(precision),
-        **cut,
+        PRECISION=tiles.input_precision(precision),
+        **config,
     )
     return grad
 
@@ -122,13 +129,13 @@ def _grad(
 def nt_xent_small(
     view_a: Tensor, view_b: Tensor, temperature: float, temperature_tensor: Tensor | None, precision: str
 ) -> tuple[Tensor, Tensor]:
-    """Losses [E] of views [E, N, D], and their gradient [2, E, N, D], float32 whatever the views."""
-    view_a, view_b = _dense(view_a), _dense(view_b)
+    """Losses [E] of views [E, N, D] and their gradient [2, E, N, D], both float32."""
+    view_a, view_b = _unit_stride(view_a), _unit_stride(view_b)
     E, N, D = view_a.shape
     loss = torch.empty((E,), dtype=torch.float32, device=view_a.device)
     grad = torch.empty((2, E, N, D), dtype=torch.float32, device=view_a.device)
-    cut = small(precision, 2 * N, D, _capability(view_a.device.index))
-    small_kernel[triton.cdiv(2 * N, cut["BLOCK_R"]), E](
+    config = tiles.small_config(precision, 2 * N, D, _capability(view_a.device.index))
+    nt_xent_small_kernel[triton.cdiv(2 * N, config["BLOCK_R"]), E](
         loss,
         grad,
         view_a,
@@ -136,11 +143,10 @@ def nt_xent_small(
         view_a if temperature_tensor is None else temperature_tensor,
         temperature,
         N,
-        *view_a.stride(),
-        *view_b.stride(),
+        *_row_strides(view_a, view_b),
         D,
         TEMPERATURE_TENSOR=temperature_tensor is not None,
-        **cut,
+        **config,
     )
     return loss, grad
 
@@ -161,7 +167,7 @@ def _small_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 def _small_backward(ctx: Any, grad_E: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     (grad,) = ctx.saved_tensors
-    # In float32 until here: a scaled loss may need what half precision would have flushed to 0.
+    # float32 until here: a scaled loss needs gradients that half precision would have flushed to 0.
     grad_a, grad_b = (grad * grad_E[:, None, None]).to(ctx.dtype).unbind(0)
     return grad_a, grad_b, None, None, None
 
@@ -173,10 +179,10 @@ nt_xent_small.register_autograd(_small_backward, setup_context=_small_context)
 def nt_xent_large(
     view_a: Tensor, view_b: Tensor, temperature: float, temperature_tensor: Tensor | None, precision: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Losses [E] of views [E, N, D]; for the gradient unit embeddings, inverse norms and log-sum-exps."""
-    unit, inverse = _normalise(view_a, view_b, precision)
+    """Losses [E] of views [E, N, D]; and for backward unit embeddings, 1 / norms and log-sum-exps."""
+    unit, rnorm = _normalize(view_a, view_b, precision)
     lse, loss = _lse(unit, view_a.shape[1], 0, temperature, temperature_tensor, precision)
-    return loss.mean((1, 2)), unit, inverse, lse
+    return loss.mean((1, 2)), unit, rnorm, lse
 
 
 @nt_xent_large.register_fake
@@ -186,15 +192,15 @@ def _(
     E, N, D = view_a.shape
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     unit = view_a.new_empty((E, 2, N, D), dtype=dtype)
-    inverse, lse = (view_a.new_empty((E, 2, N), dtype=torch.float32) for _ in range(2))
-    return view_a.new_empty((E,), dtype=torch.float32), unit, inverse, lse
+    rnorm, lse = (view_a.new_empty((E, 2, N), dtype=torch.float32) for _ in range(2))
+    return view_a.new_empty((E,), dtype=torch.float32), unit, rnorm, lse
 
 
 @torch.library.custom_op("fastgan::nt_xent_backward", mutates_args=())
 def nt_xent_backward(
     grad_E: Tensor,
     unit: Tensor,
-    inverse: Tensor,
+    rnorm: Tensor,
     lse: Tensor,
     temperature: float,
     temperature_tensor: Tensor | None,
@@ -202,14 +208,14 @@ def nt_xent_backward(
     dtype: torch.dtype,
 ) -> Tensor:
     """The gradient [2, E, N, D] of both views."""
-    return _grad(unit, inverse, lse, grad_E, unit.shape[2], 0, temperature, temperature_tensor, precision, dtype)
+    return _grad(unit, rnorm, lse, grad_E, unit.shape[2], 0, temperature, temperature_tensor, precision, dtype)
 
 
 @nt_xent_backward.register_fake
 def _(
     grad_E: Tensor,
     unit: Tensor,
-    inverse: Tensor,
+    rnorm: Tensor,
     lse: Tensor,
     temperature: float,
     temperature_tensor: Tensor | None,
@@ -228,8 +234,8 @@ def _large_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 
 def _large_backward(ctx: Any, grad_E: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    unit, inverse, lse, temperature_tensor = ctx.saved_tensors
-    grad = nt_xent_backward(grad_E, unit, inverse, lse, ctx.temperature, temperature_tensor, ctx.precision, ctx.dtype)
+    unit, rnorm, lse, temperature_tensor = ctx.saved_tensors
+    grad = nt_xent_backward(grad_E, unit, rnorm, lse, ctx.temperature, temperature_tensor, ctx.precision, ctx.dtype)
     return grad[0], grad[1], None, None, None
 
 
@@ -239,9 +245,9 @@ nt_xent_large.register_autograd(_large_backward, setup_context=_large_context)
 def nt_xent(
     view_a: Tensor, view_b: Tensor, temperature: float, temperature_tensor: Tensor | None, precision: str
 ) -> Tensor:
-    """Losses [E] of views [E, N, D], by one launch or by tiles; `temperature` is taken where its tensor is None."""
+    """Losses [E] of views [E, N, D], by the small kernel where it fits. A temperature tensor overrides the number."""
     _, N, D = view_a.shape
-    fits = precision != "ieee" and (anchors(2 * N), block_length(D)) in SMALL_TILES
+    fits = precision != "ieee" and (padded_anchors(2 * N), padded_length(D)) in SMALL_TILES
     op = nt_xent_small if fits else nt_xent_large
     return op(view_a, view_b, temperature, temperature_tensor, precision)[0]
 
@@ -249,14 +255,14 @@ def nt_xent(
 @torch.library.custom_op("fastgan::nt_xent_lse", mutates_args=())
 def nt_xent_lse(
     local: Tensor,
-    everyone: Tensor,
+    gathered: Tensor,
     row_start: int,
     temperature: float,
     temperature_tensor: Tensor | None,
     precision: str,
 ) -> tuple[Tensor, Tensor]:
-    """lse and loss [2, n] of the local anchors, whose embeddings are read among everyone's."""
-    unit, _ = _normalise(everyone[:1], everyone[1:], precision)
+    """lse and loss, float32 [2, n], of the local anchors, whose embeddings are read from `gathered` [2, N, D]."""
+    unit, _ = _normalize(gathered[:1], gathered[1:], precision)
     lse, loss = _lse(unit, local.shape[1], row_start, temperature, temperature_tensor, precision)
     return lse[0], loss[0]
 
@@ -264,7 +270,7 @@ def nt_xent_lse(
 @nt_xent_lse.register_fake
 def _(
     local: Tensor,
-    everyone: Tensor,
+    gathered: Tensor,
     row_start: int,
     temperature: float,
     temperature_tensor: Tensor | None,
@@ -277,26 +283,26 @@ def _(
 @torch.library.custom_op("fastgan::nt_xent_grad", mutates_args=())
 def nt_xent_grad(
     local: Tensor,
-    everyone: Tensor,
-    lse_everyone: Tensor,
+    gathered: Tensor,
+    gathered_lse: Tensor,
     row_start: int,
     temperature: float,
     temperature_tensor: Tensor | None,
     precision: str,
 ) -> Tensor:
-    """The gradient [2, n, D] of the local embeddings, which are read among everyone's."""
-    unit, inverse = _normalise(everyone[:1], everyone[1:], precision)
-    lse = lse_everyone.to(torch.float32).contiguous()
+    """The gradient [2, n, D] of the local embeddings, which are read from `gathered` [2, N, D]."""
+    unit, rnorm = _normalize(gathered[:1], gathered[1:], precision)
+    lse = gathered_lse.to(torch.float32).contiguous()
     rows, dtype = local.shape[1], local.dtype
-    grad = _grad(unit, inverse, lse, None, rows, row_start, temperature, temperature_tensor, precision, dtype)
+    grad = _grad(unit, rnorm, lse, None, rows, row_start, temperature, temperature_tensor, precision, dtype)
     return grad[:, 0]
 
 
 @nt_xent_grad.register_fake
 def _(
     local: Tensor,
-    everyone: Tensor,
-    lse_everyone: Tensor,
+    gathered: Tensor,
+    gathered_lse: Tensor,
     row_start: int,
     temperature: float,
     temperature_tensor: Tensor | None,
@@ -306,44 +312,39 @@ def _(
 
 
 def configurations(capability: int = 90) -> Iterator[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, int]]]:
-    """Every way the kernels are compiled for a compute capability of 80 or 90.
-
-    Of each: its name, the kernel, the types of its run-time arguments, the compile-time ones, the compiler's options.
-    """
+    """What can be launched at a compute capability of 80 or 90: name, kernel, signature, constexprs, options."""
     shift = {"FIXED_SHIFT": True, "TEMPERATURE_TENSOR": False}, {"FIXED_SHIFT": False, "TEMPERATURE_TENSOR": True}
-    strides = dict.fromkeys(("a_e", "a_n", "b_e", "b_n"), "i32:16")
-    dense: dict[str, Any] = {"a_d": 1, "b_d": 1}  # 1 is compiled in
+    strides = dict.fromkeys(("stride_ae", "stride_an", "stride_be", "stride_bn"), "i32:16")
     sizes = dict.fromkeys(("n", "N", "row_start"), "i32")
     scalar = {"p_temperature": "*fp32", "temperature": "fp32"}
 
-    def split(cut: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
-        options = {key: cut[key] for key in ("num_warps", "num_stages")}
-        return {key: value for key, value in cut.items() if key not in options}, options
+    def split(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+        options = {key: config[key] for key in ("num_warps", "num_stages")}
+        return {key: value for key, value in config.items() if key not in options}, options
 
     for precision in ("bf16", "tf32", "ieee"):
         unit = "*bf16" if precision == "bf16" else "*fp32"
-        for D in (64, 128, 256, LONGEST):
-            for view in ("*fp32", "*bf16", "*fp16"):
-                if precision == "ieee":
-                    continue  # as tf32
-                signature = {"p_unit": unit, "p_inverse": "*fp32", "p_a": view, "p_b": view, "N": "i32", **strides}
-                constants = {**dense, "D": D, "BLOCK_R": NORMALISED // D, "BLOCK_D": D}
-                yield f"normalise {precision} {view[1:]} {D}", normalise_kernel, signature, constants, {"num_warps": 8}
+        for D in (64, 128, 256, tiles.MAX_LENGTH):
+            for view in ("*fp32", "*bf16", "*fp16") if precision != "ieee" else ():  # ieee is as tf32
+                signature = {"p_unit": unit, "p_rnorm": "*fp32", "p_a": view, "p_b": view, "N": "i32", **strides}
+                constants: dict[str, Any] = {"D": D, "BLOCK_R": NORMALIZE_BLOCK // D, "BLOCK_D": D}
+                name = f"normalise {precision} {view[1:]} {D}"
+                yield name, nt_xent_normalize_kernel, signature, constants, {"num_warps": 8}
             for how in shift:
                 name = f"{precision} {D} {'fixed shift' if how['FIXED_SHIFT'] else 'running maximum'}"
-                constants, options = split(large(LSE_TILES, precision, D, capability))
-                constants |= {"D": D, "DOT": dot(precision), **how}
+                constants, options = split(tiles.large_config(tiles.LSE_TILES, precision, D, capability))
+                constants |= {"D": D, "PRECISION": tiles.input_precision(precision), **how}
                 signature = {"p_lse": "*fp32", "p_loss": "*fp32", "p_unit": unit, **scalar, **sizes}
                 yield f"lse {name}", nt_xent_fwd_lse_kernel, signature, constants, options
-                constants, options = split(large(GRAD_TILES, precision, D, capability))
-                constants |= {"D": D, "DOT": dot(precision), "UPSTREAM": True, **how}
-                pointers = {"p_inverse": "*fp32", "p_lse": "*fp32", "p_upstream": "*fp32"}
-                signature = {"p_grad": "*fp32", "p_unit": unit, **pointers, **scalar, "upstream_step": "i32", **sizes}
+                constants, options = split(tiles.large_config(tiles.GRAD_TILES, precision, D, capability))
+                constants |= {"D": D, "PRECISION": tiles.input_precision(precision), "UPSTREAM": True, **how}
+                pointers = {"p_rnorm": "*fp32", "p_lse": "*fp32", "p_upstream": "*fp32"}
+                signature = {"p_grad": "*fp32", "p_unit": unit, **pointers, **scalar, "stride_upstream": "i32", **sizes}
                 yield f"grad {name}", nt_xent_bwd_kernel, signature, constants, options
         for V, D in SMALL_TILES if precision != "ieee" else ():
             for view in ("*fp32", "*bf16"):
-                constants, options = split(small(precision, V, D, capability))
-                constants |= {**dense, "D": D, "TEMPERATURE_TENSOR": False}
+                constants, options = split(tiles.small_config(precision, V, D, capability))
+                constants |= {"D": D, "TEMPERATURE_TENSOR": False}
                 signature = {"p_loss": "*fp32", "p_grad": "*fp32", "p_a": view, "p_b": view, **scalar}
                 signature |= {"N": "i32", **strides}
-                yield f"small {precision} {view[1:]} {D} V={V}", small_kernel, signature, constants, options
+                yield f"small {precision} {view[1:]} {D} V={V}", nt_xent_small_kernel, signature, constants, options

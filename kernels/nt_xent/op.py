@@ -12,7 +12,7 @@ from kernels.nt_xent import cpu, reference
 
 Precision = Literal["bf16", "tf32", "ieee"]
 PRECISIONS = ("bf16", "tf32", "ieee")
-LONGEST = 512  # embedding that a tile of the Triton kernels holds
+MAX_LENGTH = 512  # longest embedding that the Triton kernels take
 
 
 def _check_precision(precision: str) -> None:
@@ -21,14 +21,14 @@ def _check_precision(precision: str) -> None:
 
 
 def _runs_kernel(x: Tensor, temperature: float | Tensor) -> bool:
-    """Whether the Triton kernels compute this: not long embeddings, nor a temperature that is learned or not scalar."""
+    """Whether the Triton kernels take this: not long embeddings, nor a temperature with a gradient or a shape."""
     if isinstance(temperature, Tensor) and (temperature.dim() or temperature.requires_grad):
         return False
-    return runs_triton(x) and x.shape[-1] <= LONGEST
+    return runs_triton(x) and x.shape[-1] <= MAX_LENGTH
 
 
 def _split(temperature: float | Tensor, x: Tensor) -> tuple[float, Tensor | None]:
-    """A temperature as the kernels' ops take it: a number, and a tensor on the device of x that comes before it."""
+    """The temperature as the launchers take it: a number, and a tensor on the device of x that overrides it."""
     if isinstance(temperature, Tensor):
         return 0.0, temperature.to(x.device)
     return float(temperature), None
@@ -43,20 +43,19 @@ def nt_xent(
 ) -> Tensor:
     """Mean NT-Xent loss over the 2N anchors of two views (arXiv 2002.05709, eq. 1).
 
-    For each anchor the other view of its image is the positive; the denominator holds the positive and the
-    2(N - 1) embeddings of other images.
+    Each anchor's positive is the other view of its image; its negatives are the 2(N - 1) embeddings of other images.
 
     Args:
         view_a, view_b: raw embeddings [N, D], or [E, N, D] for E losses at once; normalised inside (eps 1e-8).
-        temperature: above 0; a tensor is taken as it is.
-        precision: the coarsest precision allowed in the products; sums are float32 (float64 for float64 views).
+        temperature: above 0; a tensor is not checked (a bad one gives NaN).
+        precision: the lowest precision allowed in the matrix products; sums are float32 (float64 for float64 views).
 
     Returns:
         The loss, scalar or [E], float32 (float64 for float64 views); gradients flow to both views.
 
     N = 1 has no negatives: loss 0 and gradient 0. A zero embedding has similarity 0 to all and gradient 0.
-    NaN or inf in an embedding gives NaN. On a GPU the similarities are never stored, in memory O(N D); embeddings
-    longer than 512, and a temperature that needs a gradient, are left to the reference, in memory O(N^2).
+    NaN or inf in an embedding gives NaN. The Triton kernels store no similarities: their memory is O(N D). Embeddings
+    longer than 512, and a temperature that needs a gradient, run the reference, whose memory is O(N^2).
 
     Raises:
         ValueError: naming the argument that cannot be used.
@@ -69,7 +68,7 @@ def nt_xent(
             f"{list(view_b.shape)} {view_b.dtype} {view_b.device}"
         )
     if view_a.dim() not in (2, 3) or 0 in view_a.shape:
-        raise ValueError(f"view_a, view_b {list(view_a.shape)}: must be [N, D] or [E, N, D], none of them 0")
+        raise ValueError(f"view_a, view_b {list(view_a.shape)}: must be [N, D] or [E, N, D], no dimension 0")
     check_temperature(temperature)
     _check_precision(precision)
     if _runs_kernel(view_a, temperature):
@@ -82,22 +81,22 @@ def nt_xent(
     return version.nt_xent(view_a, view_b, temperature=temperature, precision=precision)
 
 
-def _check_parts(local: Tensor, everyone: Tensor, row_start: int, temperature: float | Tensor) -> None:
+def _check_parts(local: Tensor, gathered: Tensor, row_start: int, temperature: float | Tensor) -> None:
     check_float("local", local)
-    for name, value in (("local", local), ("everyone", everyone)):
+    for name, value in (("local", local), ("gathered", gathered)):
         if value.dim() != 3 or value.shape[0] != 2 or 0 in value.shape:
             raise ValueError(f"{name} {list(value.shape)}: must be [2, rows, D], the two views stacked")
-    if local.shape[2] != everyone.shape[2] or local.dtype != everyone.dtype or local.device != everyone.device:
-        raise ValueError("local, everyone: must agree in D, dtype and device")
+    if local.shape[2] != gathered.shape[2] or local.dtype != gathered.dtype or local.device != gathered.device:
+        raise ValueError("local, gathered: must agree in D, dtype and device")
     check_row_start(row_start)
-    if row_start + local.shape[1] > everyone.shape[1]:
-        raise ValueError(f"row_start {row_start}: {local.shape[1]} rows from there do not fit {everyone.shape[1]}")
+    if row_start + local.shape[1] > gathered.shape[1]:
+        raise ValueError(f"row_start {row_start}: {local.shape[1]} rows from there do not fit into {gathered.shape[1]}")
     check_temperature(temperature)
 
 
 def nt_xent_lse(
     local: Tensor,
-    everyone: Tensor,
+    gathered: Tensor,
     row_start: int,
     *,
     temperature: float | Tensor,
@@ -107,29 +106,29 @@ def nt_xent_lse(
 
     Args:
         local: this rank's raw embeddings [2, n, D], its two views stacked.
-        everyone: all ranks' [2, N, D]; local[v, i] is everyone[v, row_start + i].
+        gathered: all ranks' [2, N, D]; local[v, i] is gathered[v, row_start + i].
         temperature, precision: as in `nt_xent`, and the same in `nt_xent_grad`.
 
     Returns:
-        lse [2, n], the log-sum-exp of each local anchor, and loss [2, n]; without gradient.
+        lse [2, n], the log-sum-exp of each local anchor, and loss [2, n]; no gradient flows.
 
     Raises:
         ValueError: naming the argument that cannot be used.
     """
-    _check_parts(local, everyone, row_start, temperature)
+    _check_parts(local, gathered, row_start, temperature)
     _check_precision(precision)
     if _runs_kernel(local, temperature):
         from kernels.nt_xent import launch
 
         given = _split(temperature, local)
-        return launch.nt_xent_lse(local.detach(), everyone.detach(), row_start, *given, precision)
-    return reference.nt_xent_lse(local.detach(), everyone.detach(), row_start, temperature=temperature)
+        return launch.nt_xent_lse(local.detach(), gathered.detach(), row_start, *given, precision)
+    return reference.nt_xent_lse(local.detach(), gathered.detach(), row_start, temperature=temperature)
 
 
 def nt_xent_grad(
     local: Tensor,
-    everyone: Tensor,
-    lse_everyone: Tensor,
+    gathered: Tensor,
+    gathered_lse: Tensor,
     row_start: int,
     *,
     temperature: float | Tensor,
@@ -137,20 +136,20 @@ def nt_xent_grad(
 ) -> Tensor:
     """The gradient [2, n, D] of the mean loss over all 2N anchors with respect to this rank's raw embeddings.
 
-    lse_everyone [2, N] holds all ranks' results of `nt_xent_lse`; no collective runs in the backward pass.
+    gathered_lse: [2, N], all ranks' results of `nt_xent_lse`. The backward pass then needs no collective.
 
     Raises:
         ValueError: naming the argument that cannot be used.
     """
-    _check_parts(local, everyone, row_start, temperature)
-    if lse_everyone.shape != everyone.shape[:2]:
-        raise ValueError(f"lse_everyone {list(lse_everyone.shape)}: must be {list(everyone.shape[:2])}")
+    _check_parts(local, gathered, row_start, temperature)
+    if gathered_lse.shape != gathered.shape[:2]:
+        raise ValueError(f"gathered_lse {list(gathered_lse.shape)}: must be {list(gathered.shape[:2])}")
     _check_precision(precision)
     if _runs_kernel(local, temperature):
         from kernels.nt_xent import launch
 
-        lse, given = lse_everyone.detach(), _split(temperature, local)
-        return launch.nt_xent_grad(local.detach(), everyone.detach(), lse, row_start, *given, precision)
+        lse, given = gathered_lse.detach(), _split(temperature, local)
+        return launch.nt_xent_grad(local.detach(), gathered.detach(), lse, row_start, *given, precision)
     return reference.nt_xent_grad(
-        local.detach(), everyone.detach(), lse_everyone.detach(), row_start, temperature=temperature
+        local.detach(), gathered.detach(), gathered_lse.detach(), row_start, temperature=temperature
     )

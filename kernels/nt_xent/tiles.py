@@ -1,4 +1,4 @@
-"""How NT-Xent's kernels are cut into tiles: by precision, shape and the GPU's compute capability.
+"""Tile sizes, warps and stages of NT-Xent's kernels, by precision, shape and compute capability.
 
 Legend: N images, V = 2N anchors, D embedding length.
 """
@@ -9,11 +9,11 @@ from typing import Any
 
 import triton
 
-LONGEST = 512  # embedding that a tile holds
+MAX_LENGTH = 512  # longest embedding that a tile holds
 
 Tile = tuple[int, int, int, int]  # BLOCK_M, BLOCK_N, num_warps, num_stages
-# By precision and BLOCK_D, for compute capability 9.0 (wgmma takes 64 rows or more a warp group) and for the others.
-# Fewer stages and shorter tiles where rows are long keep to 227 KB of shared memory, or to 163 KB.
+# By precision and BLOCK_D, for compute capability 9.0 (wgmma needs at least 64 rows a warp group) and for the others.
+# Long rows take fewer stages and smaller tiles, to fit in 227 KB of shared memory, or in 163 KB.
 LSE_TILES: dict[tuple[str, int], tuple[Tile, Tile]] = {
     ("bf16", 64): ((128, 128, 8, 3), (128, 64, 8, 3)),
     ("bf16", 128): ((128, 128, 8, 3), (128, 64, 8, 3)),
@@ -44,8 +44,8 @@ GRAD_TILES: dict[tuple[str, int], tuple[Tile, Tile]] = {
 }
 
 
-# Of the small kernel, by anchors (rounded up) and BLOCK_D: (BLOCK_A, BLOCK_C). On 9.0 one tile holds all where it can;
-# shapes that are not named, and "ieee", take the large kernels.
+# The small kernel's (BLOCK_A, BLOCK_C) by padded anchors and BLOCK_D. On 9.0 one tile holds all anchors where it fits.
+# Other shapes, and "ieee", take the large kernels.
 SMALL_TILES: dict[tuple[int, int], tuple[tuple[int, int], tuple[int, int]]] = {
     (64, 64): ((64, 64), (64, 64)),
     (128, 64): ((128, 128), (128, 32)),
@@ -57,42 +57,46 @@ SMALL_TILES: dict[tuple[int, int], tuple[tuple[int, int], tuple[int, int]]] = {
 }
 
 
-def _column(capability: int) -> int:
-    """Of the tables. The tiles for 9.0 need its shared memory, which 10.0 has too and consumer cards have not."""
+def _table_column(capability: int) -> int:
+    """0 for 9.0 and 10.0, whose shared memory the larger tiles need; 1 for all others."""
     return 0 if capability in (90, 100) else 1
 
 
-def block_length(D: int) -> int:
+def padded_length(D: int) -> int:
+    """BLOCK_D of embeddings of length D."""
     return max(64, triton.next_power_of_2(D))
 
 
-def dot(precision: str) -> str:
-    """Of float32 operands; bfloat16 ones have one way."""
+def input_precision(precision: str) -> str:
+    """tl.dot's input_precision, which applies to float32 operands only."""
     return "ieee" if precision == "ieee" else "tf32"
 
 
-def large(tiles: dict[tuple[str, int], tuple[Tile, Tile]], precision: str, D: int, capability: int) -> dict[str, Any]:
-    """How a large kernel is cut."""
-    m, n, warps, stages = tiles[precision, block_length(D)][_column(capability)]
-    block_d = block_length(D)
-    cut = {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_D": block_d, "num_warps": warps, "num_stages": stages}
+def large_config(
+    tiles: dict[tuple[str, int], tuple[Tile, Tile]], precision: str, D: int, capability: int
+) -> dict[str, Any]:
+    """Block sizes and launch options of a large kernel."""
+    m, n, warps, stages = tiles[precision, padded_length(D)][_table_column(capability)]
+    block_d = padded_length(D)
+    config = {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_D": block_d, "num_warps": warps, "num_stages": stages}
     if tiles is GRAD_TILES:
-        cut["BLOCK_O"] = min(block_d, 256)
-    return cut
+        config["BLOCK_O"] = min(block_d, 256)
+    return config
 
 
-def anchors(V: int) -> int:
+def padded_anchors(V: int) -> int:
+    """V as SMALL_TILES counts it."""
     return max(64, triton.next_power_of_2(V))
 
 
-def small(precision: str, V: int, D: int, capability: int) -> dict[str, Any]:
-    """How the small kernel is cut."""
-    every, block_d = anchors(V), block_length(D)
-    block_a, block_c = SMALL_TILES[every, block_d][_column(capability)]
+def small_config(precision: str, V: int, D: int, capability: int) -> dict[str, Any]:
+    """Block sizes, flags and launch options of the small kernel."""
+    padded, block_d = padded_anchors(V), padded_length(D)
+    block_a, block_c = SMALL_TILES[padded, block_d][_table_column(capability)]
     return {
         "BFLOAT16": precision == "bf16",
-        "DOT": dot(precision),
-        "WHOLE": block_a == every,
+        "PRECISION": input_precision(precision),
+        "WHOLE": block_a == padded,
         "BLOCK_R": 16,
         "BLOCK_C": block_c,
         "BLOCK_A": block_a,

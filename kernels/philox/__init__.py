@@ -1,1 +1,1 @@
-"""Random numbers as a pure function of (seed, offset, row, column): Philox, one stream for every op."""
+"""Philox, a counter-based random stream: numbers are a pure function of (seed, offset, row, column)."""

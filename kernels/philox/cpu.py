@@ -1,9 +1,9 @@
-"""The random stream of `philox` by NumPy, for plain CPU tensors: the same words, five times as fast.
+"""The random stream of reference.py in NumPy, for plain CPU tensors: the same words, five times as fast.
 
-NumPy has unsigned 64-bit arithmetic and cheap calls. A round is five of them on [2, n] arrays: the two products of a
-round lie side by side, and all arrays of a chunk stay in the processor's cache.
+NumPy has unsigned 64-bit arithmetic and cheap calls. A round is five of them on [2, n] arrays, which hold the two
+products of a round side by side. All arrays of a chunk stay in the CPU's cache.
 
-Legend: n blocks of four words (see `philox`).
+Legend: n blocks of four words (see reference.py).
 """
 
 from __future__ import annotations
@@ -46,25 +46,26 @@ def _keys(seed: int) -> NDArray[np.uint64]:
     return (steps + np.array((seed & MASK, seed >> 32 & MASK), np.uint64)[:, None]) & _LOW
 
 
-def _whole(value: int | Tensor) -> int:
-    """A row number; a tensor is read by NumPy, without an op that would wait for a device."""
+def _to_int(value: int | Tensor) -> int:
+    """A row number as an int; a tensor is read by NumPy, not by an op that waits for a device."""
     return int(value.numpy().item()) if isinstance(value, Tensor) else value
 
 
 def _raw(
     seed: Tensor, offset: Tensor, rows: int, columns: int, row_start: int | Tensor, stream: int
 ) -> NDArray[np.uint32]:
-    """Words uint32 [..., rows, columns], a view of whole blocks."""
-    blocks_a_row = (columns + 3) // 4
-    first, count = _whole(row_start) * blocks_a_row, rows * blocks_a_row
+    """Words uint32 [..., rows, columns], a view into whole blocks of four."""
+    blocks_per_row = (columns + 3) // 4
+    first, count = _to_int(row_start) * blocks_per_row, rows * blocks_per_row
     seeds, offsets = np.broadcast_arrays(seed.numpy(), offset.numpy())
     out = np.empty((seeds.size, count, 2), np.uint64)
-    for one, key, start in zip(out, seeds.flat, offsets.flat, strict=True):
-        keys, counter = _keys(int(key)), int(start) & (1 << 63) - 1 | stream << 63
-        for at in range(0, count, CHUNK):
-            upto = min(at + CHUNK, count)
-            _rounds(np.arange(first + at, first + upto, dtype=np.int64).view(np.uint64), counter, keys, one[at:upto])
-    return out.view(np.uint32).reshape(*seeds.shape, rows, 4 * blocks_a_row)[..., :columns]
+    for words_nx2, key, counter_high in zip(out, seeds.flat, offsets.flat, strict=True):
+        keys, counter = _keys(int(key)), int(counter_high) & (1 << 63) - 1 | stream << 63
+        for start in range(0, count, CHUNK):
+            stop = min(start + CHUNK, count)
+            block_n = np.arange(first + start, first + stop, dtype=np.int64).view(np.uint64)
+            _rounds(block_n, counter, keys, words_nx2[start:stop])
+    return out.view(np.uint32).reshape(*seeds.shape, rows, 4 * blocks_per_row)[..., :columns]
 
 
 def words(
@@ -77,8 +78,8 @@ def words(
 def uniforms(
     seed: Tensor, offset: Tensor, rows: int, columns: int, *, row_start: int | Tensor = 0, stream: int = 0
 ) -> Tensor:
-    """`philox.to_uniform` of these words, bit for bit: float32 [..., rows, columns], dense and the caller's own."""
+    """`philox.to_uniform` of these words, bit for bit: float32 [..., rows, columns], a new contiguous tensor."""
     raw = _raw(seed, offset, rows, columns, row_start, stream)
-    # The one rounding is the conversion; the scale is a power of two.
+    # Only the conversion rounds; the scale is a power of two.
     u = np.multiply(raw, np.float32(2.0**-32), dtype=np.float32, casting="unsafe", order="C")
     return torch.from_numpy(u).clamp_(SMALLEST, LARGEST)

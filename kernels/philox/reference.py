@@ -1,15 +1,14 @@
-"""The random stream: Philox-4x32-10 (Salmon et al., SC 2011), replayed in plain torch.
+"""The random stream: Philox-4x32-10 (Salmon et al., SC 2011) in plain torch.
 
-A draw is a pure function of (seed, offset, row, column): no state, no order, nothing to save but the
-counters. Every backend replays the same words, so that a test compares samples, not distributions.
+A draw is a pure function of (seed, offset, row, column): there is no state to save but the counters, and order does
+not matter. Every backend generates the same words, so that tests compare samples, not distributions.
 
     key      = (seed low, seed high)
     counter  = (block low, block high, offset low, offset high | stream << 31)
     block    = row * ceil(columns / 4) + column // 4, word = column % 4
 
-Offsets are below 2^63, so bit 31 of the last counter word is free to keep two streams (Gumbel noise and
-normal noise) apart under one seed and one offset. Words are uint32 held in int64, since torch has no
-arithmetic for uint32.
+Offsets are below 2^63, so bit 31 of the last counter word is free to separate two streams (Gumbel noise and normal
+noise) under one seed and one offset. Words are uint32 stored in int64, since torch has no uint32 arithmetic.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ ROUNDS = 10
 STREAM_GUMBEL = 0
 STREAM_NORMAL = 1
 
-SMALLEST = 2.0**-33  # stands for word 0; keeps the logarithm of the winning tail finite (Gumbel noise <= 22.9)
+SMALLEST = 2.0**-33  # replaces 0 for word 0, so that its logarithm is finite (Gumbel noise <= 22.9)
 LARGEST = 1.0 - 2.0**-24  # the largest float32 below 1
 
 
 def philox(counter: Tensor, key: Tensor) -> Tensor:
     """Ten Philox rounds. counter [4, ...] and key [2, ...] int64 holding uint32; returns words [4, ...]."""
-    # The constants stay Python numbers: as tensors they would be copied to the device at every call.
+    # The constants stay Python numbers: tensors would be copied to the device at every call.
     (a, b), (c0, c1, c2, c3), (k0, k1) = MULTIPLIERS, counter, key
     for _ in range(ROUNDS):
         # The product of two uint32 wraps to the right 64 bits in int64; the mask undoes the sign extension.
@@ -51,9 +50,9 @@ def words(
     Returns int64 [..., rows, columns] with values in [0, 2^32).
     """
     device = seed.device
-    blocks_a_row = (columns + 3) // 4
+    blocks_per_row = (columns + 3) // 4
     row = torch.arange(rows, device=device) + row_start
-    block = row[:, None] * blocks_a_row + torch.arange(blocks_a_row, device=device)  # [rows, blocks]
+    block = row[:, None] * blocks_per_row + torch.arange(blocks_per_row, device=device)  # [rows, blocks]
     seed, offset = torch.broadcast_tensors(seed, offset)
     seed, offset = seed[..., None, None], offset[..., None, None]
     last = ((offset >> 32) & 0x7FFFFFFF) | (stream << 31)
@@ -64,9 +63,9 @@ def words(
 
 
 def to_uniform(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Words to uniforms in [2^-33, 1 - 2^-24]: both ends are open, so no logarithm meets 0.
+    """Words to uniforms in [2^-33, 1 - 2^-24]: never 0 or 1, so every logarithm is finite.
 
-    The rounding to float32 is part of the stream, whatever `dtype` is computed in afterwards.
+    The rounding to float32 is part of the stream, whatever the `dtype` of the result.
     """
     u = word.to(torch.float32) * 2.0**-32
     return u.clamp(SMALLEST, LARGEST).to(dtype)
@@ -75,7 +74,7 @@ def to_uniform(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 def to_gumbel(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Words to Gumbel(0, 1) noise -log(-log(1 - u)).
 
-    log1p, since the largest noise comes from u near 0, where 1 - u would round.
+    log1p, since the largest noise comes from u near 0, where 1 - u rounds to 1.
     """
     return -torch.log(-torch.log1p(-to_uniform(word, dtype)))
 

@@ -1,4 +1,4 @@
-"""What the kernels' tests share."""
+"""Shared by the kernels' tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kernels.backend import interpreted
 
 @pytest.fixture(params=["reference", "auto", "triton"])
 def each_backend(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that holds for the specification, for what "auto" makes of CPU tensors, and for the kernel.
+    """Run a test on the specification, on what "auto" chooses for CPU tensors, and on the kernel.
 
     (The kernel's float64 is the specification's.)
     """

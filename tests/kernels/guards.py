@@ -1,4 +1,4 @@
-"""Output buffers that show an element which a kernel leaves unwritten, or one that it writes beside them."""
+"""Output buffers that reveal elements a kernel did not write, and writes outside the buffer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POISON = {torch.int64: -(2**62), torch.int32: -(2**30)}
 
 
 class GuardedAllocator:
-    """Stands in for torch.empty: buffers hold NaN (or a huge negative number), between pads that must stay."""
+    """Replaces torch.empty: buffers are filled with NaN (or a huge negative number) and lie between pads."""
 
     def __init__(self, patch: pytest.MonkeyPatch, module: Any) -> None:
         self.buffers: list[Tensor] = []
@@ -30,7 +30,7 @@ class GuardedAllocator:
         return buffer[PAD : PAD + count].view(shape)
 
     def check(self) -> None:
-        """Every pad is as it was; at least one buffer was asked for."""
+        """Every pad is unchanged; at least one buffer was allocated."""
         assert self.buffers
         for buffer in self.buffers:
             for pad in (buffer[:PAD], buffer[-PAD:]):

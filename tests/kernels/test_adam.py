@@ -1,4 +1,4 @@
-"""FusedAdam against torch.optim.Adam, step by step, and what its flat buffers promise."""
+"""FusedAdam against torch.optim.Adam, step by step, and its flat buffers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def pair(count: int = len(SHAPES), **options: Any) -> tuple[FusedAdam, torch.opt
 
 
 def set_gradients(step: int, *sides: list[nn.Parameter], scale: float = 1.0) -> None:
-    """The same random gradients for all sides, written into those that are there."""
+    """Set the same random gradients for all parameters given, in place where they exist."""
     generator = torch.Generator().manual_seed(1000 + step)
     for same in zip(*sides, strict=True):
         gradient = scale * torch.randn(same[0].shape, generator=generator)
@@ -61,7 +61,7 @@ def assert_equal(ours: list[nn.Parameter], theirs: list[nn.Parameter], factor: f
 
 
 def assert_rounded(shadow: Tensor, master: Tensor) -> None:
-    """The shadow is the rounded master; Triton's interpreter cuts bfloat16's digits off where a GPU rounds."""
+    """Each copy is its rounded master; Triton's interpreter truncates to bfloat16 where a GPU rounds."""
     if shadow.dtype == torch.bfloat16 and backend() == "triton" and interpreted():
         torch.testing.assert_close(shadow.float(), master.float(), rtol=2.0**-7, atol=0.0)
     else:
@@ -112,7 +112,7 @@ def test_gradients_of_any_size(scale: float) -> None:
 
 
 def test_tiny_gradients_without_eps() -> None:
-    """Their squares are below 1e-38: a root that takes these for 0 would divide by it."""
+    """Their squares are below 1e-38: a square root that flushes these to 0 would divide by 0."""
     adam, other, ours, theirs = pair(lr=1e-2, eps=0.0)
     set_gradients(0, ours, theirs, scale=1e-20)
     for parameter in (*ours, *theirs):
@@ -124,7 +124,7 @@ def test_tiny_gradients_without_eps() -> None:
     assert_equal(ours, theirs, 1e3)
 
 
-def test_a_bad_gradient_spreads_no_further() -> None:
+def test_a_bad_gradient_stays_in_its_element() -> None:
     adam = FusedAdam(ours := parameters(), lr=1e-2)
     set_gradients(0, ours)
     ours[3].grad[0] = torch.nan
@@ -132,7 +132,7 @@ def test_a_bad_gradient_spreads_no_further() -> None:
     assert [int(p.isnan().sum()) for p in ours] == [0, 0, 0, 1, 0, 0, 0]
 
 
-def test_groups_have_their_own_numbers() -> None:
+def test_groups_have_their_own_hyperparameters() -> None:
     """Two groups, a learning rate that changes, and decay rates that change."""
     sides = parameters(), parameters()
     groups = [
@@ -158,7 +158,7 @@ def test_groups_have_their_own_numbers() -> None:
 
 
 @pytest.mark.parametrize("build", ["StepLR", "CosineAnnealingLR", "LambdaLR", "OneCycleLR"])
-def test_schedulers_fill_the_rate_in_place(build: str) -> None:
+def test_schedulers_set_the_rate_in_place(build: str) -> None:
     adam, other, ours, theirs = pair(3, lr=1e-2)
     rate = adam.param_groups[0]["lr"]
     options: dict[str, dict[str, Any]] = {

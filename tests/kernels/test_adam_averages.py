@@ -1,4 +1,4 @@
-"""Averages that FusedAdam moves with their weights, against a literal computation in float64."""
+"""Moving averages of weights in FusedAdam, against a literal computation in float64."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def gradients(leaves: list[nn.Parameter], step: int) -> list[Tensor]:
 
 @pytest.mark.parametrize("shadow_dtype", [None, *LOW])
 @pytest.mark.parametrize("large", [2000, 2**18])
-def test_weights_and_averages_are_the_literal_ones(
+def test_weights_and_averages_equal_the_literal_computation(
     shadow_dtype: torch.dtype | None, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a share that changes, a step left out in between, and the largest gradient read where it lies or not."""
+    """With a changing share, a skipped step, and the largest gradient read in place or copied."""
     monkeypatch.setattr(layout, "LARGE", large)
     weights = parameters()
     averages, literal = averaged(weights), [Literal(weight) for weight in weights]
@@ -86,7 +86,7 @@ def test_weights_and_averages_are_the_literal_ones(
 
 
 def test_averages_stay_the_same_tensors() -> None:
-    """In one buffer, with shapes and memory formats, one behind the other from a tile's start on."""
+    """In one buffer, keeping shapes and memory formats, one after another from the start of a tile."""
     weights = parameters()
     averages = averaged(weights)
     before = {weight: average.clone() for weight, average in averages.items()}
@@ -118,8 +118,8 @@ def test_parts_begin_with_tiles_and_the_large_one_is_last() -> None:
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_the_specification_is_the_literal_computation(skip: bool) -> None:
-    """Of all 50 weights, gradients of the last 20 lie elsewhere and the last 30 have an average."""
+def test_the_specification_equals_the_literal_computation(skip: bool) -> None:
+    """Of 50 weights, the last 20 take gradients from another buffer and the last 30 have an average."""
     weights, gradient = torch.randn(2, 50, dtype=torch.float64)
     average, literal = torch.randn(30, dtype=torch.float64), Literal(weights)
     literal.average = torch.cat((weights[:20], average))
@@ -138,8 +138,8 @@ def test_the_specification_is_the_literal_computation(skip: bool) -> None:
     torch.testing.assert_close(average, expected.average[20:], **close(torch.float64))
 
 
-def test_groups_take_their_own_averages() -> None:
-    """Given for all groups or to one; a group without any is moved in the same step."""
+def test_groups_have_their_own_averages() -> None:
+    """Given for all groups or for one; a group without averages is updated in the same step."""
     weights = parameters()
     averages = averaged(weights)
     groups: list[dict[str, Any]] = [{"params": weights[:5]}, {"params": weights[5:6]}, {"params": weights[6:]}]
@@ -153,7 +153,7 @@ def test_groups_take_their_own_averages() -> None:
     torch.testing.assert_close(averages[weights[6]], weights[6].detach() + 0.5 * LR)
 
 
-def test_a_state_has_no_averages_and_leaves_them_alone() -> None:
+def test_a_state_has_no_averages_and_does_not_change_them() -> None:
     weights, others = parameters(), parameters()
     averages = averaged(weights)
     adam, plain = FusedAdam(weights, lr=LR, averages=averages), FusedAdam(others, lr=LR)
@@ -173,7 +173,7 @@ def test_a_state_has_no_averages_and_leaves_them_alone() -> None:
     assert all(average.isfinite().all() for average in averages.values())
 
 
-def test_a_grad_scaler_hands_the_share_on() -> None:
+def test_a_grad_scaler_passes_the_share_on() -> None:
     weight, average = nn.Parameter(torch.ones(3)), torch.zeros(3)
     adam = FusedAdam([weight], lr=0.1, averages={weight: average})
     scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
@@ -190,7 +190,7 @@ def test_a_grad_scaler_hands_the_share_on() -> None:
     [
         ("float32", lambda p: {p: torch.zeros(3, dtype=torch.float64)}),
         ("float32", lambda p: {p: torch.zeros(3).to_sparse()}),
-        (r"\[4\] on cpu of a parameter \[3\]", lambda p: {p: torch.zeros(4)}),
+        (r"\[4\] on cpu for a parameter \[3\]", lambda p: {p: torch.zeros(4)}),
         ("on meta of", lambda p: {p: torch.zeros(3, device="meta")}),
         ("is a parameter", lambda p: {p: p}),
         ("in no group", lambda p: {nn.Parameter(torch.zeros(3)): torch.zeros(3)}),

@@ -1,4 +1,4 @@
-"""What FusedAdam makes of the gradients that backward hands over: where they may lie, and what is missing."""
+"""Gradients that backward gives to FusedAdam: where they are stored, and what happens if one is missing."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def hand_over(ours: list[nn.Parameter], theirs: list[nn.Parameter], step: int) -
 
 @pytest.mark.parametrize("shapes", [SHAPES, LAST, [(2304,)]])
 @pytest.mark.parametrize("shadow_dtype", [None, *LOW])
-def test_a_large_gradient_is_read_where_it_lies(
+def test_a_large_gradient_is_read_in_place(
     shapes: list[tuple[int, ...]], shadow_dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The flat buffer is not asked: where this gradient would lie in it there are NaNs. No gradient is written."""
+    """The flat buffer is not read: its place for this gradient holds NaN. No gradient is written."""
     monkeypatch.setattr(layout, "LARGE", 2304)
     ours, theirs = sides(shapes)
     adam, other = FusedAdam(ours, lr=1e-2, shadow_dtype=shadow_dtype), torch.optim.Adam(theirs, lr=1e-2)
@@ -88,7 +88,7 @@ def test_a_large_gradient_that_does_not_fit_is_copied(name: str, monkeypatch: py
 
 @pytest.mark.parametrize("missing", [0, 1])
 def test_a_missing_gradient_is_zero(missing: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small one and the large one, also in a step after one in which it was there; it stays None."""
+    """A small one and the large one, also after a step in which it existed; it stays None."""
     monkeypatch.setattr(layout, "LARGE", 2304)
     ours, theirs = sides(SHAPES)
     adam, other = FusedAdam(ours, lr=1e-2), torch.optim.Adam(theirs, lr=1e-2)
@@ -106,7 +106,7 @@ def test_a_missing_gradient_is_zero(missing: int, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_real_threshold() -> None:
-    """2^18 elements: they are the last of the buffer, from a tile's start on; one row less, and they are not."""
+    """With 2^18 elements the parameter is last in the buffer, from the start of a tile; with one row less it is not."""
     for rows, large in ((512, 0), (511, None)):
         ours, theirs = sides([(rows, 512), (3,)])
         adam, other = FusedAdam(ours, lr=1e-2), torch.optim.Adam(theirs, lr=1e-2)
@@ -120,7 +120,7 @@ def test_the_real_threshold() -> None:
 
 
 def test_backward_passes_add_up() -> None:
-    """Two before a step, then others after zeroing either way, and what autograd makes is handed over as it is."""
+    """Two before a step, then others after zeroing in either way; autograd's tensor itself becomes `.grad`."""
     adam = FusedAdam(ours := parameters(), lr=1e-2)
     for set_to_none in (True, False, True):
         for _ in range(2):
@@ -149,7 +149,7 @@ def test_a_second_backward_pass_after_a_step_adds_to_the_first() -> None:
 
 @pytest.mark.parametrize("shadow_dtype", [None, torch.bfloat16])
 def test_all_gradients_in_one_buffer(shadow_dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """flat_grad holds them, a step takes what is written there, backward adds to it, and zero_grad lets go of it."""
+    """flat_grad holds them, a step uses what is written there, backward adds to it, and zero_grad drops it."""
     monkeypatch.setattr(layout, "LARGE", 2304)
     ours, theirs = sides(SHAPES)
     adam, other = FusedAdam(ours, lr=1e-2, shadow_dtype=shadow_dtype), torch.optim.Adam(theirs, lr=1e-2)

@@ -1,4 +1,4 @@
-"""FusedAdam's state, which torch.optim.Adam can go on from and the other way round, and arguments it refuses."""
+"""FusedAdam's state, which is interchangeable with that of torch.optim.Adam, and the arguments it refuses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def parameters() -> list[nn.Parameter]:
 
 
 def train(optimizer: torch.optim.Optimizer, first: int, last: int) -> None:
-    """Steps of random gradients that depend on the step's number alone."""
+    """Steps of random gradients that depend only on the step's number."""
     leaves = [p for group in optimizer.param_groups for p in group["params"]]
     if isinstance(optimizer, FusedAdam):
         leaves = [optimizer.shadow_parameters().get(p, p) for p in leaves]
@@ -51,7 +51,7 @@ def assert_equal(ours: list[nn.Parameter], theirs: list[nn.Parameter]) -> None:
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("start", [0, 5])
-def test_go_on_from_torch(fused: bool, start: int) -> None:
+def test_continues_from_a_torch_state(fused: bool, start: int) -> None:
     """Five steps of torch's Adam, then five of ours, equal ten of torch's; also from its empty first state."""
     theirs, ours = parameters(), parameters()
     other, adam = torch.optim.Adam(theirs, fused=fused, **OPTIONS), FusedAdam(ours, lr=1.0)
@@ -71,7 +71,7 @@ def test_go_on_from_torch(fused: bool, start: int) -> None:
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("start", [0, 5])
-def test_torch_goes_on_from_ours(fused: bool, start: int) -> None:
+def test_torch_continues_from_our_state(fused: bool, start: int) -> None:
     sides = parameters(), parameters(), parameters()
     adam, other, whole = (
         FusedAdam(sides[0], **OPTIONS),
@@ -95,8 +95,8 @@ def test_torch_goes_on_from_ours(fused: bool, start: int) -> None:
 
 
 @pytest.mark.parametrize("through", [saved, copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))])
-def test_a_state_goes_on_exactly(through: Any) -> None:
-    """Two groups, one with shadows, which are refreshed; the copy goes on bit for bit."""
+def test_a_loaded_state_continues_bit_for_bit(through: Any) -> None:
+    """Two groups, one with low-precision copies, which are refreshed; the loaded optimizer continues bit for bit."""
 
     def build() -> tuple[list[nn.Parameter], FusedAdam]:
         leaves = parameters()
@@ -203,7 +203,7 @@ def test_parameters_that_left_are_noticed() -> None:
         adam.step()
 
 
-def test_gradients_of_a_shadowed_master_are_refused() -> None:
+def test_gradients_of_a_master_with_a_copy_are_refused() -> None:
     """A forward pass that read the master by mistake would train nothing."""
     adam = FusedAdam([master := _p(3)], lr=1e-3, shadow_dtype=torch.bfloat16)
     master.sum().backward()

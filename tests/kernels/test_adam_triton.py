@@ -1,4 +1,4 @@
-"""What Adam's kernel has that its specification has not: tiles, programs that share them, a count of arrivals.
+"""What only Adam's kernel has: tiles, programs among which they are divided, a semaphore.
 
 test_adam.py runs each of its tests on the kernel as well.
 """
@@ -26,10 +26,10 @@ from kernels.adam import launch
 
 PAD = 64
 BETAS, EPS = (0.5, 0.999), 1e-8
-LAST = ("large", "average", "share")  # of the last elements alone
+LAST = ("large", "average", "share")  # for the last elements only
 
 
-def numbers(betas: tuple[float, float] = BETAS, eps: float = EPS) -> Tensor:
+def hyperparameters(betas: tuple[float, float] = BETAS, eps: float = EPS) -> Tensor:
     return torch.tensor([*betas, eps, *(math.log(b) for b in betas)], dtype=torch.float64)
 
 
@@ -57,13 +57,13 @@ def problem(n: int, low: torch.dtype | None, taken: int) -> dict[str, Tensor | N
 
 
 def run(tensors: dict[str, Any], flags: dict[str, Tensor | None]) -> Tensor:
-    """The op on `tensors`, in place; returns the count of arrivals."""
-    arrived = torch.zeros((), dtype=torch.int32)
+    """The op on `tensors`, in place; returns the semaphore."""
+    semaphore = torch.zeros((), dtype=torch.int32)
     order = [tensors[name] for name in ("master", "exp_avg", "exp_avg_sq", "step")]
     rest = [tensors[name] for name in ("shadow", "grad", "lr")]
     more = [flags.get("grad_scale"), flags.get("found_inf"), *(tensors.get(name) for name in LAST)]
-    launch.adam_step(*order, arrived, *rest, numbers(), *more)
-    return arrived
+    launch.adam_step(*order, semaphore, *rest, hyperparameters(), *more)
+    return semaphore
 
 
 # One element, around a power of two, one tile that is part empty, and more tiles than there are programs.
@@ -71,7 +71,7 @@ def run(tensors: dict[str, Any], flags: dict[str, Tensor | None]) -> Tensor:
 @pytest.mark.parametrize("low", [None, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("taken", [0, 999])
 def test_one_step_equals_the_specification(n: int, low: torch.dtype | None, taken: int) -> None:
-    """In float64; what lies beside the buffers stays, and the count grows by 1 whatever the number of programs."""
+    """In float64. Memory beside the buffers is unchanged; the step count grows by 1 for any number of programs."""
     tensors = problem(n, low, taken)
     buffers = {}
     for name in ("master", "exp_avg", "exp_avg_sq", "shadow", "grad"):
@@ -86,21 +86,21 @@ def test_one_step_equals_the_specification(n: int, low: torch.dtype | None, take
         torch.testing.assert_close(tensors[name].double(), wide[name], **close(torch.float32, 0.02))  # type: ignore[union-attr]
     assert tensors["step"] == taken + 1
     if low is not None:
-        # Triton's interpreter cuts bfloat16's digits off where a GPU rounds.
+        # Triton's interpreter truncates to bfloat16 where a GPU rounds.
         exact = {"rtol": 2.0**-7 if low == torch.bfloat16 else 0.0, "atol": 0.0}
         torch.testing.assert_close(tensors["shadow"], tensors["master"].to(low), **exact)  # type: ignore[union-attr]
     for name, buffer in buffers.items():
         assert buffer[:PAD].isnan().all() and buffer[-PAD:].isnan().all(), name
 
 
-# From a tile's start on, of all or of some; either part longer, or there alone.
+# From the start of a tile on, for all elements or some; either part longer, or without the other.
 @pytest.mark.parametrize("n", [5000, 70000])
 @pytest.mark.parametrize("large, averaged", [(0, 0), (1, 2), (3, 1), (None, 0), (0, None), (4, 4)])
 @pytest.mark.parametrize("low", [None, torch.float16])
 def test_other_buffers_of_the_last_elements(
     n: int, large: int | None, averaged: int | None, low: torch.dtype | None
 ) -> None:
-    """Gradients that lie elsewhere, and averages, each from a tile's number on; nothing beside either is touched."""
+    """Gradients in another buffer, and averages, each from some tile on; memory beside them is unchanged."""
     tensors = problem(n, low, 3)
     buffers = {}
     if large is not None:
@@ -138,8 +138,8 @@ def test_the_flag_skips_everything(n: int, flag: float) -> None:
         assert torch.equal(tensors[name], before[name]) == (flag > 0), name  # type: ignore[arg-type]
 
 
-def test_programs_share_out_the_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bit for bit the same from 1 program as from 69, each with its arrival."""
+def test_results_do_not_depend_on_the_number_of_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 program and 69 give the same bits, and each adds to the semaphore."""
     results = []
     for programs in (1, 2, 7, 69, 1000):
         monkeypatch.setattr(launch, "_processors", lambda device, programs=programs: programs)
@@ -160,9 +160,9 @@ def test_programs_share_out_the_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bias_corrections_keep_their_digits(taken: int, beta: float) -> None:
     """Without a second moment and with eps 1, the step is lr m / (1 - beta1^t), to float32's digits."""
     master, m, v = torch.zeros(1), torch.ones(1), torch.zeros(1)
-    step, grad, arrived = torch.tensor(float(taken)), torch.zeros(1), torch.zeros((), dtype=torch.int32)
+    step, grad, semaphore = torch.tensor(float(taken)), torch.zeros(1), torch.zeros((), dtype=torch.int32)
     lr = torch.tensor(1.0)
-    launch.adam_step(master, m, v, step, arrived, None, grad, lr, numbers((beta, 0.5), 1.0), *5 * [None])
+    launch.adam_step(master, m, v, step, semaphore, None, grad, lr, hyperparameters((beta, 0.5), 1.0), *5 * [None])
     expected = -beta / -math.expm1((taken + 1) * math.log(beta))
     assert master.item() == pytest.approx(expected, rel=1e-6)
 
@@ -170,13 +170,13 @@ def test_bias_corrections_keep_their_digits(taken: int, beta: float) -> None:
 @pytest.mark.parametrize("low", [None, torch.bfloat16])
 @pytest.mark.parametrize("flagged", [False, True])
 @pytest.mark.parametrize("more", [False, True])
-def test_the_op_is_well_formed(low: torch.dtype | None, flagged: bool, more: bool) -> None:
+def test_opcheck_passes(low: torch.dtype | None, flagged: bool, more: bool) -> None:
     tensors = problem(1100, low, 0)
     order = [tensors[name] for name in ("master", "exp_avg", "exp_avg_sq", "step")]
     rest = [tensors[name] for name in ("shadow", "grad", "lr")]
     flags = [torch.tensor(2.0), torch.tensor(0.0)] if flagged else [None, None]
     last = [torch.randn(76).to(low), torch.randn(76), torch.tensor(0.5)] if more else 3 * [None]
-    arguments = (*order, torch.zeros((), dtype=torch.int32), *rest, numbers(), *flags, *last)
+    arguments = (*order, torch.zeros((), dtype=torch.int32), *rest, hyperparameters(), *flags, *last)
     torch.library.opcheck(launch.adam_step, arguments)
 
 
@@ -199,8 +199,8 @@ for capability in (80, 90):
 """
 
 
-def test_it_compiles_to_vector_accesses() -> None:
-    """Without a GPU: 16 bytes of float32, 8 of 16-bit values, never a value alone."""
+def test_compiles_to_vector_accesses() -> None:
+    """Without a GPU: 16 bytes of float32, 8 of 16-bit values, never a single value."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

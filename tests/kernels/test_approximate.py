@@ -1,4 +1,4 @@
-"""The kernels under the worst errors of a GPU's approximate instructions, simulated: the interpreter has none of them.
+"""The kernels under the largest errors of a GPU's approximate instructions, simulated in the interpreter.
 
 The bounds are PTX's: log2 2^-22 between 1/2 and 2, however near 0 it is there, and relative elsewhere; exp2 and
 quotients 2^-22, roots 2^-23, all relative. Each error is at its bound, all above, all below, or as a bit of the
@@ -90,7 +90,7 @@ def test_normals() -> None:
 
 
 def test_normals_near_zero() -> None:
-    """A logarithm near 0 has the error of one near 1: of a positive one a root would be NaN."""
+    """A logarithm near 0 has the absolute error of log2 near 1: above 0 its square root would be NaN."""
     rows = 1 << 20
     word = philox_cpu.words(**counters(), rows=rows, columns=4, stream=philox.STREAM_NORMAL)
     largest = word[:, [0, 2]].amax(1).topk(20).indices.tolist()

@@ -75,7 +75,7 @@ def test_importing_kernels_needs_no_triton() -> None:
 
 
 def test_triton_needs_a_gpu_or_the_interpreter() -> None:
-    """Refused where it is asked for, with the remedy; a GPU or TRITON_INTERPRET=1 makes it right."""
+    """Refused with the remedy if chosen by name; a GPU or TRITON_INTERPRET=1 is enough."""
     code = "import kernels; kernels.use_backend('triton')"
     root = Path(__file__).parents[2]
     for interpret in ("0", "1"):
@@ -96,7 +96,7 @@ def test_triton_that_is_not_installed() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's tensors take the kernels")
 def test_auto_never_interprets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does float64 ever leave the reference."""
+    """And float64 always runs the reference."""
     use_backend("auto")
     assert not runs_triton(torch.zeros(1))
     use_backend("triton")
@@ -114,7 +114,7 @@ ON_CUDA: Any = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32)
 
 @pytest.fixture
 def probes(monkeypatch: pytest.MonkeyPatch) -> list[Exception | None]:
-    """A machine with a GPU, on which nothing was built yet; what the next launches of the empty kernel raise."""
+    """Pretend a GPU on which nothing was built yet; the list holds what the next launches of the empty kernel raise."""
     pytest.importorskip("triton")
     from kernels import triton_probe
 
@@ -153,7 +153,7 @@ def test_auto_tries_triton_once(probes: list[Exception | None]) -> None:
     ids=["no compiler", "no headers", "no libcuda", "no words"],
 )
 def test_where_triton_cannot_build(probes: list[Exception | None], error: Exception, said: str) -> None:
-    """Auto says why and what helps, once, and does without; asked for by name it is an error of one line."""
+    """ "auto" warns once, with cause and remedy, and runs the plain versions; "triton" is an error of one line."""
     probes.append(error)
     with pytest.warns(RuntimeWarning) as warned:
         assert not any(runs_triton(ON_CUDA) for _ in range(3))
@@ -180,8 +180,10 @@ def test_reference_tries_nothing(probes: list[Exception | None]) -> None:
     assert not runs_triton(ON_CUDA)
 
 
-def test_nothing_is_tried_where_it_cannot_be(probes: list[Exception | None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inside a captured graph, of fake tensors, under a compiler."""
+def test_triton_is_not_tried_where_it_cannot_run(
+    probes: list[Exception | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """During graph capture, for fake tensors, under torch.compile."""
     for module, name, value in (
         (torch.cuda, "is_current_stream_capturing", True),
         (torch.cuda, "is_available", False),
@@ -205,7 +207,7 @@ def test_the_choice_is_traced_without_a_break(monkeypatch: pytest.MonkeyPatch) -
         assert compiled(torch.ones(1)).item() == factor
 
 
-def test_the_empty_kernel_is_one() -> None:
+def test_the_probe_launches_an_empty_kernel() -> None:
     from kernels.backend import interpreted
 
     if not (torch.cuda.is_available() or interpreted()):

@@ -1,4 +1,4 @@
-"""Every kernel compiles for GPUs that need not be there: no spills, tensor cores where they belong, 64-bit offsets."""
+"""Every kernel compiles, without a GPU: no spills, tensor cores for its products, 64-bit offsets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def report(*flags: str) -> subprocess.CompletedProcess[str]:
-    """bench.checks.compile_report in a process without the interpreter, which would leave nothing to compile."""
+    """bench.checks.compile_report in a process without the interpreter, which compiles nothing."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     command = [sys.executable, "-m", "bench.checks.compile_report", *flags]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

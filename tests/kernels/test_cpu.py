@@ -1,4 +1,4 @@
-"""The versions for plain CPU tensors against their specifications, and where they must step aside."""
+"""The versions for plain CPU tensors against their specifications, and where they must not run."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_bad_temperature_tensor(temperature: float) -> None:
     assert nt_xent_cpu.nt_xent(random(3, 4), random(3, 4, seed=1), temperature=given).isnan()
 
 
-def test_a_temperature_that_learns() -> None:
+def test_a_temperature_with_a_gradient() -> None:
     """Both versions leave it to the specification."""
     for call in (
         lambda t: gumbel_cpu.gumbel_softmax(random(4), temperature=t, batch_size=3, **counters())[0][:, 0].sum(),
@@ -173,7 +173,7 @@ def check_nt_xent(a: Tensor, b: Tensor, temperature: float = 0.5) -> None:
             )
 
 
-TILES = {"one tile": {}, "many tiles": {"TILE": 1}, "none kept": {"TILE": 1, "KEPT": 0}}
+TILES = {"one tile": {}, "many tiles": {"TILE": 1}, "none kept": {"TILE": 1, "MAX_STORED": 0}}
 
 
 @pytest.fixture(params=TILES.values(), ids=TILES)
@@ -243,7 +243,7 @@ class _Largest(TorchDispatchMode):
 def test_nt_xent_never_holds_all_similarities(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the bound no tensor is larger than the embeddings or a tile of 16 rows."""
     monkeypatch.setattr(nt_xent_cpu, "TILE", 1 << 12)
-    monkeypatch.setattr(nt_xent_cpu, "KEPT", 1 << 14)
+    monkeypatch.setattr(nt_xent_cpu, "MAX_STORED", 1 << 14)
     a, b = random(500, 8), random(500, 8, seed=1)
     with _Largest() as largest:
         losses(nt_xent_cpu, a, b, temperature)
@@ -254,8 +254,8 @@ def test_nt_xent_never_holds_all_similarities(temperature: float, monkeypatch: p
 
 
 def test_bounds_of_memory() -> None:
-    """From 4,096 images on nothing is kept, and a tile is far smaller than all."""
-    assert nt_xent_cpu.KEPT < 8192**2 and nt_xent_cpu.TILE <= 8192**2 / 64
+    """From 4,096 images on no tile is stored, and a tile is far smaller than all similarities."""
+    assert nt_xent_cpu.MAX_STORED < 8192**2 and nt_xent_cpu.TILE <= 8192**2 / 64
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 5), (64, 65, 100), (257, 100, 63)], ids=str)
@@ -278,7 +278,7 @@ def test_product(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
 
 
 def draws(x: Tensor, chosen: list[bool] | None = None) -> tuple[Tensor, ...]:
-    """A value of each op on x [B, K], by the version that its place allows."""
+    """A value of each op on x [B, K], by the version chosen there."""
     where = counters()
     plain = plain_cpu(x, where["seed"], 3, 0.5)
     if chosen is not None:
@@ -299,7 +299,7 @@ def gradient(call: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[t
 
 
 def test_compiled() -> None:
-    """A compiler sees the specification alone, in one graph, with the same results and gradients."""
+    """torch.compile traces only the specification, in one graph, with the same results and gradients."""
     torch._dynamo.reset()
     compiled = torch.compile(draws, backend="aot_eager", fullgraph=True)
     x = random(6, 10)
@@ -315,7 +315,7 @@ def test_vmapped() -> None:
 
 
 def test_plain_cpu() -> None:
-    """Not for a tensor elsewhere, a subclass, a fake or a traced one."""
+    """False for tensors on other devices, subclasses, and fake or traced tensors."""
     x, seen = torch.ones(2), []
     assert plain_cpu(x, 1, 2.0, None, torch.nn.Parameter(x))
     assert not plain_cpu(torch.ones(2, device="meta"))

@@ -49,11 +49,11 @@ def perturbed(logits: Tensor, gumbel: np.ndarray) -> np.ndarray:
 
 
 def check(sample: Tensor, code: Tensor, expected: np.ndarray, temperature: float) -> None:
-    """The sample within the table; the code equal, but where the two best perturbed logits are hardly apart."""
+    """The sample is within the tolerance; the code is equal unless the two largest perturbed logits nearly tie."""
     # A relative error in the perturbed logits is divided by the temperature before it is exponentiated.
     factor = 1.0 / min(temperature, 1.0)
     if sample.dtype == torch.bfloat16 and backend() == "triton" and interpreted():
-        factor *= 2.0  # Triton's interpreter cuts digits off where a GPU rounds
+        factor *= 2.0  # Triton's interpreter truncates where a GPU rounds
     expected_sample = torch.from_numpy(softmax(expected / temperature))
     torch.testing.assert_close(sample.double(), expected_sample, **close(sample.dtype, factor))
     best = np.sort(expected, -1)
@@ -72,7 +72,7 @@ def test_shared_prior(classes: int) -> None:
 
 
 @pytest.mark.parametrize("classes", SIZES)
-def test_a_prior_a_row(classes: int) -> None:
+def test_one_prior_for_each_row(classes: int) -> None:
     logits = random_logits(9, classes)
     sample, code = gumbel_softmax(logits, temperature=0.5, **counters())
     assert sample.shape == (9, classes) and code.shape == (9,)
@@ -108,8 +108,8 @@ def test_extreme_logits(spread: float) -> None:
 
 
 @pytest.mark.parametrize("shift", [8192.0, -8192.0])
-def test_what_all_logits_share_does_not_matter(shift: float) -> None:
-    """Beside a logit of 8,192 noise would lose its digits, had the largest logit not been taken off first."""
+def test_a_constant_added_to_all_logits_does_not_matter(shift: float) -> None:
+    """Added to a logit of 8,192 noise would lose digits, so the largest logit is subtracted first."""
     logits = (64.0 * random_logits(10)).round() / 64.0  # so that adding the shift rounds nothing
     sample, code = gumbel_softmax(logits, temperature=0.5, batch_size=50, **counters())
     shifted, shifted_code = gumbel_softmax(logits + shift, temperature=0.5, batch_size=50, **counters())
@@ -282,7 +282,7 @@ def test_bad_temperature_tensor_gives_nan(temperature: float) -> None:
 
 
 def test_ties_go_to_the_lowest_index() -> None:
-    """Two classes alone are possible, and the stream gives both the same float32 uniform."""
+    """Only two classes are possible, and the stream gives both the same float32 uniform."""
     u = uniform((40, 5000), **counters())
     order = u.sort(dim=-1, stable=True)
     row, place = torch.nonzero(order.values[:, 1:] == order.values[:, :-1])[0].tolist()

@@ -1,4 +1,4 @@
-"""What the Gumbel-Softmax kernel has that its specification has not: tiles, programs that share rows, an op of its own.
+"""What only the Gumbel-Softmax kernel has: tiles, programs among which rows are divided, an op of its own.
 
 test_gumbel_softmax.py runs each of its tests on the kernel as well.
 """
@@ -48,7 +48,7 @@ def results(logits: Tensor, upstream: Tensor | None = None, **options: object) -
     "classes, rows", [(10, 300), (257, 33), (257, 100), (1000, 40), (4096, 6), (4097, 3), (9000, 6)]
 )
 @pytest.mark.parametrize("hard", [False, True])
-def test_every_way_to_share_out_the_rows(classes: int, rows: int, hard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_division_of_the_rows(classes: int, rows: int, hard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     logits = 2.0 * torch.randn(classes, generator=torch.Generator().manual_seed(0))
     with use_backend("reference"):
         expected = results(logits.double(), batch_size=rows, hard=hard)
@@ -94,8 +94,8 @@ def test_a_gradient_of_any_layout() -> None:
         assert torch.equal(leaf.grad, dense[2])
 
 
-def test_the_same_again() -> None:
-    """Partial sums are added up in a fixed order."""
+def test_repeats_bit_for_bit() -> None:
+    """Partial sums are added in a fixed order."""
     logits = torch.randn(257)
     first = results(logits, batch_size=100)
     for _ in range(3):
@@ -126,7 +126,7 @@ def test_opcheck_backward(sampled: bool) -> None:
 
 
 def test_under_compile() -> None:
-    """One graph, no break; the counters are inputs of it, so that another offset draws anew without recompiling."""
+    """One graph, no break; the counters are its inputs, so another offset draws new samples without recompiling."""
 
     def loss(logits: Tensor, seed: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         sample, code = gumbel_softmax(logits, temperature=0.5, seed=seed, offset=offset, batch_size=20)

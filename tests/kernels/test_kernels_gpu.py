@@ -1,4 +1,4 @@
-"""The kernels on a CUDA GPU: against float64 references, repeatable to the bit, drawing anew under a CUDA graph.
+"""The kernels on a CUDA GPU: against float64 references, repeatable bit for bit, and in CUDA graphs.
 
 Run with `pytest tests -m gpu`; without a GPU the interpreted tests stand in.
 """
@@ -81,7 +81,7 @@ def test_normals_and_uniforms(shape: tuple[int, int]) -> None:
 
 
 def test_normals_near_zero() -> None:
-    """None of 10^8 is NaN, nor those of the largest uniform that there is, whose logarithm is nearest 0."""
+    """None of 10^8 is NaN, nor are those of the largest possible uniform, whose logarithm is nearest 0."""
     options: dict[str, Any] = {"row_start": 2_717_469, **counters()}  # the row that has it
     with use_backend("reference"):
         expected = kernels.normal((1, 4), **options)
@@ -115,7 +115,7 @@ def test_nt_xent(count: int, width: int, precision: Any, temperature: float) -> 
 
 
 def adam_pair(shadow: torch.dtype | None) -> tuple[Any, Any]:
-    """Ours, with averages of the last three weights, and torch's; one gradient is read where it lies."""
+    """Ours, with averages of the last three weights, and torch's; one gradient is read in place."""
     weights = [torch.nn.Parameter(randn(*shape)) for shape in ((1000, 70), (3,), (513,), (512, 512))]
     theirs = [torch.nn.Parameter(weight.detach().clone()) for weight in weights]
     options: dict[str, Any] = {"lr": 1e-3, "betas": (0.5, 0.999)}
@@ -145,7 +145,7 @@ def test_adam(shadow: torch.dtype | None) -> None:
         assert torch.equal(leaf, master.to(leaf.dtype))
 
 
-def test_the_same_again_to_the_bit() -> None:
+def test_repeats_bit_for_bit() -> None:
     """Every kernel 250 times on the same input: a race would show."""
     upstream = randn(4096, 257)
     calls: dict[str, Callable[[], tuple[Tensor, ...]]] = {
@@ -167,7 +167,7 @@ def test_the_same_again_to_the_bit() -> None:
         assert all(torch.equal(one, other) for one, other in both)
 
 
-def test_a_captured_graph_draws_anew_and_learns() -> None:
+def test_a_captured_graph_draws_new_samples_and_learns() -> None:
     """Counters, learning rate and step count are read from the device at each replay."""
     logits, offset = torch.nn.Parameter(torch.zeros(10, device="cuda")), torch.tensor(0, device="cuda")
     optimizer = kernels.FusedAdam([logits], lr=1e-2)

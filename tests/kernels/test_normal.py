@@ -90,8 +90,8 @@ def test_stacked_seeds_equal_each_alone(op: Callable[..., Tensor]) -> None:
         assert torch.equal(stacked[e], op((8, 5), seed=seeds[e], offset=offsets[e]))
 
 
-def test_one_pair_of_counters_serves_noise_and_codes() -> None:
-    """The generator's noise and its code, drawn with one seed and offset, tell nothing of each other."""
+def test_one_pair_of_counters_suffices_for_noise_and_codes() -> None:
+    """The generator's noise and code, drawn with one seed and offset, are independent."""
     rows = INTERPRETED_ROWS if backend() == "triton" else 200_000
     z = normal((rows, 4), **counters())
     code = gumbel_softmax(torch.zeros(4), temperature=0.5, batch_size=rows, **counters())[1]

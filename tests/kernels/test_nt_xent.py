@@ -96,8 +96,8 @@ def test_strided_views() -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "tf32", "ieee"])
-def test_precisions_allow_but_do_not_ask(precision: Any) -> None:
-    """Whatever is allowed, the loss keeps within what bfloat16 products cost."""
+def test_every_precision_is_within_tolerance(precision: Any) -> None:
+    """For each precision the error is within that of bfloat16 products."""
     a, b = views(16, 32, dtype=torch.float32)
     loss = nt_xent(a, b, temperature=0.5, precision=precision)
     # bfloat16 rounds a cosine by at most 2^-7 or so, and the temperature doubles that.
@@ -113,7 +113,7 @@ def test_one_image_has_no_negatives(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_zero_embedding(dtype: torch.dtype) -> None:
-    """Its similarity is 0 to all; it has no direction to move in, the others still do."""
+    """Its similarity to all others is 0 and its gradient 0; the others still have gradients."""
     a, b = views(6, 8, dtype=dtype)
     a[2] = 0.0
     loss, grad_a, grad_b = gradients(a, b, 0.5)
@@ -123,7 +123,7 @@ def test_zero_embedding(dtype: torch.dtype) -> None:
 
 
 def test_all_zero() -> None:
-    """Every term alike: the loss is log(2N - 1)."""
+    """All terms are equal: the loss is log(2N - 1)."""
     loss, grad_a, grad_b = gradients(torch.zeros(5, 4), torch.zeros(5, 4), 0.5)
     assert math.isclose(loss.item(), math.log(9), rel_tol=1e-6)
     assert (grad_a == 0).all() and (grad_b == 0).all()
@@ -170,7 +170,7 @@ def test_bad_temperature_tensor_gives_nan(temperature: float) -> None:
     ],
 )
 def test_huge_and_tiny_embeddings(scale: float) -> None:
-    """Squares of these overflow or vanish in float32; compared with float64, where they do not."""
+    """Their squares overflow or underflow in float32; compared with float64, where they do not."""
     a, b = views(8, 32, dtype=torch.float32)
     a = a / a.abs().max() * scale
     b = b / b.abs().max() * scale
@@ -194,7 +194,7 @@ def test_norms_beyond_float32() -> None:
 
 
 def test_gradient_does_not_lengthen_an_embedding() -> None:
-    """The loss sees directions alone, so each row's gradient is orthogonal to the row and shrinks with its length."""
+    """The loss depends only on directions: each row's gradient is orthogonal to it and shrinks with its length."""
     a, b = views(10, 6)
     _, grad_a, grad_b = gradients(a, b, 0.5)
     assert (grad_a * a).sum(-1).abs().max() < 1e-12 and (grad_b * b).sum(-1).abs().max() < 1e-12
@@ -218,16 +218,16 @@ def test_parts_of_many_ranks_make_the_whole(
     """Ranks with unequal shares: log-sum-exps first, all gathered, then each rank's own gradient."""
     a, b = views(13, 9, dtype=dtype)
     a[4], b[6] = 0.0, 1e-12  # an embedding without direction, and one whose norm lies below the floor
-    everyone = torch.stack((a, b))
-    shares = list(zip(np.cumsum((0, *sizes[:-1])).tolist(), everyone.split(sizes, dim=1), strict=True))
-    parts = [nt_xent_lse(local, everyone, start, temperature=temperature) for start, local in shares]
+    gathered = torch.stack((a, b))
+    shares = list(zip(np.cumsum((0, *sizes[:-1])).tolist(), gathered.split(sizes, dim=1), strict=True))
+    parts = [nt_xent_lse(local, gathered, start, temperature=temperature) for start, local in shares]
     lse, losses = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-    grads = [nt_xent_grad(local, everyone, lse, start, temperature=temperature) for start, local in shares]
+    grads = [nt_xent_grad(local, gathered, lse, start, temperature=temperature) for start, local in shares]
     grad = torch.cat(grads, dim=1)
 
     by_hand = torch.tensor(losses_by_hand(a, b, float(temperature)), dtype=torch.float64).unflatten(0, (2, -1))
     loss, grad_a, grad_b = gradients(a, b, temperature)
-    assert lse.shape == losses.shape == (2, 13) and grad.shape == everyone.shape and grad.dtype == dtype
+    assert lse.shape == losses.shape == (2, 13) and grad.shape == gathered.shape and grad.dtype == dtype
     factor = 1.0 / float(temperature)
     torch.testing.assert_close(losses.double(), by_hand, **close(dtype, factor))
     torch.testing.assert_close(losses.mean(), loss, **close(dtype, factor))
@@ -236,9 +236,9 @@ def test_parts_of_many_ranks_make_the_whole(
 
 
 def test_parts_give_no_gradient() -> None:
-    everyone = torch.stack(views(4, 3)).requires_grad_()
-    lse, loss = nt_xent_lse(everyone, everyone, 0, temperature=0.5)
-    grad = nt_xent_grad(everyone, everyone, lse, 0, temperature=0.5)
+    gathered = torch.stack(views(4, 3)).requires_grad_()
+    lse, loss = nt_xent_lse(gathered, gathered, 0, temperature=0.5)
+    grad = nt_xent_grad(gathered, gathered, lse, 0, temperature=0.5)
     assert not (lse.requires_grad or loss.requires_grad or grad.requires_grad)
 
 
@@ -271,18 +271,18 @@ PARTS: list[tuple[dict[str, Any], str]] = [
     ({"local": torch.zeros(3, 2, 4)}, "local [3, 2, 4]"),
     ({"local": torch.zeros(2, 4)}, "local [2, 4]"),
     ({"local": torch.zeros(2, 0, 4)}, "local [2, 0, 4]"),
-    ({"everyone": torch.zeros(1, 5, 4)}, "everyone [1, 5, 4]"),
-    ({"local": torch.zeros(2, 2, 3)}, "local, everyone: must agree"),
-    ({"local": torch.zeros(2, 2, 4, dtype=torch.float64)}, "local, everyone: must agree"),
+    ({"gathered": torch.zeros(1, 5, 4)}, "gathered [1, 5, 4]"),
+    ({"local": torch.zeros(2, 2, 3)}, "local, gathered: must agree"),
+    ({"local": torch.zeros(2, 2, 4, dtype=torch.float64)}, "local, gathered: must agree"),
     ({"local": torch.zeros(2, 2, 4, dtype=torch.int64)}, "local: must be float32"),
-    ({"local": torch.zeros(2, 2, 4, device="meta")}, "local, everyone: must agree"),
+    ({"local": torch.zeros(2, 2, 4, device="meta")}, "local, gathered: must agree"),
     ({"row_start": -1}, "row_start -1"),
-    ({"row_start": 4}, "row_start 4: 2 rows from there do not fit 5"),
+    ({"row_start": 4}, "row_start 4: 2 rows from there do not fit into 5"),
     ({"temperature": 0.0}, "temperature 0.0"),
 ]
 GOOD_PARTS: dict[str, Any] = {
     "local": torch.zeros(2, 2, 4),
-    "everyone": torch.zeros(2, 5, 4),
+    "gathered": torch.zeros(2, 5, 4),
     "row_start": 3,
     "temperature": 0.5,
 }
@@ -293,10 +293,10 @@ def test_bad_arguments_of_the_parts_are_named(change: dict[str, Any], message: s
     with pytest.raises(ValueError, match=re.escape(message)):
         nt_xent_lse(**GOOD_PARTS | change)
     with pytest.raises(ValueError, match=re.escape(message)):
-        nt_xent_grad(**GOOD_PARTS | {"lse_everyone": torch.zeros(2, 5)} | change)
+        nt_xent_grad(**GOOD_PARTS | {"gathered_lse": torch.zeros(2, 5)} | change)
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (5,), (10,)], ids=str)
-def test_log_sum_exps_must_be_everyones(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="lse_everyone .*: must be .2, 5."):
-        nt_xent_grad(**GOOD_PARTS, lse_everyone=torch.zeros(shape))
+def test_gathered_lse_must_fit(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="gathered_lse .*: must be .2, 5."):
+        nt_xent_grad(**GOOD_PARTS, gathered_lse=torch.zeros(shape))

@@ -63,7 +63,9 @@ def compare(found: Tensor, exact: Tensor, raw: Tensor, temperature: float, upstr
     assert found.dtype == raw.dtype and found.shape == raw.shape
     norm = raw.double().norm(dim=-1, keepdim=True).clamp_min(reference.EPS)
     factor = upstream.double().abs()[..., None, None] / norm / (temperature * 2 * raw.shape[-2])
-    digits = TOLERANCES[raw.dtype][1] * (2.0 if raw.dtype == torch.bfloat16 else 1.0)  # cut off, not rounded: see below
+    digits = TOLERANCES[raw.dtype][1] * (
+        2.0 if raw.dtype == torch.bfloat16 else 1.0
+    )  # truncated, not rounded: see below
     rounding = digits * exact.abs() + (1e-7 if raw.dtype == torch.float16 else 0.0)
     assert ((found.double() - exact).abs() <= error / min(temperature, 1.0) * factor + rounding).all()
 
@@ -222,8 +224,8 @@ def test_one_image_has_no_negatives(precision: str, temperature: float | Tensor)
 def test_bfloat16_products(temperature: float | Tensor, count: int, width: int) -> None:
     """The loss is that of rounded unit embeddings; the gradient's weights are rounded once more."""
     a, b = views(count, width)
-    unit = reference._normalise(torch.cat((a, b)))[0]
-    rounded = (unit.view(torch.int32) & -(2**16)).view(torch.float32).double()  # the interpreter cuts the digits off
+    unit = reference._normalize(torch.cat((a, b)))[0]
+    rounded = (unit.view(torch.int32) & -(2**16)).view(torch.float32).double()  # the interpreter truncates
     logits = (rounded @ rounded.mT / float(temperature)).fill_diagonal_(float("-inf"))
     positive = torch.arange(2 * count).roll(count)
     loss, *grads = results(a, b, torch.tensor(0.7), temperature=temperature, precision="bf16")
@@ -248,24 +250,24 @@ def test_parts_of_many_ranks(
     a, b = views(70, 40)
     a[4], b[6] = 0.0, 1e-12
     exact = expected(a, b, torch.tensor(1.0), temperature)
-    everyone = torch.stack((a, b))
+    gathered = torch.stack((a, b))
     starts = [sum(sizes[:rank]) for rank in range(len(sizes))]
     monkeypatch.setattr(launch, "_capability", lambda index: capability)
     guarded = GuardedAllocator(monkeypatch, launch)
     parts = [
-        nt_xent_lse(everyone[:, start : start + size], everyone, start, temperature=temperature)
+        nt_xent_lse(gathered[:, start : start + size], gathered, start, temperature=temperature)
         for start, size in zip(starts, sizes, strict=True)
     ]
     lse, losses = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
     grads = [
-        nt_xent_grad(everyone[:, start : start + size], everyone, lse, start, temperature=temperature)
+        nt_xent_grad(gathered[:, start : start + size], gathered, lse, start, temperature=temperature)
         for start, size in zip(starts, sizes, strict=True)
     ]
     guarded.check()
     grad = torch.cat(grads, dim=1)
     factor = 1.0 / float(temperature)
     with use_backend("reference"):
-        exact_lse, exact_losses = nt_xent_lse(everyone.double(), everyone.double(), 0, temperature=temperature)
+        exact_lse, exact_losses = nt_xent_lse(gathered.double(), gathered.double(), 0, temperature=temperature)
     torch.testing.assert_close(lse.double(), exact_lse, **close(torch.float32, factor))
     torch.testing.assert_close(losses.double(), exact_losses, **close(torch.float32, factor))
     compare(grad[0], exact[1], a, float(temperature), torch.tensor(1.0), 1e-5)
@@ -274,30 +276,30 @@ def test_parts_of_many_ranks(
 
 @pytest.mark.parametrize("precision", ["bf16", "ieee"])
 def test_parts_take_a_precision(precision: Any) -> None:
-    everyone = torch.stack(views(10, 12))
-    lse, loss = nt_xent_lse(everyone, everyone, 0, temperature=0.5, precision=precision)
-    grad = nt_xent_grad(everyone, everyone, lse, 0, temperature=0.5, precision=precision)
-    exact = expected(everyone[0], everyone[1], torch.tensor(1.0), 0.5)
+    gathered = torch.stack(views(10, 12))
+    lse, loss = nt_xent_lse(gathered, gathered, 0, temperature=0.5, precision=precision)
+    grad = nt_xent_grad(gathered, gathered, lse, 0, temperature=0.5, precision=precision)
+    exact = expected(gathered[0], gathered[1], torch.tensor(1.0), 0.5)
     error = {"bf16": 2.0**-7, "ieee": 1e-5}[precision]
     torch.testing.assert_close(loss.double().mean(), exact[0], atol=2 * error, rtol=0)
     assert (loss.double().mean() != exact[0].float().double()) or precision == "ieee"
     for view in range(2):
-        compare(grad[view], exact[1 + view], everyone[view], 0.5, torch.tensor(1.0), error)
+        compare(grad[view], exact[1 + view], gathered[view], 0.5, torch.tensor(1.0), error)
     with pytest.raises(ValueError, match="precision 'fp8'"):
-        nt_xent_lse(everyone, everyone, 0, temperature=0.5, precision="fp8")  # type: ignore[arg-type]
+        nt_xent_lse(gathered, gathered, 0, temperature=0.5, precision="fp8")  # type: ignore[arg-type]
 
 
 def test_parts_of_a_bad_embedding_are_nan() -> None:
-    everyone = torch.stack(views(6, 8))
-    everyone[1, 5, 2] = torch.nan
-    lse, loss = nt_xent_lse(everyone[:, :2], everyone, 0, temperature=0.5)
+    gathered = torch.stack(views(6, 8))
+    gathered[1, 5, 2] = torch.nan
+    lse, loss = nt_xent_lse(gathered[:, :2], gathered, 0, temperature=0.5)
     assert lse.isnan().all() and loss.isnan().all()
-    grad = nt_xent_grad(everyone[:, :2], everyone, torch.zeros(2, 6), 0, temperature=0.5)
+    grad = nt_xent_grad(gathered[:, :2], gathered, torch.zeros(2, 6), 0, temperature=0.5)
     assert grad.isnan().all()
 
 
-def test_left_to_the_specification() -> None:
-    """Embeddings longer than a tile, and a temperature that is learned."""
+def test_runs_the_specification() -> None:
+    """Embeddings longer than 512, and a temperature with a gradient."""
     a, b = views(4, 513)
     torch.testing.assert_close(nt_xent(a, b, temperature=0.5), reference.nt_xent(a, b, temperature=0.5))
     temperature = torch.tensor(0.5, requires_grad=True)
@@ -306,20 +308,20 @@ def test_left_to_the_specification() -> None:
 
 
 @pytest.mark.parametrize("given", [0.5, torch.tensor(0.5)], ids=str)
-def test_ops_keep_their_promises(given: float | Tensor) -> None:
+def test_opcheck_passes(given: float | Tensor) -> None:
     """Schema, shapes without data, gradient and tracing, as torch.library.opcheck sees them."""
     temperature = (0.0, given) if isinstance(given, Tensor) else (given, None)
     a, b = (view.requires_grad_() for view in views(2, 3, 8, dtype=torch.bfloat16))
     torch.library.opcheck(launch.nt_xent_small, (a, b, *temperature, "tf32"))
     torch.library.opcheck(launch.nt_xent_large, (a, b, *temperature, "bf16"))
     with torch.no_grad():
-        _, unit, inverse, lse = launch.nt_xent_large(a, b, *temperature, "tf32")
-    saved = (torch.ones(2), unit, inverse, lse)
+        _, unit, rnorm, lse = launch.nt_xent_large(a, b, *temperature, "tf32")
+    saved = (torch.ones(2), unit, rnorm, lse)
     torch.library.opcheck(launch.nt_xent_backward, (*saved, *temperature, "tf32", torch.float16))
-    everyone = a.detach()
-    torch.library.opcheck(launch.nt_xent_lse, (everyone[:, 1:], everyone, 1, *temperature, "tf32"))
+    gathered = a.detach()
+    torch.library.opcheck(launch.nt_xent_lse, (gathered[:, 1:], gathered, 1, *temperature, "tf32"))
     lse = torch.ones(2, 3)
-    torch.library.opcheck(launch.nt_xent_grad, (everyone[:, 1:], everyone, lse, 1, *temperature, "tf32"))
+    torch.library.opcheck(launch.nt_xent_grad, (gathered[:, 1:], gathered, lse, 1, *temperature, "tf32"))
 
 
 @pytest.mark.usefixtures("either_path")
@@ -342,7 +344,7 @@ def test_under_the_compiler() -> None:
 
 
 def test_half_gradients_survive_a_scaled_loss() -> None:
-    """The small kernel keeps float32 until the upstream gradient is known: 1e-10 is lost in float16, 6e-6 is not."""
+    """The small kernel's gradient is float32 until it is scaled by the upstream one: float16 loses 1e-10, not 6e-6."""
     a, b = (1e4 * view for view in views(40, 64))
     grads = results(a.half().clamp(-6e4, 6e4), b.half(), torch.tensor(65536.0), temperature=10.0)[1:]
     assert all((grad != 0).float().mean() > 0.5 for grad in grads)

@@ -66,7 +66,7 @@ def test_rows_drawn_apart_equal_the_whole(columns: int) -> None:
 
 
 def test_words_do_not_repeat() -> None:
-    """Rows, columns, offsets (above 2^32 as well), seeds (in either half) and streams are all told apart."""
+    """Rows, columns, offsets (above 2^32 as well), seeds (in either half) and streams all give different words."""
     base, high = draw(64, 64), 1 << 32
     others = [draw(64, 64, offset=o) for o in (12, 11 + high, 11 + (high << 20))]
     others += [draw(64, 64, seed=s) for s in (8, 7 + high, 7 - (1 << 63))]
@@ -77,7 +77,7 @@ def test_words_do_not_repeat() -> None:
 
 
 def test_leading_dimensions() -> None:
-    """Seeds and offsets [E] give E independent draws, each as it would be alone."""
+    """Seeds and offsets [E] give E draws, each the same as on its own."""
     seeds, offsets = torch.tensor([3, 4, 5]), torch.tensor([0, 1 << 40, 9])
     stacked = philox.words(seeds, offsets, 6, 5)
     assert stacked.shape == (3, 6, 5)
@@ -91,7 +91,7 @@ ENDS = torch.tensor([0, 1, 2, 255, 2**31, 2**32 - 257, 2**32 - 2, 2**32 - 1])
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_ends_of_the_range_are_finite(dtype: torch.dtype) -> None:
-    """The lowest and the highest word, where a logarithm would meet 0."""
+    """The lowest and the highest word, whose uniforms must not be 0 or 1."""
     u = philox.to_uniform(ENDS, dtype)
     assert u.dtype == dtype and u.min() > 0 and u.max() < 1
     gumbel = philox.to_gumbel(ENDS, dtype)

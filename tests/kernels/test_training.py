@@ -44,7 +44,7 @@ def run(backend: str, config: TrainConfig = CONFIG) -> tuple[Step, Tensor, Tenso
 
 @pytest.mark.parametrize("config", [CONFIG, DEFAULT], ids=["paper", "default"])
 def test_twenty_steps_match_the_reference(config: TrainConfig) -> None:
-    """float32: losses and outputs (weights whose gradient is rounding noise alone are moved by Adam either way)."""
+    """float32: losses and outputs, not weights, which Adam moves either way where the gradient is only rounding."""
     step, losses, drawn = run("triton", config)
     reference, expected, expected_drawn = run("reference", config)
     assert isinstance(step.optimizers.d_optimizer, kernels.FusedAdam)
@@ -58,7 +58,7 @@ def test_twenty_steps_match_the_reference(config: TrainConfig) -> None:
 
 @pytest.mark.parametrize("recipe", [CONFIG, DEFAULT], ids=["paper", "default"])
 def test_mixed_precision_reads_the_copies_that_adam_writes(recipe: TrainConfig) -> None:
-    """bfloat16: losses near the reference's, and each copy its master, rounded."""
+    """bfloat16: losses near the reference's, and each copy equal to its rounded master."""
     config = dataclasses.replace(recipe, amp=True, amp_dtype="bfloat16")
     step, losses, _ = run("triton", config)
     _, expected, _ = run("reference", config)
@@ -78,7 +78,7 @@ def test_mixed_precision_reads_the_copies_that_adam_writes(recipe: TrainConfig) 
 @pytest.mark.parametrize("amp", [False, True])
 @pytest.mark.parametrize("backends", [("triton", "triton"), ("reference", "triton"), ("triton", "reference")], ids=str)
 def test_a_checkpoint_passes_between_backends(backends: tuple[str, str], amp: bool) -> None:
-    """Optimiser states are kept by the parameters' names: three steps, a checkpoint, and three more elsewhere."""
+    """Optimizer states are stored by parameter name: three steps, a checkpoint, and three more on another backend."""
     config = dataclasses.replace(CONFIG, amp=amp, average_decay=0.9)
     images, before, after = digits.full(16).images, *backends
     batches = [images[16 * i : 16 * i + 16] for i in range(6)]
@@ -98,7 +98,7 @@ def test_a_checkpoint_passes_between_backends(backends: tuple[str, str], amp: bo
     model = {name: value.clone() for name, value in whole.model.state_dict().items()}
     resumed.load_state(model, {name: value.clone() for name, value in whole.training_state().items()})
     expected, found = train(whole, before, batches[3:]), train(resumed, after, batches[3:])
-    if before == after and not amp:  # the interpreter cuts digits off a copy that loading rounds
+    if before == after and not amp:  # the interpreter truncates a copy that loading rounds
         assert torch.equal(found, expected)
         ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
         assert all(torch.equal(ours[name], value) for name, value in theirs.items())
@@ -107,8 +107,8 @@ def test_a_checkpoint_passes_between_backends(backends: tuple[str, str], amp: bo
 
 
 @pytest.mark.parametrize("amp_dtype", [None, "bfloat16", "float16"])
-def test_the_average_is_adams_to_move(amp_dtype: str | None) -> None:
-    """Every weight of it moves in a good step, and nothing at all in a bad one; a restart goes on in place."""
+def test_adam_updates_the_average(amp_dtype: str | None) -> None:
+    """Every weight of it moves in a good step, none in a bad one; a restart continues in place."""
     config = dataclasses.replace(DEFAULT, amp=amp_dtype is not None, amp_dtype=amp_dtype or "bfloat16")
     images, prior = digits.full(16).images[:16], ClassPrior("learned", 10)
     with use_backend("triton"):
