@@ -191,7 +191,7 @@ def test_a_grad_scaler_passes_the_share_on() -> None:
         ("float32", lambda p: {p: torch.zeros(3, dtype=torch.float64)}),
         ("float32", lambda p: {p: torch.zeros(3).to_sparse()}),
         (r"\[4\] on cpu for a parameter \[3\]", lambda p: {p: torch.zeros(4)}),
-        ("on meta of", lambda p: {p: torch.zeros(3, device="meta")}),
+        ("on meta for", lambda p: {p: torch.zeros(3, device="meta")}),
         ("is a parameter", lambda p: {p: p}),
         ("in no group", lambda p: {nn.Parameter(torch.zeros(3)): torch.zeros(3)}),
     ],
@@ -207,7 +207,7 @@ def test_a_step_that_cannot_move_averages_moves_nothing() -> None:
     weight, average = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
     adam = FusedAdam([weight], lr=LR, averages={weight: average})
     weight.sum().backward()
-    with pytest.raises(ValueError, match="average_share: is missing"):
+    with pytest.raises(ValueError, match="average_share: missing"):
         adam.step()
     average.data = average.data.clone()
     with pytest.raises(ValueError, match="its average, has left"):
