@@ -16,10 +16,8 @@ from kernels.gumbel_softmax.triton_kernel import gumbel_softmax_bwd_kernel, gumb
 
 TILE = 2048  # elements that one program holds at a time: 16 a thread, so that no register spills
 MAX_BLOCK_K = 4096  # classes that one tile can hold, with twice the warps; more are looped over
-MAX_PROGRAMS = (
-    528  # programs among which the rows of one prior are divided, at most: four for each of an H200's 132 SMs
-)
-SINGLE_PROGRAM_TILES = 4  # up to so many tiles of rows one program sums all, which saves the partial sums
+MAX_PROGRAMS = 528  # programs for the rows of one prior, at most: four for each of an H200's 132 SMs
+SINGLE_PROGRAM_TILES = 4  # up to so many tiles of rows, one program sums them all, without partial sums
 
 
 def blocks(rows: int, classes: int) -> tuple[int, int, bool]:
