@@ -142,8 +142,8 @@ def test_results_do_not_depend_on_the_number_of_programs(monkeypatch: pytest.Mon
     """1 program and 69 give the same bits, and each adds to the semaphore."""
     results = []
     for programs in (1, 2, 7, 69, 1000):
-        monkeypatch.setattr(launch, "_processors", lambda device, programs=programs: programs)
-        monkeypatch.setattr(launch, "RESIDENT", 1)
+        monkeypatch.setattr(launch, "_num_sms", lambda device, programs=programs: programs)
+        monkeypatch.setattr(launch, "PROGRAMS_PER_SM", 1)
         tensors = problem(70_000, torch.float16, 2) | {"average": torch.zeros(70_000 - 3 * launch.BLOCK)}
         tensors |= {"share": torch.tensor(0.5), "large": torch.ones(70_000 - 5 * launch.BLOCK).half()}
         for taken in (3, 4):
