@@ -17,7 +17,7 @@ from fastgan.config.schema import TrainConfig, TransformConfig
 from fastgan.config.validation import validate
 from fastgan.data import loading
 from fastgan.data.image_set import ImageSet
-from fastgan.runtime.memory import tune_malloc
+from fastgan.runtime.process import tune_malloc
 from fastgan.training.engine import build_feed, build_step
 
 ROOT = Path(__file__).parents[1]

@@ -17,7 +17,7 @@ from fastgan.errors import ConfigError
 from fastgan.runtime import threads
 from fastgan.runtime.device import choose_device, choose_kernels
 from fastgan.runtime.distributed import RankInfo
-from fastgan.runtime.memory import tune_malloc
+from fastgan.runtime.process import tune_malloc
 from fastgan.sweep import at_once, workers
 from fastgan.sweep.methods import parse_methods, parse_numbers, with_method
 from fastgan.sweep.results import Results, RunKey

@@ -30,7 +30,7 @@ from fastgan.runs import run_folder
 from fastgan.runtime import threads
 from fastgan.runtime.device import choose_algorithms, choose_device, choose_kernels, device_name
 from fastgan.runtime.distributed import Communicator, RankInfo, together
-from fastgan.runtime.memory import tune_malloc
+from fastgan.runtime.process import tune_malloc
 from fastgan.text import pluralize
 from fastgan.training.engine import Engine
 from fastgan.training.loop import Outcome, TrainingLoop

@@ -29,7 +29,7 @@ from fastgan.config.schema import TrainConfig
 from fastgan.data import image_set
 from fastgan.data.image_set import ImageSet
 from fastgan.runs import checkpoint
-from fastgan.runtime.memory import tune_malloc
+from fastgan.runtime.process import tune_malloc
 
 SAVES = 8
 PHOTOGRAPHS = 10_000

@@ -23,7 +23,7 @@ from bench.gpu.loop import Way
 from bench.measure import machine, slug
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from bench.timing import seconds
-from fastgan.runtime.memory import tune_malloc
+from fastgan.runtime.process import tune_malloc
 from fastgan.step import optimizers
 from fastgan.step import step as step_module
 from fastgan.step.nonfinite import NonFiniteGuard

