@@ -29,7 +29,7 @@ from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
 from fastgan.runtime import threads
 from fastgan.runtime.device import choose_algorithms, choose_device, choose_kernels, device_name
-from fastgan.runtime.distributed import Communicator, RankInfo, together
+from fastgan.runtime.distributed import Communicator, RankInfo, init_distributed
 from fastgan.runtime.process import tune_malloc
 from fastgan.text import pluralize
 from fastgan.training.engine import Engine
@@ -163,7 +163,7 @@ def _setup(argv: Sequence[str], ranks: RankInfo) -> tuple[TrainConfig, torch.dev
 def main(argv: Sequence[str]) -> int:
     """Parse, build, train. Returns the exit code."""
     ranks = RankInfo.from_environment()
-    with together(ranks) as comm:
+    with init_distributed(ranks) as comm:
         config, device = comm.run_on_all(lambda: _setup(argv, ranks))
         if config.dry_run:
             if comm.is_main:

@@ -23,8 +23,8 @@ from fastgan.data import digits, loading
 from fastgan.models import sync_batchnorm
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
-from fastgan.models.sync_batchnorm import NORMALISING, SyncBatchNorm
-from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator, RankInfo, together
+from fastgan.models.sync_batchnorm import BATCH_NORMS, SyncBatchNorm
+from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator, RankInfo, init_distributed
 from fastgan.step import losses
 from fastgan.step.step import Step
 
@@ -40,7 +40,7 @@ def bare(networks: Networks) -> Networks:
     """The same networks with nothing in place of normalisation, but for one unused layer that the guard looks for."""
     for module in list(networks.modules()):
         for name, child in module.named_children():
-            if isinstance(child, NORMALISING):
+            if isinstance(child, BATCH_NORMS):
                 setattr(module, name, nn.Identity())
     networks.unused = nn.BatchNorm1d(1).to(networks.discriminator.real.weight.dtype)
     return networks
@@ -151,11 +151,11 @@ def normalisation(comm: Communicator) -> Found:
 
 def many_ranks_normalisation(comm: Communicator) -> Found:
     """As between so many ranks that their statistics are not gathered."""
-    before, sync_batchnorm.MOST_GATHERED = sync_batchnorm.MOST_GATHERED, 1
+    before, sync_batchnorm.MAX_GATHER_RANKS = sync_batchnorm.MAX_GATHER_RANKS, 1
     try:
         return normalisation(comm)
     finally:
-        sync_batchnorm.MOST_GATHERED = before
+        sync_batchnorm.MAX_GATHER_RANKS = before
 
 
 def poisoned(comm: Communicator, name: str) -> Found:
@@ -241,7 +241,7 @@ def threads() -> list[str]:
 
 
 def main(folder: Path, names: Iterable[str] = tuple(CHECKS)) -> None:
-    with together(RankInfo.from_environment()) as comm:
+    with init_distributed(RankInfo.from_environment()) as comm:
         comm.begin(CPU, 60)
         found = {name: CHECKS[name](comm) for name in names}
         torch.save(found, folder / f"rank-{comm.rank}.pt")

@@ -1,1 +1,1 @@
-"""The networks, the class prior, and the model that they are together."""
+"""The networks, the class prior, and the model that combines them."""

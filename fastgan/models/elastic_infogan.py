@@ -1,4 +1,4 @@
-"""The whole model of a run: its networks, the class prior and the averaged generator; its state is a checkpoint's."""
+"""The whole model of a run: networks, class prior and averaged generator. Its state_dict is saved in checkpoints."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch.nn.modules.module import _IncompatibleKeys
 
 from fastgan.models.networks import Generator, Networks
 from fastgan.models.prior import ClassPrior
-from fastgan.models.sync_batchnorm import NORMALISING, SyncBatchNorm
+from fastgan.models.sync_batchnorm import BATCH_NORMS, SyncBatchNorm
 from fastgan.runtime.distributed import Communicator
 
 
 class ElasticInfoGAN(nn.Module):
-    """All that sampling and evaluation need.
+    """Everything that sampling and evaluation need.
 
     Args:
-        average: the averaged generator, an exponential moving average (EMA) of the generator's weights and of its
-            normalisation's running averages; None without one.
+        average: an exponential moving average (EMA) of the generator: of its weights and of the running statistics of
+            its batch normalisation; None for no average.
     """
 
     def __init__(self, networks: Networks, prior: ClassPrior, average: Generator | None = None) -> None:
@@ -29,12 +29,16 @@ class ElasticInfoGAN(nn.Module):
 
     @property
     def sampling_generator(self) -> Generator:
-        """The generator that draws samples: the averaged one, where there is one."""
+        """The generator to sample from: the averaged one if there is one."""
         return self.average if self.average is not None else self.networks.generator
 
     @torch.no_grad()
     def update_ema(self, share: Tensor, *, weights: bool) -> None:
-        """Move the average by a share of the way to the generator: running averages, and with `weights` the weights."""
+        """average += share * (generator - average): of the running statistics, and with `weights` of the weights too.
+
+        Args:
+            share: scalar tensor in [0, 1], see `ema_share`.
+        """
         assert self.average is not None
         ours, theirs = (
             [*(owner.parameters() if weights else ()), *_float_buffers(owner.modules())]
@@ -49,21 +53,21 @@ class ElasticInfoGAN(nn.Module):
         torch._foreach_add_(ours, way)
 
     def restart(self, seed: int, prior: ClassPrior) -> None:
-        """Begin anew, in place: weights drawn from `seed`, the prior as given, the average where the generator is."""
+        """Reset in place: weights drawn from `seed`, the given prior, the average equal to the generator."""
         self.networks.load_state_dict(Networks(self.networks.shape).initialise(seed).state_dict())
         self.prior.load_state_dict(prior.state_dict())
         if self.average is not None:
             self.average.load_state_dict(self.networks.generator.state_dict())
 
     def sync_running_stats(self, comm: Communicator) -> None:
-        """Give all ranks the same running averages, the mean of theirs, before they are read: a call of all ranks."""
-        own = (m for m in self.modules() if isinstance(m, NORMALISING) and not isinstance(m, SyncBatchNorm))
+        """Average the running statistics of batch normalisation over ranks, before they are read. Call on all ranks."""
+        own = (m for m in self.modules() if isinstance(m, BATCH_NORMS) and not isinstance(m, SyncBatchNorm))
         comm.all_reduce_mean_(_float_buffers(own))
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> _IncompatibleKeys:
-        """As nn.Module's, a child at a time: what belongs to none is left out, and an error names the child's class."""
+        """As nn.Module's, child by child: keys of no child are ignored, and an error names the child's class."""
         missing, unexpected = [], []
         for owner, module in self.named_children():
             prefix = f"{owner}."
@@ -75,13 +79,13 @@ class ElasticInfoGAN(nn.Module):
 
 
 def ema_share(steps: Tensor, decay: float) -> Tensor:
-    """How much of the way to the generator its average goes, after so many steps.
+    """1 - decay of the average after `steps` steps, a tensor like `steps`.
 
-    The decay is at most (1 + t) / (10 + t) after t steps: the weights that training began with are soon forgotten.
+    After t steps the decay is at most (1 + t) / (10 + t), so the initial weights are soon forgotten.
     """
     return (9.0 / (10.0 + steps)).clamp_min(1.0 - decay)
 
 
 def _float_buffers(modules: Iterable[nn.Module]) -> list[Tensor]:
-    """The running averages of normalisation layers."""
+    """The running means and variances of batch normalisation layers."""
     return [buffer for module in modules for buffer in module.buffers(recurse=False) if buffer.is_floating_point()]

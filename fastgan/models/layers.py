@@ -1,4 +1,4 @@
-"""nn.Linear whose float32 products run on oneDNN on a CPU (kernels.product says why)."""
+"""Layers that are faster on a CPU: nn.Linear on oneDNN (kernels.product says why), and channels-last convolutions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kernels import on_onednn, product
 
 
 class _OneDnnLinear(torch.autograd.Function):
-    """x [B, I], weight [O, I], bias [O] to [B, O], all three gradients on oneDNN too; each only where asked for."""
+    """x [B, I], weight [O, I], bias [O] to [B, O]; the backward pass runs on oneDNN too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ class _OneDnnLinear(torch.autograd.Function):
 
 
 class Linear(nn.Linear):
-    """y = x weight^T + bias; it differs from nn.Linear in speed alone."""
+    """y = x weight^T + bias, like nn.Linear but faster on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         if on_onednn(x, self.weight) and not torch.is_autocast_enabled("cpu"):
@@ -41,10 +41,10 @@ class Linear(nn.Linear):
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """x [B, C, H, W] in the layout in which oneDNN's convolutions are fastest; on a GPU, and in float64, as it is.
+    """x [B, C, H, W] in channels-last layout, where oneDNN's convolutions are fastest; as it is on a GPU or in float64.
 
-    Of one channel torch takes both layouts for the same, so the strides say which is meant. A convolution that reads
-    this layout writes it too, and so do normalisations: all layers follow.
+    With one channel torch considers both layouts equal, so the strides are set explicitly. Convolutions and
+    normalisations keep the layout of their input, so it is set once for all layers.
     """
     if x.device.type != "cpu" or x.dtype == torch.float64 or torch.compiler.is_compiling():
         return x
@@ -54,9 +54,9 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 class _Unroll(torch.autograd.Function):
-    """x [B, C, H, W] in channels-last layout to [B, C * H * W], and its gradient back into that layout.
+    """x [B, C, H, W] in channels-last layout to [B, C * H * W]; its gradient gets that layout too.
 
-    Flatten's own gradient would be channels first, and every layer below would mix both, which is slow.
+    The gradient of nn.Flatten is channels first, and mixing layouts in the layers before it is slow.
     """
 
     @staticmethod
@@ -70,7 +70,7 @@ class _Unroll(torch.autograd.Function):
 
 
 class Flatten(nn.Module):
-    """[B, C, H, W] to [B, C * H * W], whichever layout it comes in."""
+    """[B, C, H, W] in either layout to [B, C * H * W]."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.is_contiguous():

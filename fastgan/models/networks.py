@@ -1,8 +1,8 @@
 """The networks of Elastic-InfoGAN (arXiv 1910.01112, appendix; InfoGAN, arXiv 1606.03657, table 1).
 
 For 28x28x1 they are exactly the paper's: generator 6,650,433 parameters, front end 6,558,144, discriminator
-1,025, code head 132,746. Other sizes follow: the image is halved at least twice and until its side is at most
-8, channels double from `width` up to 512.
+1,025, code head 132,746. For other sizes the image is halved at least twice and until its side is at most 8;
+channels double from `width` up to 512.
 
 Legend: B images, K classes, Z noise, D embedding, H hidden units, CHW an image in [-1, 1].
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fastgan.config.schema import NetworkConfig, num_downsamples
 from fastgan.models.layers import Flatten, Linear, channels_last
-from fastgan.models.sync_batchnorm import NORMALISING, SyncBatchNorm
+from fastgan.models.sync_batchnorm import BATCH_NORMS, SyncBatchNorm
 from fastgan.seeding import stream_seed
 
 WEIGHT_STD = 0.02  # of every Linear, Conv and ConvTranspose weight; biases start at zero
@@ -28,7 +28,10 @@ SLOPE = 0.2
 
 @dataclass(frozen=True)
 class Shape:
-    """Everything that the sizes of the networks follow from."""
+    """What determines the sizes of the networks.
+
+    finer_codes: outputs of the overclustering head; 0 for none.
+    """
 
     image_size: int
     channels: int
@@ -49,7 +52,7 @@ class Shape:
 
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Inside, nothing computes a gradient for these modules' weights; it still flows through them."""
+    """Within, these modules' weights get no gradient; gradients still flow through them to their inputs."""
     for module in modules:
         module.requires_grad_(False)
     try:
@@ -102,66 +105,66 @@ class FrontEnd(nn.Module):
             nn.LeakyReLU(SLOPE, inplace=True),
         )
 
-    def forward(self, image_BCHW: Tensor, follow: bool = True) -> Tensor:
-        """Features [B, H]; without `follow` the running averages stay as they are."""
+    def forward(self, image_BCHW: Tensor, update_stats: bool = True) -> Tensor:
+        """Features [B, H]; `update_stats`: update the running statistics of batch normalisation."""
         features = channels_last(image_BCHW)
         for layer in (*self.blocks, *self.linear):
-            features = _apply(layer, features, follow)
+            features = _apply(layer, features, update_stats)
         return features
 
     def forward_groups(
-        self, real: Tensor, other: Tensor | None, fake: Tensor, learn: bool = False, follow: bool = True
+        self, real: Tensor, augmented: Tensor | None, fake: Tensor, learn: bool = False, update_stats: bool = True
     ) -> tuple[Tensor, Tensor | None]:
-        """Real images, their transforms and generated ones, each group normalised by itself.
+        """Real, augmented and generated images [B, C, H, W], each group normalised by itself.
 
-        Equal to forward(real), forward(other), forward(fake), running averages included, but the groups share each
-        product: one gradient a weight instead of several to add up.
+        Equal to forward(real), forward(augmented), forward(fake), running statistics included, but the groups share
+        each matrix product, so each weight has one gradient instead of several to add up.
 
         Args:
-            learn: give a gradient to the pass of `other` too.
-            follow: let the running averages follow all three groups, not `real` alone.
+            learn: compute gradients for `augmented` too.
+            update_stats: update the running statistics with all three groups; otherwise with `real` only.
 
         Returns:
-            features [2B, H] of real above fake, and those of `other` [B, H] (None without `other`).
+            features [2B, H] of real, then fake; and of `augmented` [B, H] (None without it).
         """
         count = len(real)
-        apart = None if learn else other
-        groups = (real, fake) if apart is not None or other is None else (real, fake, other)
-        together = channels_last(torch.cat([group.to(real.dtype) for group in groups]))
-        apart = None if apart is None else channels_last(apart)
+        detached = None if learn else augmented
+        groups = (real, fake) if detached is not None or augmented is None else (real, fake, augmented)
+        joined = channels_last(torch.cat([group.to(real.dtype) for group in groups]))
+        detached = None if detached is None else channels_last(detached)
         for layer in (*self.blocks, *self.linear):
-            if not isinstance(layer, NORMALISING):
-                together = layer(together)
-                apart = _without_gradient(layer, apart, follow)
+            if not isinstance(layer, BATCH_NORMS):
+                joined = layer(joined)
+                detached = _without_gradient(layer, detached, update_stats)
                 continue
-            # The order of these lines is the order in which the running averages see the groups.
-            first, second, *third = together.split(count)
+            # The order of these lines is the order in which the groups update the running statistics.
+            first, second, *third = joined.split(count)
             first = layer(first)
-            third = [_apply(layer, part, follow) for part in third]
-            apart = _without_gradient(layer, apart, follow)
-            together = torch.cat((first, _apply(layer, second, follow), *third))
+            third = [_apply(layer, part, update_stats) for part in third]
+            detached = _without_gradient(layer, detached, update_stats)
+            joined = torch.cat((first, _apply(layer, second, update_stats), *third))
         if len(groups) == 3:
-            return together[: 2 * count], together[2 * count :]
-        return together, apart
+            return joined[: 2 * count], joined[2 * count :]
+        return joined, detached
 
 
 @torch.no_grad()
-def _without_gradient(layer: nn.Module, x: Tensor | None, follow: bool) -> Tensor | None:
-    return None if x is None else _apply(layer, x, follow)
+def _without_gradient(layer: nn.Module, x: Tensor | None, update_stats: bool) -> Tensor | None:
+    return None if x is None else _apply(layer, x, update_stats)
 
 
-def _apply(layer: nn.Module, x: Tensor, follow: bool) -> Tensor:
-    """layer(x); a normalisation's running averages move only with `follow`."""
-    if follow or not (isinstance(layer, NORMALISING) and layer.training):
+def _apply(layer: nn.Module, x: Tensor, update_stats: bool) -> Tensor:
+    """layer(x); batch normalisation updates its running statistics only with `update_stats`."""
+    if update_stats or not (isinstance(layer, BATCH_NORMS) and layer.training):
         result: Tensor = layer(x)
         return result
     if isinstance(layer, SyncBatchNorm):
-        return layer.over_ranks(x, follow)
+        return layer.over_ranks(x, update_stats)
     return torch.nn.functional.batch_norm(x, None, None, layer.weight, layer.bias, training=True, eps=layer.eps)
 
 
 class Discriminator(nn.Module):
-    """Features [B, H] to the logit [B] of being real (the sigmoid is part of the loss)."""
+    """Features [B, H] to the logits [B] of being real (the sigmoid is part of the loss)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -173,7 +176,10 @@ class Discriminator(nn.Module):
 
 
 class CodeHead(nn.Module):
-    """Q: features [B, H] to an embedding [B, D], and that to code logits [B, K]; `finer`, if any, to more."""
+    """Q: features [B, H] to an embedding [B, D], and that to code logits [B, K].
+
+    finer: the overclustering head, embedding to `finer_codes` logits; None without finer codes.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -185,20 +191,20 @@ class CodeHead(nn.Module):
         self.code = Linear(shape.network.embedding, shape.classes)
         self.finer = Linear(shape.network.embedding, shape.finer_codes) if shape.finer_codes else None
 
-    def embed(self, features_BH: Tensor, follow: bool = True) -> Tensor:
-        """The embedding that the contrastive loss compares; without `follow` the running averages stay as they are."""
+    def embed(self, features_BH: Tensor, update_stats: bool = True) -> Tensor:
+        """The embedding [B, D] that the contrastive loss compares; `update_stats` as in FrontEnd."""
         embedding = features_BH
         for layer in self.embedding:
-            embedding = _apply(layer, embedding, follow)
+            embedding = _apply(layer, embedding, update_stats)
         return embedding
 
-    def forward(self, features_BH: Tensor, follow: bool = True) -> Tensor:
-        logits: Tensor = self.code(self.embed(features_BH, follow))
+    def forward(self, features_BH: Tensor, update_stats: bool = True) -> Tensor:
+        logits: Tensor = self.code(self.embed(features_BH, update_stats))
         return logits
 
 
 class Networks(nn.Module):
-    """The four networks of one run."""
+    """The four networks of a run."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -209,9 +215,9 @@ class Networks(nn.Module):
         self.code_head = CodeHead(shape)
 
     def initialise(self, seed: int) -> Networks:
-        """Draw every weight from N(0, 0.02) and zero the biases, from `seed` alone; returns itself.
+        """Draw every weight from N(0, 0.02^2) and zero the biases, depending on `seed` only; returns itself.
 
-        Processors whose vector units torch uses differently may draw weights that differ by 3e-8.
+        Weights may differ by 3e-8 between processors for which torch uses other vector instructions.
         """
         random = torch.Generator().manual_seed(stream_seed(seed, "weights"))
         for module in self.modules():
@@ -223,12 +229,12 @@ class Networks(nn.Module):
                     module.bias.zero_()
         return self
 
-    def discriminator_side(self) -> Iterator[nn.Parameter]:
-        """What the D step updates: the front end and the discriminator."""
+    def discriminator_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that the D step updates: front end and discriminator."""
         yield from self.front_end.parameters()
         yield from self.discriminator.parameters()
 
-    def generator_side(self) -> Iterator[nn.Parameter]:
-        """What the G step updates, the prior aside: the generator and the code head."""
+    def generator_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that the G step updates besides the prior: generator and code head."""
         yield from self.generator.parameters()
         yield from self.code_head.parameters()

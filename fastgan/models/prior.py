@@ -1,4 +1,4 @@
-"""The class prior: how frequent each code is, learned or fixed (arXiv 1910.01112, section 3.2).
+"""The class prior: the probability of each code, learned or fixed (arXiv 1910.01112, section 3.2).
 
 Legend: B rows, K classes.
 """
@@ -13,10 +13,15 @@ from fastgan.errors import ConfigError
 
 
 class ClassPrior(nn.Module):
-    """Probabilities softmax(logits) of K codes, sampled through Gumbel-Softmax.
+    """Probabilities softmax(logits) of K codes, sampled with Gumbel-Softmax (arXiv 1611.01144).
 
-    kind "learned": the logits are a parameter, all equal at the start. "uniform": equal for good. "true": fixed
-    to the log of `frequencies` [K] (ConfigError when those are missing or not K many).
+    Args:
+        kind: "learned": the logits are a parameter that starts at zero. "uniform": zero and fixed. "true": fixed to
+            the log of `frequencies`.
+        frequencies: of the real classes, [K].
+
+    Raises:
+        ConfigError: when "true" has no frequencies, or not K of them.
     """
 
     logits: Tensor
@@ -44,12 +49,13 @@ class ClassPrior(nn.Module):
     def sample(
         self, rows: int, *, temperature: float | Tensor, seed: Tensor, offset: Tensor, row_start: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Nearly one-hot codes [B, K], with gradient to learned logits, and their indices [B], without.
+        """Relaxed one-hot codes [B, K], differentiable in learned logits, and their indices int64 [B].
 
         Args:
-            row_start: the first row's number in a batch that is drawn in parts.
+            seed, offset: int64 tensors that determine the draw.
+            row_start: the index of the first row in a batch that is drawn in parts.
         """
-        # The products of autocast are no place for a temperature of 0.1: codes stay in the logits' precision.
+        # A temperature of 0.1 needs more precision than autocast has: codes keep the dtype of the logits.
         return kernels.gumbel_softmax(
             self.logits, temperature=temperature, seed=seed, offset=offset, batch_size=rows, row_start=row_start
         )

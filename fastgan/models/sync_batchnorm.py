@@ -1,4 +1,4 @@
-"""Batch normalisation over the batch of all ranks: torch's own wants a GPU, and one NCCL to speak over.
+"""Batch normalisation over the batch of all ranks, on CPUs too: torch.nn.SyncBatchNorm needs GPUs and NCCL.
 
 Legend: W ranks, n numbers of a channel on one rank, C channels.
 """
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from fastgan.runtime.distributed import Communicator
 
-NORMALISING = (nn.BatchNorm1d, nn.BatchNorm2d)
-MOST_GATHERED = 32  # ranks; a gather is one message where reductions are two, but grows with the ranks (docs/scale.md)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+MAX_GATHER_RANKS = 32  # a gather is one message instead of two, but grows with the number of ranks (docs/scale.md)
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """nn.BatchNorm1d or 2d, x [B, C] or [B, C, H, W], whose mean and variance in training are of all ranks' images.
+    """nn.BatchNorm1d or 2d, x [B, C] or [B, C, H, W], with the mean and variance of all ranks' images in training.
 
-    Sums are float32 (float64 for float64), the output has the precision of x, and running averages are equal on all
-    ranks. Forward one gather, or between many ranks two all-reduces; backward one all-reduce.
+    Statistics are float32 (float64 for float64 input), the output has the dtype of x, and running statistics are equal
+    on all ranks. Forward takes one all-gather (two all-reduces above 32 ranks), backward one all-reduce.
     """
 
     def __init__(self, like: nn.BatchNorm1d | nn.BatchNorm2d, comm: Communicator) -> None:
@@ -33,12 +33,12 @@ class SyncBatchNorm(nn.BatchNorm2d):
         assert input.dim() in (2, 4)
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.over_ranks(input, follow=True) if self.training else super().forward(input)
+        return self.over_ranks(input, update_stats=True) if self.training else super().forward(input)
 
-    def over_ranks(self, x: Tensor, follow: bool) -> Tensor:
-        """As in training; without `follow` the running averages stay as they are."""
+    def over_ranks(self, x: Tensor, update_stats: bool) -> Tensor:
+        """The forward pass of training; `update_stats`: update the running statistics."""
         y, mean_C, variance_C = _Normalise.apply(x, self.weight, self.bias, self.eps, self.comm)
-        if follow:
+        if update_stats:
             count = x.numel() // x.shape[1] * self.comm.count
             assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
             with torch.no_grad():
@@ -52,9 +52,9 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
 
 class _Normalise(torch.autograd.Function):
-    """y = (x - mean) / sqrt(variance + eps) * weight + bias, with mean [C] and variance [C], biased, of all ranks.
+    """y = (x - mean) / sqrt(variance + eps) * weight + bias, with mean [C] and biased variance [C] over all ranks.
 
-    A rank's gradient of y is W times the job's (distributed.py), so sums over ranks become means of them.
+    A rank's gradient of y is W times the job's (runtime/distributed.py), so sums over ranks become means.
     """
 
     @staticmethod
@@ -64,8 +64,8 @@ class _Normalise(torch.autograd.Function):
         wide = x if x.dtype == torch.float64 else x.float()
         over = [dim for dim in range(x.dim()) if dim != 1]
         own_variance, own_mean = torch.var_mean(wide, over, correction=0)
-        # Of equal parts: the mean variance and the variance of the means. No squares of large numbers are subtracted.
-        if comm.count <= MOST_GATHERED:
+        # Ranks have equal batches, so variance = mean of variances + variance of means; E[x^2] - E[x]^2 would cancel.
+        if comm.count <= MAX_GATHER_RANKS:
             means_WC, variances_WC = comm.gather(torch.stack((own_mean, own_variance))).unbind(1)
             mean = means_WC.mean(0)
             variance = (variances_WC + (means_WC - mean).square()).mean(0)
@@ -101,14 +101,14 @@ class _Normalise(torch.autograd.Function):
         return for_x, for_weight if needs_weight else None, for_bias if needs_bias else None, None, None
 
 
-def keep_from_compiler() -> None:
-    """What ranks say to each other is no part of a compiled network. On demand, since this imports the compiler."""
+def exclude_from_compile() -> None:
+    """Keep communication between ranks out of compiled networks. Called on demand, since it imports the compiler."""
     SyncBatchNorm.over_ranks = torch.compiler.disable(SyncBatchNorm.over_ranks)  # type: ignore[method-assign]
 
 
-def synchronise(network: nn.Module, comm: Communicator) -> None:
-    """Let every batch normalisation of a network take its statistics over all ranks, in place; names stay."""
+def convert_sync_batchnorm(network: nn.Module, comm: Communicator) -> None:
+    """Replace every batch normalisation of a network by SyncBatchNorm, in place; parameter names stay."""
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, NORMALISING) and not isinstance(child, SyncBatchNorm):
+            if isinstance(child, BATCH_NORMS) and not isinstance(child, SyncBatchNorm):
                 setattr(module, name, SyncBatchNorm(child, comm))

@@ -1,1 +1,1 @@
-"""What the process runs on."""
+"""What the process runs on: device, precision, threads, ranks, signals."""

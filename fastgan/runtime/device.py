@@ -1,4 +1,4 @@
-"""Which device, kernels and algorithms a process computes with."""
+"""Choosing the device, the kernels and deterministic algorithms."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from fastgan.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that --device asks for; raises ConfigError for cuda where there is none."""
+    """The device for --device auto, cpu or cuda; raises ConfigError for cuda without a CUDA GPU."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: no CUDA GPU is to be seen; use --device cpu or auto")
+        raise ConfigError("--device cuda: no CUDA GPU found; use --device cpu or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
 def choose_kernels(name: Literal["auto", "triton", "reference"]) -> None:
-    """Run the kernels that --kernels asks for from here on; raises ConfigError where they cannot run."""
+    """Select the kernels for --kernels, process-wide; raises ConfigError where they cannot run."""
     try:
         kernels.use_backend(name)
     except ValueError as error:
@@ -31,21 +31,21 @@ def choose_kernels(name: Literal["auto", "triton", "reference"]) -> None:
 
 
 def choose_algorithms(deterministic: bool, device: torch.device) -> None:
-    """Take deterministic algorithms on a GPU from here on, or whichever are fastest; nothing changes on a CPU.
+    """Use deterministic algorithms on a GPU from here on, or the fastest ones; no effect on a CPU.
 
-    To be called before the GPU's first matrix product. An operation that has no deterministic algorithm warns.
+    Call it before the first matrix product on the GPU. Operations without a deterministic algorithm warn.
     """
     on_gpu = deterministic and device.type == "cuda"
     if on_gpu:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS sums in one order with this alone
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     torch.use_deterministic_algorithms(on_gpu, warn_only=on_gpu)
     torch.backends.cudnn.deterministic = on_gpu
-    # Else every new tensor would be filled, to show up what reads it before it is written.
+    # By default it fills every new tensor, to expose reads of uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's with its number of cores."""
+    """The name of the GPU, or of the processor with the number of threads."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     name = platform.processor() or platform.machine()

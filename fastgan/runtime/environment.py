@@ -1,4 +1,4 @@
-"""What a run was made with: versions, device, commit."""
+"""The environment of a run: versions, device, commit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "scipy", 
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, device, threads and commit: what a reader needs to judge a run's figures."""
+    """Versions, device, threads, commit and command, as kept in run.json."""
     versions = {"python": platform.python_version(), "fastgan": fastgan.__version__}
     for name in PACKAGES:
         try:
@@ -38,7 +38,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the source tree, with a + when it has changes; None outside a repository."""
+    """The commit of the source tree, with a + if it has uncommitted changes; None outside a repository."""
     here = Path(__file__).parent
     try:
         head = subprocess.run(

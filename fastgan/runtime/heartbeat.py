@@ -1,8 +1,8 @@
-"""A thread in which the ranks of a run tell each other that they are there.
+"""A thread that detects when another rank of the run is lost.
 
-What a rank waits for may be long in coming, as while rank 0 evaluates alone, and on a GPU it waits without a word for a
-rank that is gone. So the ranks also meet once a second beside all else, in a group of their own: a process that has
-ended closes its connections, and one that is stopped does not come.
+A rank may wait long for another, for instance while rank 0 evaluates, and NCCL waits silently for a rank that has
+ended. So the ranks also do an all-reduce once a second in a separate gloo group: it fails when a process has ended,
+since that closes its connections, and times out when a process is stopped.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-BEAT = 1.0  # seconds between two meetings
-GRACE = 3.0  # seconds in which this process may end by itself, for a reason that it knows better
+BEAT = 1.0  # seconds between two all-reduces
+GRACE = 3.0  # seconds in which this process may end by itself, with a more precise error
 
 
 class Heartbeat:
-    """From when it is made until `leave`, ends this process, exit code 1, when another rank is lost: over gloo.
+    """Ends this process with exit code 1 when another rank is lost; active until `leave`.
 
-    Not while this rank is busy on behalf of all, nor once it is ending anyway. A rank that has outlived the torchrun
-    that started it gets SIGTERM from here: it saves and ends.
+    It waits while this rank is `busy`, and does nothing once the process is ending anyway. When torchrun, which started
+    this process, has ended, the process gets SIGTERM: it saves and ends.
 
     Args:
-        timeout: seconds after which a rank that does not come is given up.
-        reason: from what happened, in short, to the line that is printed.
+        timeout: seconds after which a rank that does not answer counts as lost.
+        reason: turns a short cause into the line that is printed.
     """
 
     def __init__(self, timeout: float, reason: Callable[[str], str]) -> None:
         self._reason, self._timeout = reason, max(timeout - 2 * BEAT, timeout / 2)
         self._group = dist.new_group(backend="gloo", timeout=timedelta(seconds=self._timeout))
         self._parent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
-        self._busy, self._leaving, self._quiet = threading.Lock(), threading.Event(), False
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._busy, self._leaving, self._silenced = threading.Lock(), threading.Event(), False
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """Within, what this rank does is worth more than to end at once."""
+        """Within, this rank finishes its work before it ends."""
         with self._busy:
             yield
 
-    def hush(self) -> None:
-        """This process is about to end, and says why itself."""
-        self._quiet = True
+    def silence(self) -> None:
+        """Print nothing more: this process is about to end and prints the cause itself."""
+        self._silenced = True
         self._leaving.set()
 
     def leave(self) -> None:
@@ -59,21 +59,21 @@ class Heartbeat:
         self._thread.join()
 
     def end(self) -> None:
-        """End without the others: the thread must not be in the middle of a call when the interpreter goes."""
-        self.hush()
+        """Stop without the other ranks: the thread must not be inside a call when the interpreter shuts down."""
+        self.silence()
         self._thread.join(GRACE)
 
     def _run(self) -> None:
         try:
-            while not self._meet() and not self._quiet:
+            while not self._all_reduce() and not self._silenced:
                 self._leaving.wait(BEAT)
         except RuntimeError as error:
             stalled = time.monotonic() - self._since >= self._timeout
-            said = str(error).strip().partition("\n")[0]
-            self._end(f"silent for {self._timeout:.0f} s" if stalled else said, stalled)
+            message = str(error).strip().partition("\n")[0]
+            self._end(f"silent for {self._timeout:.0f} s" if stalled else message, stalled)
 
-    def _meet(self) -> bool:
-        """Meet the other ranks; whether all are about to leave."""
+    def _all_reduce(self) -> bool:
+        """One all-reduce with the other ranks; returns whether all are leaving."""
         if self._parent is not None and os.getppid() != self._parent:
             self._parent = None
             os.kill(os.getpid(), signal.SIGTERM)
@@ -84,13 +84,13 @@ class Heartbeat:
 
     def _end(self, cause: str, stalled: bool) -> None:
         while True:
-            with self._busy:  # what it does for all comes to its end first
+            with self._busy:  # rank 0 finishes its work first
                 pass
             if not stalled:
                 self._leaving.wait(GRACE)
-            if self._quiet:
+            if self._silenced:
                 return
             if not self._busy.locked():
                 break
         print(f"error: {self._reason(cause)}", file=sys.__stderr__, flush=True)
-        os._exit(1)  # the main thread may wait in a place that nothing else ends
+        os._exit(1)  # the main thread may be blocked in a call that nothing else ends

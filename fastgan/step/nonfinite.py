@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fastgan.errors import DivergenceError
-from fastgan.models.sync_batchnorm import NORMALISING
+from fastgan.models.sync_batchnorm import BATCH_NORMS
 
 MOST_SKIPPED = 20  # float16 steps in a row that overflow, each of which halves the loss scale
 
@@ -95,7 +95,7 @@ def _in_one_buffer(networks: nn.Module) -> Tensor:
     owners = [
         (module, name)
         for module in networks.modules()
-        if isinstance(module, NORMALISING)
+        if isinstance(module, BATCH_NORMS)
         for name in ("running_mean", "running_var")
     ]
     buffer = torch.cat([getattr(module, name).flatten() for module, name in owners])

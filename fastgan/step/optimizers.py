@@ -47,8 +47,8 @@ class Optimizers:
         self._prior = [model.prior.logits] if isinstance(model.prior.logits, nn.Parameter) else []
         self._names = {p: name for name, p in networks.named_parameters()} | dict.fromkeys(self._prior, "prior")
         adam = partial(make_adam, config, precision.dtype, networks)
-        self.d_optimizer = adam(list(networks.discriminator_side()), [])
-        self.g_optimizer = adam(list(networks.generator_side()), self._prior, model.average)
+        self.d_optimizer = adam(list(networks.discriminator_parameters()), [])
+        self.g_optimizer = adam(list(networks.generator_parameters()), self._prior, model.average)
         self.by_name = {"d_optimizer": self.d_optimizer, "g_optimizer": self.g_optimizer}
         copies = low_precision_copies(self.d_optimizer, self.g_optimizer)
         self.low = LowPrecision(networks, precision.dtype, copies or None) if precision.low else None

@@ -21,7 +21,7 @@ from fastgan.config.schema import TrainConfig
 from fastgan.models.elastic_infogan import ElasticInfoGAN, ema_share
 from fastgan.models.networks import Networks, frozen
 from fastgan.models.prior import ClassPrior
-from fastgan.models.sync_batchnorm import keep_from_compiler, synchronise
+from fastgan.models.sync_batchnorm import convert_sync_batchnorm, exclude_from_compile
 from fastgan.runtime import precision
 from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator
 from fastgan.seeding import stream_seed
@@ -55,7 +55,7 @@ class Step:
         self.images_seen = torch.zeros((), dtype=torch.int64, device=device)
         self.noise_seed = torch.tensor(stream_seed(config.seed, "noise"), device=device)
         if comm.count > 1 and config.sync_batchnorm:
-            synchronise(networks, comm)
+            convert_sync_batchnorm(networks, comm)
         self.guard = NonFiniteGuard(networks, device)
         self.precision = precision.for_training(config, device)
         self.average = copy.deepcopy(networks.generator) if config.average_decay > 0 else None
@@ -74,7 +74,7 @@ class Step:
 
     def compile(self) -> None:
         """Compile the networks and the counter-based random numbers (some 300 tiny integer operations), on a GPU."""
-        keep_from_compiler()
+        exclude_from_compile()
         # Each side's losses together with the networks below them. Collectives cannot be part of a compiled function,
         # so with several ranks only the networks are compiled.
         if self.comm.count > 1:

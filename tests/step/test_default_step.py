@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import kernels
 from fastgan.config.schema import GroupingConfig
 from fastgan.data.image_set import to_unit_range
-from fastgan.models.sync_batchnorm import NORMALISING
+from fastgan.models.sync_batchnorm import BATCH_NORMS
 from fastgan.step.losses import LOSSES, mean_code, prior_loss
 from fastgan.step.step import Step
 from kernels.philox import reference as philox
@@ -171,8 +171,8 @@ def test_running_statistics_are_of_real_images_only() -> None:
         (*alone.front_end.modules(), *alone.code_head.modules()),
         strict=True,
     ):
-        if isinstance(ours, NORMALISING):
-            assert isinstance(theirs, NORMALISING)
+        if isinstance(ours, BATCH_NORMS):
+            assert isinstance(theirs, BATCH_NORMS)
             torch.testing.assert_close(ours.running_mean, theirs.running_mean, **EXACT)
             torch.testing.assert_close(ours.running_var, theirs.running_var, **EXACT)
 
