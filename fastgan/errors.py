@@ -35,15 +35,15 @@ class CheckpointWriteError(RunWriteError):
 
 
 class CheckpointCorruptError(FastganError):
-    """No checkpoint of the run passes its hashes."""
+    """A checkpoint is missing or does not match its hashes."""
 
 
 class DivergenceError(FastganError):
-    """A loss became NaN or infinite."""
+    """A loss or gradient became NaN or infinite."""
 
 
 class RankError(FastganError):
-    """Another rank of the job has ended, or has not answered in time."""
+    """Another rank has ended or does not answer in time."""
 
     at_once = True
 

@@ -1,4 +1,4 @@
-"""Numbers in sentences."""
+"""Numbers and lists in messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def pluralize(number: int, one: str, many: str | None = None) -> str:
 
 
 def words(codes: Sequence[int], most: int = 12) -> str:
-    """1, 2 and 3; a long list is cut short."""
+    """1, 2 and 3; of more than `most` codes the rest is counted: 1, 2 and 5 more."""
     shown = [str(code) for code in codes[:most]]
     if len(codes) > most:
         shown.append(f"{len(codes) - most} more")

@@ -1,7 +1,7 @@
-"""In which precision products are computed: the one place that decides it, for training, the judge and every reader.
+"""The precision of matrix products and convolutions, for training, the judge and commands that read a run.
 
-Under --amp that is bfloat16 where the device has instructions for it, else float32: where it has none, bfloat16 is
-emulated and takes many times as long. Losses, codes and the optimisers are in float32 either way.
+Under --amp it is bfloat16 where the device has instructions for it, else float32: emulated bfloat16 takes many times as
+long. Losses, codes and optimisers are in float32 in both cases.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from torch.nn import functional as F
 
 from fastgan.errors import ConfigError
 
-# What oneDNN may use at most (ONEDNN_MAX_CPU_ISA) that has AVX-512 but none of its bfloat16 instructions; torch's own
-# question to oneDNN is answered with yes there, since it emulates them.
+# Limits of oneDNN (ONEDNN_MAX_CPU_ISA) that allow AVX-512 but not its bfloat16 instructions. torch reports bfloat16 as
+# supported there, since oneDNN emulates it.
 WITHOUT_BFLOAT16 = {"AVX512_CORE", "AVX512_CORE_VNNI"}
 # 45 images/s in bfloat16 and 860 to 1,680 in float32.
 EMULATED = "many times as long as in float32, as 20 to 40 times on two AVX2 cores of an AMD EPYC"
 
 
 class AmpSettings(Protocol):
-    """The settings that decide it, as TrainConfig has them."""
+    """The settings of TrainConfig that determine the precision."""
 
     @property
     def amp(self) -> bool:
@@ -38,7 +38,7 @@ class AmpSettings(Protocol):
 
 @dataclass(frozen=True)
 class Precision:
-    """`dtype` of the products' operands, and why it is not what was asked for (empty where it is)."""
+    """`dtype` of the operands, and a note why it is not the requested one (empty if it is)."""
 
     dtype: torch.dtype
     note: str = ""
@@ -50,7 +50,7 @@ class Precision:
 
     @property
     def low(self) -> bool:
-        """Whether products are in 16 bits, and weights need copies of theirs."""
+        """Whether products are in 16 bits, so that weights need low-precision copies."""
         return self.dtype != torch.float32
 
     def autocast(self, device: torch.device) -> Any:
@@ -62,10 +62,10 @@ FULL = Precision(torch.float32)
 
 
 def for_training(config: AmpSettings, device: torch.device) -> Precision:
-    """The precision of a step. An explicit --amp-dtype is obeyed, however slow.
+    """The precision of training. An explicit --amp-dtype is used even if it is slow.
 
     Raises:
-        ConfigError: for one that the device cannot compute at all.
+        ConfigError: when the device cannot compute in it.
     """
     if not config.amp:
         return FULL
@@ -87,7 +87,7 @@ def for_training(config: AmpSettings, device: torch.device) -> Precision:
 
 
 def for_reading(config: AmpSettings, device: torch.device) -> Precision:
-    """The precision in which a run's networks are read, wherever they were trained: never an emulated one."""
+    """The precision of inference on this device, whatever the run was trained in: never an emulated one."""
     if not config.amp:
         return FULL
     if config.amp_dtype == "auto":
@@ -97,11 +97,11 @@ def for_reading(config: AmpSettings, device: torch.device) -> Precision:
 
 
 def fastest(device: torch.device) -> Precision:
-    """bfloat16 where the device has instructions for it, else float32 and why."""
+    """bfloat16 where the device has instructions for it, else float32 with a note."""
     if computes(device, torch.bfloat16):
         return Precision(torch.bfloat16)
     tensor_cores = "; --amp-dtype float16 is for such GPUs" if device.type == "cuda" else ""
-    return Precision(torch.float32, f"float32, for {_subject(device)} has no bfloat16 instructions{tensor_cores}")
+    return Precision(torch.float32, f"float32, since {_subject(device)} has no bfloat16 instructions{tensor_cores}")
 
 
 @cache
@@ -111,12 +111,12 @@ def computes(device: torch.device, dtype: torch.dtype) -> bool:
         return dtype == torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
     if not torch.backends.mkldnn.is_available():
         return False
-    # What oneDNN may use, its limit in the environment included.
+    # What oneDNN may use, including its limit from the environment.
     allowed = torch.ops.mkldnn._is_mkldnn_bf16_supported, torch.ops.mkldnn._is_mkldnn_fp16_supported
     if not allowed[dtype == torch.float16]():
         return False
     has = torch.cpu.get_capabilities()
-    if has.get("architecture") != "x86_64":  # Arm: oneDNN has asked for the instructions themselves
+    if has.get("architecture") != "x86_64":  # on Arm oneDNN checks for the instructions themselves
         return True
     if dtype == torch.float16:
         return bool(has["avx512_fp16"] or has["amx_fp16"])
@@ -126,7 +126,7 @@ def computes(device: torch.device, dtype: torch.dtype) -> bool:
 
 @cache
 def _refusal(kind: str, dtype: torch.dtype) -> str:
-    """What torch says where a device cannot compute a step's products and their gradients at all; else nothing."""
+    """torch's error if the device cannot compute a step's products and their gradients; empty if it can."""
     try:
         image = torch.ones(2, 2, 4, 4, device=kind, requires_grad=True)
         weight = torch.ones(2, 2, 2, 2, device=kind, requires_grad=True)

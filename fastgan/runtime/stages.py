@@ -1,13 +1,12 @@
-"""What a command is doing and how far it is: never silent for long, whatever it waits for.
+"""Progress of a command: a bar in a terminal, lines at regular times elsewhere, even during one long call.
 
-    with stage("training the judge", total=60_000) as judged:
-        judged.update(128)
+    with stage("training the judge", total=60_000) as progress:
+        progress.update(128)
 
-In a terminal a stage is a bar. Elsewhere it is a line FIRST seconds after its begin, if it takes so long, and from then
-on one every EVERY seconds. A thread of its own writes them, since the main one may be in a single call for minutes. Of
-stages within each other the innermost speaks.
+Without a terminal a stage prints its first line after FIRST seconds and then one every EVERY seconds. A separate thread
+prints them, since the main thread may be in a single call for minutes. Of nested stages the innermost prints.
 
-Importing this needs the standard library alone: loading torch is the first stage of a command.
+This module imports only the standard library: loading torch is the first stage of a command.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-FIRST, EVERY = 8.0, 25.0  # seconds: a reader of a log waits 15 for the first figure and 30 for the next, at most
-BEAT = 0.5  # seconds between two looks at the clock
-SHOWN_AFTER = 1.0  # seconds before a terminal shows a bar: what is shorter would only flicker
+FIRST, EVERY = 8.0, 25.0  # seconds; a log has its first line within 15 and then one at least every 30
+BEAT = 0.5  # seconds between two checks of the clock
+SHOWN_AFTER = 1.0  # seconds before a bar is shown: a shorter stage would only flicker
 
 
 class Stage:
-    """One thing that a command does.
+    """One part of a command's work.
 
     Args:
-        name: what it does, as a line begins.
-        total: of `unit`s to do; None where nobody knows.
-        done: how many are done as it begins.
-        silent: says nothing (a rank that does not speak for all).
-        place: from how many are done to how far that is, in words; left out, their share of the total.
-        clock: seconds.
+        name: of the work, the beginning of each line.
+        total: number of `unit`s to do; None if unknown.
+        done: how many are done at the start.
+        silent: print nothing (on ranks other than the main one).
+        place: describes the position for the number done; by default its share of the total.
+        clock: in seconds.
     """
 
     def __init__(
@@ -58,20 +57,20 @@ class Stage:
         self.spoke = False
 
     def update(self, count: int) -> None:
-        """`count` more are done."""
+        """Count `count` more units as done."""
         self.done += count
         if self.bar is not None:
             self.bar.update(count)
 
     def tell(self, note: str) -> None:
-        """What is known besides, for the next lines and the bar."""
+        """Set a note, such as the losses, for the next lines and the bar."""
         self._note = note
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Inside, something else is done: its time is no part of the rate."""
+        """Within, something else is done, whose time does not count in the rate."""
         begin = self._paused_at = self._clock()
         try:
             yield
@@ -82,11 +81,11 @@ class Stage:
                 self.bar.unpause()
 
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the start."""
         return self._clock() - self._began
 
     def left(self) -> str:
-        """About how long the rest will take, pauses like those so far included; empty where nobody knows."""
+        """Estimated time left, including pauses at the rate so far; empty if unknown."""
         done, rest = self.done - self._first, (self.total or 0) - self.done
         if done <= 0 or rest <= 0:
             return ""
@@ -97,7 +96,7 @@ class Stage:
         return f"about {minutes} min left" if minutes < 90 else f"about {minutes // 60} h {minutes % 60:02d} min left"
 
     def line(self) -> str:
-        """How far it is, and its rate since the last line."""
+        """The next line: position, note, rate since the last line and time left."""
         now = self._clock()
         idle = self._idle + (0.0 if self._paused_at is None else now - self._paused_at)
         done, seconds = self.done - self._marked, now - self._marked_at - (idle - self._idle_at_mark)
@@ -111,9 +110,9 @@ class Stage:
 
 
 class Speaker:
-    """Writes what the innermost of the stages under way has to say, when it is due.
+    """Prints the line of the innermost active stage when it is due.
 
-    With a `label`, of what is one of several at once, its lines begin with that, and no stage is a bar.
+    With a `label` (one of several runs at once) each line begins with it, and no stage has a bar.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -121,18 +120,18 @@ class Speaker:
         self.label = ""
         self._stages: list[Stage] = []
         self._lock = threading.RLock()
-        self._said_at = clock()
+        self._printed_at = clock()
         self._thread: threading.Thread | None = None
 
-    def forget(self) -> None:
-        """In a forked child: the stages, the thread, and the lock, which it may hold just then, are the parent's."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child: stages, thread and lock, which may be held at the fork, belong to the parent."""
         self._stages, self._lock, self._thread = [], threading.RLock(), None
 
     def begin(self, stage: Stage) -> None:
-        """From here on `stage` is the innermost."""
+        """Start `stage` as the innermost one."""
         with self._lock:
-            if not self._stages:  # nobody waited for a line before
-                self._said_at = self._clock()
+            if not self._stages:  # the wait for a line begins now
+                self._printed_at = self._clock()
             self._stages.append(stage)
         if _in_terminal() and not stage.silent and not self.label:
             stage.bar = _bar(stage)
@@ -141,7 +140,7 @@ class Speaker:
             self._thread.start()
 
     def end(self, stage: Stage) -> None:
-        """The stage is over, and with it whatever began within it."""
+        """End `stage` and all stages within it."""
         with self._lock:
             if stage in self._stages:
                 del self._stages[self._stages.index(stage) :]
@@ -149,25 +148,25 @@ class Speaker:
             stage.bar.close()
 
     def say(self, line: str) -> None:
-        """Write a line, above any bar."""
+        """Print a line to stderr, above any bar."""
         with self._lock:
-            self._said_at = self._clock()
+            self._printed_at = self._clock()
             if any(stage.bar is not None for stage in self._stages):
                 self._stages[-1].bar.write(line, file=sys.stderr)
-            else:  # in one piece: other threads and processes write lines too
+            else:  # one write: other threads and processes print lines too
                 print(f"{self.label}: {line}\n" if self.label else f"{line}\n", end="", file=sys.stderr, flush=True)
 
     def due(self) -> Stage | None:
-        """The stage that has something to say now."""
+        """The stage whose line is due now, if any."""
         with self._lock:
             if not self._stages or self._stages[-1].silent:
                 return None
-            stage, silence = self._stages[-1], self._clock() - self._said_at
+            stage, silence = self._stages[-1], self._clock() - self._printed_at
             new = not stage.spoke and stage.seconds() >= FIRST and silence >= FIRST
             return stage if new or silence >= EVERY else None
 
-    def look(self) -> None:
-        """Say what is due."""
+    def check(self) -> None:
+        """Print the line, or refresh the bar, that is due."""
         with self._lock:
             stage = self._stages[-1] if self._stages else None
             if stage is not None and stage.bar is not None:
@@ -183,16 +182,16 @@ class Speaker:
         while True:
             time.sleep(BEAT)
             try:
-                self.look()
-            except (OSError, ValueError):  # nobody reads stderr any more, or it is closed
+                self.check()
+            except (OSError, ValueError):  # stderr is closed, or its reader is gone
                 return
 
 
 SPEAKER = Speaker()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=SPEAKER.forget)
+    os.register_at_fork(after_in_child=SPEAKER.reset_after_fork)
 LOADING = Stage("loading libraries")
-_of_thread = threading.local()  # its speaker, where it has one of its own
+_of_thread = threading.local()  # the speaker of a thread that has its own
 
 
 def _speaker() -> Speaker:
@@ -202,7 +201,7 @@ def _speaker() -> Speaker:
 
 @contextmanager
 def named(label: str) -> Iterator[None]:
-    """Within, what this thread does is one of several things at once, and its lines begin with `label`."""
+    """Within, lines that this thread prints begin with `label`: it does one of several runs at once."""
     if not hasattr(_of_thread, "speaker"):
         _of_thread.speaker = Speaker()
     speaker: Speaker = _of_thread.speaker
@@ -215,7 +214,7 @@ def named(label: str) -> Iterator[None]:
 
 @contextmanager
 def stage(name: str, total: int | None = None, **more: Any) -> Iterator[Stage]:
-    """Within, a command does what `Stage` says, which takes the same arguments."""
+    """Within, a stage is active; arguments as for `Stage`."""
     one, speaker = Stage(name, total, **more), _speaker()
     speaker.begin(one)
     try:
@@ -225,18 +224,18 @@ def stage(name: str, total: int | None = None, **more: Any) -> Iterator[Stage]:
 
 
 def load() -> None:
-    """Begin the stage of loading libraries, which takes seconds, and from a cold disk many; `loaded` ends it."""
+    """Begin the stage of loading libraries, which takes seconds, longer from a cold disk; `loaded` ends it."""
     say("loading libraries ...")
     SPEAKER.begin(LOADING)
 
 
 def loaded() -> None:
-    """The libraries are there; without effect where `load` was not called."""
+    """End the stage that `load` began; no effect without it."""
     SPEAKER.end(LOADING)
 
 
 def say(line: str) -> None:
-    """Write a line to stderr, above any bar."""
+    """Print a line to stderr, above any bar."""
     _speaker().say(line)
 
 

@@ -1,10 +1,10 @@
-"""How many threads a process takes on a CPU, and whether it gets the processors that it counts on.
+"""How many threads a process uses on a CPU, and whether it is starved of processors during a run.
 
-Threads that share a product wait for the slowest of them. Where another process keeps one of two processors busy, two
-threads on digits trained 554 images/s, and one 1,777 (2 cores of an AMD EPYC): a thread too many costs more than it
-gives. So a command looks at how busy the machine is while it loads its libraries, and leaves to others what they use.
+Threads that share a matrix product wait for the slowest one. With another process on one of two processors, two threads
+trained 554 images/s on digits and one thread 1,777 (2 cores of an AMD EPYC): a thread too many costs more than it
+gives. So a command measures how busy the machine is while it loads its libraries, and uses only the idle processors.
 
-Importing this needs the standard library alone.
+This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from pathlib import Path
 from fastgan.errors import ConfigError
 from fastgan.text import pluralize
 
-STARVED = 0.25  # share of its time that a thread waits for a processor, above which a run is told to be starved
-LOOKED = 20.0  # seconds over which that is taken
-AGAIN = 600.0  # seconds until it may be told again
-SHORTEST = 0.5  # seconds over which others' use of the processors says something
+STARVED = 0.25  # share of its time that a thread waits for a processor, above which a run is starved
+CHECK_EVERY = 20.0  # seconds over which starvation is measured
+REPORT_EVERY = 600.0  # seconds before it is reported again
+SHORTEST = 0.5  # seconds that a measurement of other processes' use needs
 
 
 @dataclass(frozen=True)
-class Use:
-    """Processor seconds since the machine's start, by all on the processors that this process may use, and its own."""
+class CpuUse:
+    """Processor seconds: by everyone since boot, on the processors that this process may use, and by this process."""
 
     everyone: float
     own: float
     at: float
 
     @staticmethod
-    def now() -> Use | None:
-        """As /proc tells it, without what runs at a lower priority and makes way; None where there is no /proc/stat."""
+    def now() -> CpuUse | None:
+        """Read /proc/stat, without processes of lower priority (nice), which yield; None if it cannot be read."""
         try:
             lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
             tick, mine = os.sysconf("SC_CLK_TCK"), {f"cpu{number}" for number in os.sched_getaffinity(0)}
@@ -46,37 +46,37 @@ class Use:
         except (OSError, ValueError, AttributeError):
             return None
         times = os.times()
-        return Use(busy / tick, times.user + times.system, time.monotonic())
+        return CpuUse(busy / tick, times.user + times.system, time.monotonic())
 
 
-BEGUN = Use.now()  # as the process begins, before it loads what takes seconds
+AT_START = CpuUse.now()  # at the start of the process, before it loads libraries
 
 
 def available() -> int:
-    """Processors that this process may use, by its affinity and its cgroup's quota."""
+    """Number of processors that this process may use, by its affinity and cgroup quota."""
     from joblib import cpu_count
 
     return max(1, int(cpu_count()))
 
 
-def busy_with_others(since: Use | None = BEGUN) -> float:
-    """Of these processors as many as others have kept busy; 0 where nobody knows."""
-    now = Use.now()
+def busy_with_others(since: CpuUse | None = AT_START) -> float:
+    """How many of these processors other processes kept busy since `since`; 0 if unknown."""
+    now = CpuUse.now()
     if since is None or now is None or now.at - since.at < SHORTEST:
         return 0.0
     return max(0.0, (now.everyone - since.everyone - (now.own - since.own)) / (now.at - since.at))
 
 
-def choose(asked: int, *, before: int | None = None, processes: int = 1) -> str:
-    """Let torch compute with that many threads from here on.
+def choose(requested: int, *, before: int | None = None, processes: int = 1) -> str:
+    """Set the number of threads that torch uses on the CPU.
 
     Args:
-        asked: --threads; 0 for OMP_NUM_THREADS, else `before`, else what others leave free.
-        before: with how many a run that goes on was trained.
-        processes: that share this machine for one job.
+        requested: --threads; 0 for OMP_NUM_THREADS, else `before`, else the idle processors.
+        before: the number of threads of a resumed run.
+        processes: number of processes of this job on this machine.
 
     Returns:
-        Why it is fewer than there are processors, in a line; empty where there is nothing to say.
+        One line that says why it uses fewer threads than processors; empty if it does not.
 
     Raises:
         ConfigError: for more threads than this process may use processors.
@@ -84,15 +84,15 @@ def choose(asked: int, *, before: int | None = None, processes: int = 1) -> str:
     import torch
 
     most = available()
-    if asked < 0:
-        raise ConfigError(f"--threads {asked}: must be 1 or more, or 0 to leave it to the machine")
-    if asked > most:
+    if requested < 0:
+        raise ConfigError(f"--threads {requested}: must be 1 or more, or 0 to choose it by the load of the machine")
+    if requested > most:
         raise ConfigError(
-            f"--threads {asked}: this process may use {pluralize(most, 'processor')}; lower it, or leave it out"
+            f"--threads {requested}: this process may use {pluralize(most, 'processor')}; lower it, or leave it out"
         )
     own, note = min(torch.get_num_threads(), most), ""
-    if asked:
-        own = asked
+    if requested:
+        own = requested
     elif processes > 1:  # torchrun sets OMP_NUM_THREADS to 1
         own = max(1, most // processes)
     elif "OMP_NUM_THREADS" in os.environ:
@@ -104,9 +104,8 @@ def choose(asked: int, *, before: int | None = None, processes: int = 1) -> str:
         free = max(1, own - round(busy))
         if free < own:
             note = (
-                f"{pluralize(free, 'thread')}, for other processes keep {busy:.1f} of "
-                f"{pluralize(most, 'processor')} busy; "
-                "--threads says otherwise"
+                f"{pluralize(free, 'thread')}, since other processes keep {busy:.1f} of "
+                f"{pluralize(most, 'processor')} busy; --threads sets another number"
             )
         own = free
     torch.set_num_threads(own)
@@ -114,13 +113,13 @@ def choose(asked: int, *, before: int | None = None, processes: int = 1) -> str:
 
 
 def waited() -> tuple[float, float] | None:
-    """Seconds that this process's threads have run, and that they were ready to and waited for a processor."""
+    """Seconds that this process's threads have run, and have waited for a processor; None without /proc."""
     ran = waits = 0
     try:
         for task in Path("/proc/self/task").iterdir():
             try:
                 running, waiting, _ = map(int, (task / "schedstat").read_text(encoding="ascii").split())
-            except FileNotFoundError:  # it ended meanwhile
+            except FileNotFoundError:  # the thread has ended
                 continue
             ran, waits = ran + running, waits + waiting
     except (OSError, ValueError):
@@ -129,11 +128,12 @@ def waited() -> tuple[float, float] | None:
 
 
 class Starvation:
-    """Notices that a run waits for processors that others use.
+    """Detects that a run waits for processors that other processes use.
 
     Args:
-        count: its threads.
-        measure, clock: see `waited`; seconds.
+        count: number of threads of the run.
+        measure: see `waited`.
+        clock: in seconds.
     """
 
     def __init__(
@@ -143,21 +143,21 @@ class Starvation:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._count, self._measure, self._clock = count, measure, clock
-        self._last, self._looked_at = measure(), clock()
-        self._told_at: float | None = None
+        self._last, self._checked_at = measure(), clock()
+        self._reported_at: float | None = None
 
-    def news(self) -> str:
-        """A line when the run was starved since the last look and that was not told lately; else nothing."""
+    def check(self) -> str:
+        """A line if the run was starved since the last check and this was not reported recently; else empty."""
         now = self._clock()
-        if self._last is None or now - self._looked_at < LOOKED:
+        if self._last is None or now - self._checked_at < CHECK_EVERY:
             return ""
-        before, self._last, self._looked_at = self._last, self._measure(), now
-        if self._last is None or (self._told_at is not None and now - self._told_at < AGAIN):
+        before, self._last, self._checked_at = self._last, self._measure(), now
+        if self._last is None or (self._reported_at is not None and now - self._reported_at < REPORT_EVERY):
             return ""
         ran, waits = (after - earlier for after, earlier in zip(self._last, before, strict=True))
         if waits <= STARVED * (ran + waits) or ran + waits < 1.0:
             return ""
-        self._told_at = now
+        self._reported_at = now
         remedy = "" if self._count == 1 else f"; --threads {self._count - 1} may be faster, with --resume too"
         share = f"{waits / (ran + waits):.0%}"
-        return f"note: starved: its threads wait {share} of the time for processors that others use{remedy}"
+        return f"note: starved: its threads wait {share} of the time for processors that other processes use{remedy}"

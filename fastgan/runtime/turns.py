@@ -1,8 +1,8 @@
-"""Runs in threads of one process: all of them train side by side, and what only one may do is done in turn.
+"""Locks for several runs in threads of one process, which train at the same time.
 
-What a process has once (its random generator, matplotlib, the files that judges are kept in) is used by one run at a
-time, while the others train on. A GPU's capture wants more: whatever another thread launches, allocates or frees
-meanwhile may break it or be lost in it. So then the others wait, each between two of its steps, with nothing half done.
+Resources that a process has once (the global random generator, matplotlib, the files of judges) are used by one run at
+a time, while the others go on training. Capturing a CUDA graph needs more: what another thread launches, allocates or
+frees meanwhile may break the capture or become part of it. So the other runs wait, each between two of its steps.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 
 class Turns:
-    """Those of a run that has its process for itself: it never waits."""
+    """For a run that is the only one in its process: it never waits."""
 
     def one(self) -> AbstractContextManager[None]:
-        """Within, no other run is in such a place; the others train on."""
+        """Within, no other run is in a `one` block; the others go on training."""
         return nullcontext()
 
     def alone(self) -> AbstractContextManager[None]:
@@ -24,16 +24,16 @@ class Turns:
         return nullcontext()
 
     def between(self) -> None:
-        """Between two steps: where a run waits while another is alone."""
+        """Called between two steps: waits while another run is `alone`."""
 
 
 NO_OTHERS = Turns()
 
 
 class SharedTurns(Turns):
-    """Those of runs in threads of their own, each of which works `within` them.
+    """For runs in separate threads, each of which does all its work in `within`.
 
-    A thread is at work but where it waits in one of these calls. None of them may be called within another.
+    A thread counts as working except while it waits in one of these calls. Do not nest the calls.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class SharedTurns(Turns):
 
     @contextmanager
     def within(self) -> Iterator[None]:
-        """A thread's whole work."""
+        """Surrounds all work of a thread."""
         self._begin()
         try:
             yield
@@ -53,7 +53,7 @@ class SharedTurns(Turns):
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        self._rest()  # else who is alone by then would wait for this thread, and this thread for it
+        self._rest()  # a run that is `alone` waits for this thread, which waits for its lock
         with self._one:
             self._begin()
             yield

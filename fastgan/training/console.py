@@ -56,8 +56,8 @@ class Console:
         """Advance the bar by `images`; prints a line if the run has to wait for processors."""
         assert self._training is not None
         self._training.update(images)
-        if self._starvation is not None and (news := self._starvation.news()):
-            self.say(news)
+        if self._starvation is not None and (note := self._starvation.check()):
+            self.say(note)
 
     def show_losses(self, row: Mapping[str, float]) -> None:
         """Show the losses beside the bar, or in the next lines."""

@@ -56,7 +56,8 @@ def test_amp_is_bfloat16_where_there_are_instructions_for_it(monkeypatch: pytest
 def test_amp_is_float32_where_there_are_none_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     fake(monkeypatch)
     for found in (precision.for_training(CONFIG, CPU), precision.for_reading(CONFIG, CPU), precision.fastest(CPU)):
-        assert found.dtype == torch.float32 and found.note == "float32, for this processor has no bfloat16 instructions"
+        assert found.dtype == torch.float32
+        assert found.note == "float32, since this processor has no bfloat16 instructions"
     step = make_step(CONFIG)
     assert step.low is None and not step.optimizers.scaler.is_enabled() and step.precision.name == "float32"
 
@@ -159,7 +160,7 @@ def test_a_run_keeps_what_it_used_and_says_when_it_goes_on_in_another(
     assert command_line.run_command(train.main, flags) == 0
     said = capsys.readouterr().err
     assert "threads) in float32" in said or "thread) in float32" in said
-    assert said.count("float32, for this processor has no bfloat16 instructions") == 1
+    assert said.count("float32, since this processor has no bfloat16 instructions") == 1
     kept = json.loads((run / "run.json").read_text())
     assert kept["environment"]["precision"] == "float32" and kept["settings"]["amp_dtype"] == "auto"
     assert "<td>float32</td>" in (run / "report.html").read_text().replace("\n", "")
@@ -167,7 +168,7 @@ def test_a_run_keeps_what_it_used_and_says_when_it_goes_on_in_another(
     fake(monkeypatch, torch.bfloat16)
     assert command_line.run_command(train.main, ["--resume", "--run-dir", str(run), "--epochs", "2"]) == 0
     said = capsys.readouterr().err
-    assert "in float32 until here, and on" in said and "in bfloat16 from here on: weights will differ" in said
+    assert "in float32 until here, and on" in said and "in bfloat16 from here on: results will not match" in said
     assert json.loads((run / "run.json").read_text())["environment"]["resumed"][0]["precision"] == "bfloat16"
 
 
@@ -207,7 +208,7 @@ def test_the_users_command_on_a_processor_without_bfloat16(tmp_path: Path) -> No
     lines = ended.stderr.splitlines()
     assert lines[0] == "loading libraries ..."
     assert any("in float32, transforms" in line for line in lines)
-    assert lines.count("note: float32, for this processor has no bfloat16 instructions") == 1
+    assert lines.count("note: float32, since this processor has no bfloat16 instructions") == 1
     assert json.loads((run / "run.json").read_text())["environment"]["precision"] == "float32"
 
 

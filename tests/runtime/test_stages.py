@@ -35,7 +35,7 @@ class Quiet(Speaker):
         self.lines: list[str] = []
 
     def say(self, line: str) -> None:
-        self._said_at = self._clock()
+        self._printed_at = self._clock()
         self.lines.append(line)
 
 
@@ -52,7 +52,7 @@ def test_lines_come_by_time_whatever_the_speed(clock: Clock) -> None:
         while clock.seconds < begin + 100:
             clock.seconds += step
             one.update(1)
-            speaker.look()
+            speaker.check()
             if len(speaker.lines) > len(said):
                 said.append(clock.seconds - begin)
         assert FIRST <= said[0] <= FIRST + step
@@ -67,21 +67,21 @@ def test_the_innermost_stage_speaks_and_a_short_one_says_nothing(clock: Clock) -
     outer, inner = Stage("training", 100, clock=clock), Stage("evaluating", clock=clock)
     speaker.begin(outer)
     clock.seconds += FIRST
-    speaker.look()
+    speaker.check()
     speaker.begin(inner)
     clock.seconds += 2
-    speaker.look()
+    speaker.check()
     speaker.end(inner)
     assert [line.split(":")[0] for line in speaker.lines] == ["training"]
     slow = Stage("grouping the images", clock=clock)
     speaker.begin(slow)
     clock.seconds += FIRST
-    speaker.look()
-    speaker.look()
+    speaker.check()
+    speaker.check()
     assert speaker.lines[1:] == ["grouping the images: 8 s so far"]
     speaker.end(outer)  # and with it what began within it
     clock.seconds += EVERY
-    speaker.look()
+    speaker.check()
     assert len(speaker.lines) == 2
 
 
@@ -89,7 +89,7 @@ def test_silence_counts_from_the_first_stage(clock: Clock) -> None:
     speaker = Quiet(clock)
     clock.seconds += 1000
     speaker.begin(Stage("drawing", clock=clock))
-    speaker.look()
+    speaker.check()
     assert speaker.lines == []
 
 
@@ -99,10 +99,10 @@ def test_another_line_counts_as_a_sign_of_life(clock: Clock) -> None:
     clock.seconds += FIRST - 1
     speaker.say("epoch 1 of 2: NMI 0.5")
     clock.seconds += 2
-    speaker.look()
+    speaker.check()
     assert len(speaker.lines) == 1
     clock.seconds += FIRST
-    speaker.look()
+    speaker.check()
     assert len(speaker.lines) == 2
 
 
@@ -110,7 +110,7 @@ def test_a_silent_stage_hides_what_is_around_it(clock: Clock) -> None:
     speaker = Quiet(clock)
     speaker.begin(Stage("training", 100, silent=True, clock=clock))
     clock.seconds += 1000
-    speaker.look()
+    speaker.check()
     assert speaker.lines == []
 
 
@@ -196,9 +196,9 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "SHOWN_AFTER", 0.0)
     with stages.stage("training the judge", total=100) as one:
         one.update(50)
-        stages.SPEAKER.look()
+        stages.SPEAKER.check()
         with one.paused(), stages.stage("evaluating"):
-            stages.SPEAKER.look()
+            stages.SPEAKER.check()
         stages.say("a line above")
     shown = terminal.getvalue()
     assert "training the judge:  50%" in shown and "a line above\n" in shown and "evaluating: 00:0" in shown

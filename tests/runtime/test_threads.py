@@ -17,7 +17,7 @@ from fastgan.config import command_line
 from fastgan.errors import ConfigError
 from fastgan.runs import run_folder
 from fastgan.runtime import threads
-from fastgan.runtime.threads import AGAIN, LOOKED, Starvation, Use
+from fastgan.runtime.threads import CHECK_EVERY, REPORT_EVERY, CpuUse, Starvation
 
 BUSY_WITH_OTHERS = threads.busy_with_others
 
@@ -99,7 +99,7 @@ def test_a_run_keeps_its_count(tiny_run: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="Linux's /proc tells it")
 def test_a_busy_process_is_seen_and_this_one_is_not_counted() -> None:
-    since = Use.now()
+    since = CpuUse.now()
     assert since is not None
     hog = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
@@ -134,32 +134,32 @@ class Machine:
 def test_a_starved_run_says_so_once_in_a_while() -> None:
     machine = Machine()
     watch = machine.starvation()
-    machine.pass_(LOOKED - 1, 10, 10)
-    assert watch.news() == ""
+    machine.pass_(CHECK_EVERY - 1, 10, 10)
+    assert watch.check() == ""
     machine.pass_(1, 0, 0)
-    news = watch.news()
-    assert news.startswith("note: starved: its threads wait 50% of the time") and "--threads 1" in news
-    for _ in range(int(AGAIN / LOOKED) - 1):
-        machine.pass_(LOOKED, 10, 10)
-        assert watch.news() == ""
-    machine.pass_(LOOKED, 10, 10)
-    assert "50%" in watch.news()
-    assert "--threads" not in Machine().starvation(1).news()
+    note = watch.check()
+    assert note.startswith("note: starved: its threads wait 50% of the time") and "--threads 1" in note
+    for _ in range(int(REPORT_EVERY / CHECK_EVERY) - 1):
+        machine.pass_(CHECK_EVERY, 10, 10)
+        assert watch.check() == ""
+    machine.pass_(CHECK_EVERY, 10, 10)
+    assert "50%" in watch.check()
+    assert "--threads" not in Machine().starvation(1).check()
 
 
 @pytest.mark.parametrize(("ran", "waits"), [(40.0, 1.0), (20.0, 6.0), (0.2, 0.7)])
 def test_a_run_that_gets_its_processors_says_nothing(ran: float, waits: float) -> None:
     machine = Machine()
     watch = machine.starvation()
-    machine.pass_(LOOKED, ran, waits)
-    assert watch.news() == ""
+    machine.pass_(CHECK_EVERY, ran, waits)
+    assert watch.check() == ""
 
 
 def test_a_machine_that_does_not_tell_is_not_asked_again() -> None:
     machine = Machine()
     watch = Starvation(2, lambda: None, lambda: machine.now)
-    machine.pass_(LOOKED, 0, 0)
-    assert watch.news() == ""
+    machine.pass_(CHECK_EVERY, 0, 0)
+    assert watch.check() == ""
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="Linux's scheduler tells it")

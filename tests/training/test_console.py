@@ -19,7 +19,7 @@ class Starving:
 
     def __init__(self, threads: int) -> None: ...
 
-    def news(self) -> str:
+    def check(self) -> str:
         return STARVED
 
 
