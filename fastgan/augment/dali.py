@@ -1,8 +1,8 @@
-"""The transform by NVIDIA DALI: one affine warp and one change of colour, on a GPU or, where there is none, on a CPU.
+"""The transform by NVIDIA DALI (`--augment dali`): one affine warp and one change of colour, on a GPU or a CPU.
 
-Its parameters are drawn by the same code as the tensor backend's, so that both transform alike (DALI's warp is at most
-linear). A GPU's images never leave it: DALI reads the tensors themselves. The pipeline works in threads and on a stream
-of its own; there are no worker processes, which would outlive a killed parent.
+Its parameters are drawn by the same code as the tensor backend's, so both transform alike (DALI's warp has no bicubic
+interpolation). DALI reads a GPU's tensors without a copy. The pipeline uses threads and its own CUDA stream; there are
+no worker processes, which would outlive a killed parent.
 
 Legend: as in transform.
 """
@@ -22,24 +22,25 @@ COLOURS = ("brightness", "contrast", "saturation", "hue")
 
 
 class DaliUnavailableError(Exception):
-    """DALI is missing or does not work here; the message says why, in one line."""
+    """DALI is missing or does not work here; the message gives the cause in one line."""
 
 
 def pixel_maps(maps_B23: Tensor, size: int) -> Tensor:
-    """Maps between coordinates in [-1, 1] as maps between pixels, whose (0, 0) is the corner of the first."""
+    """Affine maps [B, 2, 3] of coordinates in [-1, 1] as maps of pixels, with (0, 0) the corner of the first pixel."""
     shift_B2 = (maps_B23[:, :, 2] + 1.0 - maps_B23[:, :, :2].sum(2)) * (size / 2)
     return torch.cat((maps_B23[:, :, :2], shift_B2[:, :, None]), dim=2)
 
 
 class DaliTransform:
-    """Transforms images by a DALI pipeline, thousands at a time.
+    """Transforms batches of images with a DALI pipeline.
 
     Args:
         seed: int64 tensor on `device`.
-        channels, size, most: of the images, and how many come at once at most.
+        channels, size: of the images.
+        most: maximum number of images in a batch.
 
     Raises:
-        DaliUnavailableError: when DALI cannot be imported, or cannot run such a pipeline.
+        DaliUnavailableError: when DALI cannot be imported or cannot run the pipeline.
     """
 
     def __init__(
@@ -48,15 +49,15 @@ class DaliTransform:
         self.config, self.seed, self.device = config, seed, device
         self._host_seed = seed.detach().cpu().clone()
         self._channels, self._size = channels, size
-        self._kept: tuple[Any, ...] = ()  # what DALI reads without a copy, and what it has given
+        self._kept: tuple[Any, ...] = ()  # keeps DALI's inputs, read without a copy, and its output alive
         try:
             self._pipeline = self._build(most)
-            # One image: a DALI that imports but does not work says so here, and not in mid-run.
+            # One image: a DALI that imports but does not work fails here and not during the run.
             self.start(torch.zeros(1, channels, size, size, dtype=torch.uint8, device=device), 0)
             self.finish()
         except Exception as error:  # noqa: BLE001 - a broken installation raises many kinds
-            said = str(error).strip().splitlines()
-            raise DaliUnavailableError(said[0] if said else type(error).__name__) from error
+            lines = str(error).strip().splitlines()
+            raise DaliUnavailableError(lines[0] if lines else type(error).__name__) from error
         self.name = "dali (bilinear)"
 
     def _build(self, most: int) -> Any:
@@ -76,7 +77,7 @@ class DaliTransform:
             images = fn.external_source(name="images", device=place, no_copy=True, layout="HWC", dtype=types.UINT8)
             maps = fn.external_source(name="maps", device=place, no_copy=True, ndim=2, dtype=types.FLOAT)
             if self._changes_colours():
-                # DALI takes these as arguments of the operator, which lie in host memory.
+                # DALI takes these as operator arguments, which must be in host memory.
                 change = {name: fn.external_source(name=name, no_copy=True, ndim=0) for name in self._colours()}
                 if self._channels == 3:
                     images = fn.color_twist(images, dtype=types.FLOAT, **change)
@@ -91,16 +92,16 @@ class DaliTransform:
         return any(getattr(self.config, name) for name in self._colours())
 
     def _colours(self) -> tuple[str, ...]:
-        """What can change: grey images have neither saturation nor hue."""
+        """The colour parameters; grey images have neither saturation nor hue."""
         return COLOURS if self._channels == 3 else COLOURS[:2]
 
     def reseed(self, seed: int) -> None:
-        """Draw by another seed from here on."""
+        """Use another seed from here on."""
         self.seed.fill_(seed)
         self._host_seed.fill_(seed)
 
     def start(self, images_BCHW: Tensor, first_image: int) -> None:
-        """Begin to transform uint8 images [B, C, H, W], which are the run's images first_image, ...; does not wait."""
+        """Start to transform uint8 images [B, C, H, W], the run's images from number first_image on; does not wait."""
         count = len(images_BCHW)
         maps = draw(self.config, self._size, count, seed=self.seed, first_image=first_image)
         one = self._channels == 1  # channels last is then the same memory
@@ -116,8 +117,8 @@ class DaliTransform:
             inputs |= {name: value.contiguous() for name, value in zip(COLOURS, drawn, strict=True)}
         stream = None
         if self.device.type == "cuda":
-            # The inputs are made by a few short launches on this stream, which waits for no other: the host waits for
-            # them here rather than rely on how DALI orders its reads after another library's stream.
+            # The inputs come from a few short kernels on this stream. The host waits for them here rather than rely on
+            # how DALI orders its reads after another library's stream.
             stream = torch.cuda.current_stream(self.device)
             stream.synchronize()
         for name in ("images", "maps", *(self._colours() if self._changes_colours() else ())):
@@ -127,7 +128,7 @@ class DaliTransform:
         self._pipeline.schedule_run()
 
     def finish(self) -> Tensor:
-        """What was started last: float32 [B, C, H, W] in [-1, 1], ready on the current stream."""
+        """The result of the last start: float32 [B, C, H, W] in [-1, 1], ready on the current stream."""
         stream = torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
         (warped,) = self._pipeline.outputs(cuda_stream=stream)
         images_BHWC = torch.utils.dlpack.from_dlpack(warped.as_tensor())

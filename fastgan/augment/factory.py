@@ -1,4 +1,4 @@
-"""Which transform a run uses: DALI's on a GPU, torch's elsewhere."""
+"""Choosing the backend of the transform: DALI on a GPU, torch elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastgan.seeding import stream_seed
 
 
 class Transform(Protocol):
-    """Transforms many images at a time: what is started is fetched by `finish`, one start at a time."""
+    """Transforms batches of images: `start` a batch, then fetch it with `finish` before the next start."""
 
     name: str
 
@@ -28,7 +28,7 @@ class Transform(Protocol):
 
 
 def transform_seed(config: TrainConfig, device: torch.device, rank: int = 0) -> Tensor:
-    """The seed of all that a rank's transforms draw, int64: each counts its images from 0, in a stream of its own."""
+    """The seed of a rank's transforms, int64 scalar: ranks have independent streams, each counting images from 0."""
     return torch.tensor(stream_seed(config.seed, f"transform-{rank}" if rank else "transform"), device=device)
 
 
@@ -41,10 +41,10 @@ def make_transform(
     dtype: torch.dtype = torch.float32,
     rank: int = 0,
 ) -> Transform:
-    """The backend that --augment asks for, for at most `most` images at a time.
+    """The backend for --augment, for batches of at most `most` images.
 
-    auto: DALI on a CUDA GPU, unless bicubic interpolation is asked for, which it lacks; on a CPU tensor operations,
-    which are faster there (bench/speed/bench_augment.py). Where DALI cannot be used, auto warns and takes those too.
+    auto: DALI on a CUDA GPU, unless the interpolation is bicubic, which DALI lacks; tensor operations on a CPU, where
+    they are faster (bench/speed/bench_augment.py), and, with a warning, where DALI cannot be used.
 
     Raises:
         ConfigError: --augment dali where DALI cannot be used.
@@ -63,7 +63,7 @@ def make_transform(
                 ) from error
             warnings.warn(
                 f"--augment auto: DALI cannot be used here ({error}), so images are transformed by tensor operations; "
-                f"for DALI, {INSTALL}; --augment torchvision says that this is meant",
+                f"for DALI, {INSTALL}; to silence this warning, use --augment torchvision",
                 RuntimeWarning,
                 stacklevel=2,
             )

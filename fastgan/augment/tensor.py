@@ -1,7 +1,7 @@
 """The transform as batched tensor operations, on any device (`--augment torchvision`).
 
-torchvision's own functions take one angle or one factor for a whole batch, and its hue goes through HSV, which no
-linear map is. Here each image has its own draw, and colours change linearly, as DALI's do.
+torchvision's functions take one angle or factor for a whole batch, and its hue goes through HSV, which is not linear.
+Here each image has its own parameters, and colours change linearly, as in DALI.
 
 Legend: as in transform.
 """
@@ -16,11 +16,11 @@ from fastgan.augment.transform import MID_GREY, colour_matrices, draw, draw_colo
 from fastgan.config.schema import TransformConfig
 from fastgan.data.image_set import to_unit_range
 
-BLOCK = 64  # images at a time on a CPU: a block's tensors stay in the cache, where those of thousands would not
+BLOCK = 64  # images at a time on a CPU, so that their tensors fit in the cache
 
 
 def warp(images_BCHW: Tensor, maps_B23: Tensor, *, interpolation: str = "bicubic") -> Tensor:
-    """Apply affine maps to images in [-1, 1]; what lies outside an image is black (-1)."""
+    """Apply affine maps [B, 2, 3] to images [B, C, H, W] in [-1, 1]; outside an image it is black (-1)."""
     grid = F.affine_grid(maps_B23.to(images_BCHW.dtype), list(images_BCHW.shape), align_corners=False)
     # grid_sample pads with 0, so black must be 0 while it samples; bicubic overshoots, hence the clamp.
     warped = F.grid_sample(images_BCHW + 1.0, grid, mode=interpolation, padding_mode="zeros", align_corners=False)
@@ -28,7 +28,7 @@ def warp(images_BCHW: Tensor, maps_B23: Tensor, *, interpolation: str = "bicubic
 
 
 def adjust(images_BCHW: Tensor, brightness_B: Tensor, contrast_B: Tensor, colours_B33: Tensor | None) -> Tensor:
-    """Change brightness, contrast about mid-grey and colours (of three channels) of images in [-1, 1], unclamped."""
+    """Change brightness, contrast about mid-grey and, with 3 channels, colours of images in [-1, 1]; not clamped."""
     gain_B, black = (brightness_B * contrast_B).to(images_BCHW.dtype), -1.0
     grey = MID_GREY / 127.5  # above black
     offset_B = grey * (brightness_B - brightness_B * contrast_B).to(images_BCHW.dtype)
@@ -39,11 +39,11 @@ def adjust(images_BCHW: Tensor, brightness_B: Tensor, contrast_B: Tensor, colour
 
 
 class TensorTransform:
-    """Transforms images by torch, on the stream that is current.
+    """Transforms images with torch operations on the current stream.
 
     Args:
         seed: int64 tensor on the images' device.
-        dtype: what is computed in, and given.
+        dtype: of the computation and of the result.
     """
 
     def __init__(self, config: TransformConfig, seed: Tensor, dtype: torch.dtype) -> None:
@@ -53,11 +53,11 @@ class TensorTransform:
         self._result: Tensor | None = None
 
     def reseed(self, seed: int) -> None:
-        """Draw by another seed from here on."""
+        """Use another seed from here on."""
         self.seed.fill_(seed)
 
     def start(self, images_BCHW: Tensor, first_image: int) -> None:
-        """Transform uint8 images [B, C, H, W], which are the run's images first_image, ..."""
+        """Transform uint8 images [B, C, H, W], the run's images from number first_image on."""
         count, channels, size = images_BCHW.shape[:3]
         maps = draw(self.config, size, count, seed=self.seed, first_image=first_image)
         colours = draw_colours(self.config, count, seed=self.seed, first_image=first_image)
@@ -75,7 +75,7 @@ class TensorTransform:
             self._result[part] = warp(images, maps[part], interpolation=self.interpolation)
 
     def finish(self) -> Tensor:
-        """What was started last: [B, C, H, W] in [-1, 1]."""
+        """The result of the last start: [B, C, H, W] in [-1, 1]."""
         assert self._result is not None, "start first"
         result, self._result = self._result, None
         return result

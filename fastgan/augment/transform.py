@@ -1,11 +1,11 @@
-"""What the identity-preserving transform draws for each image: once, for every backend.
+"""The random parameters of the identity-preserving transform, shared by all backends.
 
-An image's parameters follow from (seed, number of the image in the run): neither the batch nor the order of calls
+An image's parameters depend only on (seed, number of the image in the run): neither the batch nor the order of calls
 matters, and a resumed run needs no saved state. The whole transform is one affine map and one linear change of colour
-an image, where the authors' library resamples three times.
+per image, where the authors' library resamples three times.
 
-Legend: B images, CHW an image, 23 a matrix that takes output to input coordinates, both in [-1, 1], 33 one that takes
-colours to colours.
+Legend: B images, CHW an image, 23 a matrix from output to input coordinates, both in [-1, 1], 33 a matrix from colours
+to colours.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor
 import kernels
 from fastgan.config.schema import TransformConfig
 
-# Under one seed, each draw's own place in the stream.
+# The offset of each kind of draw in the stream of one seed.
 _GEOMETRY, _COLOUR, _FLIP, _SHAPE = 0, 1, 2, 3
-MID_GREY = 128.0  # of 255; what contrast leaves as it is, for images of bytes as in DALI
-# Luminance and two colour differences (NTSC's YIQ), in which hue is an angle and saturation a length; DALI's numbers.
+MID_GREY = 128.0  # of 255; the grey that contrast does not change, as in DALI for uint8 images
+# From RGB to YIQ (NTSC), where hue is an angle and saturation a length; the coefficients are DALI's.
 _TO_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.321), (0.211, -0.523, 0.311))
 
 
@@ -31,12 +31,12 @@ def _uniform(count: int, columns: int, seed: Tensor, first_image: int | Tensor, 
 
 
 def draw(config: TransformConfig, size: int, count: int, *, seed: Tensor, first_image: int | Tensor) -> Tensor:
-    """Affine maps [B, 2, 3], float32, of images first_image ... first_image + count - 1 of the run.
+    """Affine maps [B, 2, 3], float32, for the run's images first_image ... first_image + count - 1.
 
     Args:
         size: side of the image, pixels.
-        seed: int64 tensor; the transforms' own, shared with no other stream.
-        first_image: images seen before the first of them.
+        seed: int64 tensor, used for transforms only.
+        first_image: the number in the run of the first image.
     """
     u_B4 = _uniform(count, 4, seed, first_image, _GEOMETRY)
     signed_B4 = 2.0 * u_B4 - 1.0
@@ -51,12 +51,12 @@ def draw(config: TransformConfig, size: int, count: int, *, seed: Tensor, first_
         width_B = height_B = torch.ones_like(angle_B)
     else:
         angle_B = math.radians(config.rotation) * signed_B4[:, 0]
-        # The largest square that a rotated square still covers, about its centre.
+        # The largest centred upright square inside the rotated one.
         width_B = height_B = 1.0 / (angle_B.cos().abs() + angle_B.sin().abs())
     cos, sin, x, y = angle_B.cos(), angle_B.sin(), width_B / zoom_B, height_B / zoom_B
-    if config.flip > 0:  # the output's columns run backwards: the mirror comes last
+    if config.flip > 0:  # mirroring comes last: it reverses the output's columns
         x = torch.where(_uniform(count, 1, seed, first_image, _FLIP)[:, 0] < config.flip, -x, x)
-    right, down = cos * x, cos * y  # the two columns of the map: what one step right, and one down, come to
+    right, down = cos * x, cos * y  # columns of the map: the images of a step right and of a step down
     across, back = sin * x, -sin * y
     if config.shear > 0 or config.stretch > 0:
         signed_B2 = 2.0 * _uniform(count, 2, seed, first_image, _SHAPE) - 1.0
@@ -69,10 +69,10 @@ def draw(config: TransformConfig, size: int, count: int, *, seed: Tensor, first_
 
 
 def _paper_crop(angle_B: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Width and height, as shares of `size`, of the box that the authors' library keeps after rotating.
+    """Width and height, as shares of `size`, of the box to which the authors' library crops after rotating.
 
     On the expanded canvas of X x X pixels it crops (E, A, X - E, X - A), rounded, with t = tan|angle|,
-    E = t X (1 - t) - t^2 and A = t (X - E): narrower than the largest upright rectangle it was meant to be.
+    E = t X (1 - t) - t^2 and A = t (X - E): narrower than the largest upright rectangle that it intends.
     """
     half = size / 2 * (angle_B.cos() + angle_B.sin())
     canvas = 2.0 * torch.ceil(half - 1e-4)
@@ -85,7 +85,7 @@ def _paper_crop(angle_B: Tensor, size: int) -> tuple[Tensor, Tensor]:
 def draw_colours(
     config: TransformConfig, count: int, *, seed: Tensor, first_image: int | Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-    """Brightness, contrast and saturation (factors) and hue (degrees), each float32 [B]; None if none may change.
+    """Brightness, contrast and saturation (factors) and hue (degrees), each float32 [B]; None if all are fixed.
 
     Args as in `draw`.
     """
@@ -100,7 +100,7 @@ def draw_colours(
 
 
 def colour_matrices(saturation_B: Tensor, hue_B: Tensor) -> Tensor:
-    """What changes saturation (a factor) and hue (degrees) of RGB columns: [B, 3, 3]."""
+    """Matrices [B, 3, 3] that change the saturation (a factor) and hue (degrees) of RGB columns."""
     to_yiq = torch.tensor(_TO_YIQ, dtype=torch.float64)
     angle_B = torch.deg2rad(hue_B)
     cos, sin = saturation_B * angle_B.cos(), saturation_B * angle_B.sin()

@@ -165,7 +165,7 @@ def test_dali_that_cannot_be_used_is_one_line_with_the_remedy(monkeypatch: pytes
 @pytest.mark.parametrize("how", ["missing", "broken"])
 def test_auto_says_once_what_it_takes_instead(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     cause = _break_dali(monkeypatch, how)
-    monkeypatch.setattr(factory, "transform_seed", lambda *_: SEED)  # lest it be put on a GPU that is not there
+    monkeypatch.setattr(factory, "transform_seed", lambda *_: SEED)  # keeps the seed off a GPU that does not exist
     with pytest.warns(RuntimeWarning, match="--augment auto") as caught:
         transform = make_transform(TrainConfig(), channels=1, most=8, device=torch.device("cuda"))
     assert transform.name == "torchvision (bicubic)"
