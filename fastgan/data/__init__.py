@@ -1,1 +1,1 @@
-"""Images and labels: data sets, splits, and folders of one's own."""
+"""Images and labels: data sets, imbalanced splits, and folders of the user's own images."""

@@ -1,14 +1,14 @@
-"""The user's cache, and in it a folder's decoded images: an array in a file, and an index of what is in it.
+"""The user's cache, and in it a folder's decoded images: a .npy file and a JSON index of its contents.
 
-    CACHE/folders/<digest of the folder>/   decoded images, for they are decoded once
+    CACHE/folders/<digest of the folder>/   decoded images, so that they are decoded once
     CACHE/judges/                           judges (fastgan/evaluation/judge.py)
 
-Nothing is written into the images' own folder, which may be read-only or be read by others. All of it may be removed at
-any time, and is then made anew.
+Nothing is written into the folder of the images, which may be read-only or shared. The cache may be removed at any
+time; it is then filled again.
 
-The array's name holds a digest of the paths, sizes, times of change and crops, so a changed folder has another. The
-index is written last: where it is, the array was complete. An array that does not fit its index is made anew. An array
-that is being written ends in .tmp and is locked; one that nobody holds was left by a process that was killed, and goes.
+The file name contains a digest of paths, sizes, modification times and crops, so a changed folder gets a new file. The
+index is written last: if it exists, the array was complete. An array that does not match its index is written again. An
+array being written ends in .tmp and is locked; one without a lock is left from a killed process and is removed.
 
 Legend: N images, C channels, S the side.
 """
@@ -42,17 +42,16 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 VERSION = 2  # of the files and of how images are decoded; raise it when either changes
-SETTLED = 10  # seconds in which a new file gets its lock
-LEFT_BEHIND = 86_400  # seconds after which a partly written file belongs to nobody, where there are no locks
+SETTLED = 10  # seconds in which a new file is locked
+LEFT_BEHIND = 86_400  # seconds after which a partly written file counts as abandoned on systems without locks
 
 
 @dataclass(frozen=True)
 class Decoded:
     """The good images of a folder.
 
-    images: uint8 [N, C, S, S], mapped from `file`: only what is read of it is loaded, and it must not be written to.
-    paths: of each image; bad: (path, reason) of the others; bad_list: the file that lists these, if there are any; new:
-    decoded just now.
+    images: uint8 [N, C, S, S], memory-mapped from `file`, read-only. paths: of each image. bad: (path, reason) of each
+    other file. bad_list: the file that lists these, if there are any. new: whether they were decoded by this call.
     """
 
     images: Tensor
@@ -68,16 +67,16 @@ def cache_dir(chosen: Path | None) -> Path:
     if chosen is not None:
         return chosen
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(base):  # the specification wants another left out
+    if os.path.isabs(base):  # the specification says to ignore relative paths
         return Path(base) / "fastgan"
     try:
         return Path.home() / ".cache" / "fastgan"
     except RuntimeError as error:
-        raise ConfigError("no home folder to keep decoded images and judges in; name one by --cache-dir") from error
+        raise ConfigError("no home folder for decoded images and judges; name one with --cache-dir") from error
 
 
 def check(chosen: Path | None) -> None:
-    """Raises ConfigError when a folder is asked for by --cache-dir that cannot be written to."""
+    """Raises ConfigError when the folder of --cache-dir cannot be written to."""
     if chosen is None:
         return
     try:
@@ -91,7 +90,7 @@ def check(chosen: Path | None) -> None:
 
 
 def place(folder: Path, chosen: Path | None = None) -> Path:
-    """Where the decoded images of `folder` are kept, by whatever path one comes to it."""
+    """Where the decoded images of `folder` are cached; the same for every path to it."""
     owner = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
     return cache_dir(chosen) / "folders" / owner
 
@@ -99,17 +98,17 @@ def place(folder: Path, chosen: Path | None = None) -> Path:
 def obtain(
     folder: Path, scan: Scan, image_size: int, channels: int, choice: str = "", chosen: Path | None = None
 ) -> Decoded:
-    """The decoded images of `scan`, from the cache if it has them, else decoded and kept.
+    """The decoded images of `scan`, from the cache if it has them, else decoded and cached.
 
-    Where none is good, nothing is kept and `paths` is empty.
+    If no image is good, nothing is cached and `paths` is empty.
 
     Args:
-        choice: begins the files' names, without "-": what is chosen otherwise from the folder is kept beside it.
-        chosen: the cache by --cache-dir; None for the user's.
+        choice: prefix of the file names, without "-": different choices from a folder are cached side by side.
+        chosen: the folder of --cache-dir; None for the user's cache.
 
     Raises:
         ConfigError: when the cache cannot be written to.
-        DataError: when it is full.
+        DataError: when the disk is full.
     """
     index = {
         "version": VERSION,
@@ -128,7 +127,7 @@ def obtain(
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
-    """What a .npy file of uint8 begins with; as long for any number of images, for NumPy leaves room for it."""
+    """The header of a .npy file of uint8; NumPy pads it, so its length does not depend on the number of images."""
     written = io.BytesIO()
     np.lib.format.write_array_header_1_0(written, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return written.getvalue()
@@ -139,7 +138,7 @@ def _beside(base: Path, ending: str) -> Path:
 
 
 def _read(base: Path, folder: Path, index: dict[str, Any]) -> Decoded | None:
-    """What the cache holds, or None when it is absent, damaged, or now knows less than could be read."""
+    """The cached images; None if absent or damaged, or if a file that was unreadable can be read now."""
     try:
         kept = json.loads(_beside(base, ".json").read_bytes())
         bad = tuple((str(path), str(reason)) for path, reason in kept.pop("bad"))
@@ -153,9 +152,9 @@ def _read(base: Path, folder: Path, index: dict[str, Any]) -> Decoded | None:
         with file.open("rb") as opened:
             if opened.read(len(header)) != header or file.stat().st_size != len(header) + int(np.prod(shape)):
                 return None
-        # Read-only: a copy-on-write map of more than the machine's memory is refused, though nobody writes to it.
+        # Read-only: the system refuses a copy-on-write map that is larger than its memory.
         mapped = np.memmap(file, np.uint8, "r", offset=len(header), shape=shape)
-        with warnings.catch_warnings():  # torch's, that it knows no read-only tensors
+        with warnings.catch_warnings():  # torch warns that it has no read-only tensors
             warnings.simplefilter("ignore")
             images = torch.from_numpy(mapped)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -166,20 +165,20 @@ def _read(base: Path, folder: Path, index: dict[str, Any]) -> Decoded | None:
 
 
 def _out_of_reach(index: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What the scan could not look at."""
+    """(path, reason) of what the scan could not read."""
     return tuple((path, reason) for path, reason in index["out_of_reach"])
 
 
 def _make(base: Path, folder: Path, index: dict[str, Any]) -> Decoded:
-    """Decode every image and keep what comes of it."""
+    """Decode every image and write array, index and list of bad files."""
     partial = _beside(base, f".npy.{os.getpid()}.tmp")
     try:
         base.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
     except OSError as error:
         raise ConfigError(
-            f"{base.parent}: decoded images cannot be kept there ({error.strerror or error}); name a folder that can "
-            "be written by --cache-dir"
+            f"{base.parent}: decoded images cannot be kept there ({error.strerror or error}); name a writable folder "
+            "with --cache-dir"
         ) from error
     _clear(base.parent)
     try:
@@ -196,7 +195,7 @@ def _make(base: Path, folder: Path, index: dict[str, Any]) -> Decoded:
             _tidy(base)
     except OSError as error:
         raise DataError(
-            f"{base.parent}: decoded images cannot be kept ({error.strerror or error}); make room there"
+            f"{base.parent}: decoded images cannot be kept ({error.strerror or error}); free space there"
         ) from error
     finally:
         partial.unlink(missing_ok=True)
@@ -204,12 +203,12 @@ def _make(base: Path, folder: Path, index: dict[str, Any]) -> Decoded:
         return Decoded(torch.empty(0), (), (*_out_of_reach(index), *bad), base, base, True)
     found = _read(base, folder, index)
     if found is None:
-        raise DataError(f"{base}.npy: cannot be read back; name another folder by --cache-dir")
+        raise DataError(f"{base}.npy: cannot be read back; name another folder with --cache-dir")
     return Decoded(found.images, found.paths, found.bad, found.file, found.bad_list, True)
 
 
 def _decode_into(partial: Path, folder: Path, index: dict[str, Any]) -> list[tuple[str, str]]:
-    """Write the good images of the index one after the other, as an .npy file; returns the bad ones."""
+    """Write the good images of the index as a .npy file; returns (path, reason) of the bad ones."""
     files, size, bad = index["files"], index["image_size"], []
     shape = (len(files), index["channels"], size, size)
     paths, crops = [os.path.join(folder, path) for path, *_ in files], [crop for *_, crop in files]
@@ -231,7 +230,7 @@ def _decode_into(partial: Path, folder: Path, index: dict[str, Any]) -> list[tup
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a small file so that it is there whole or not at all."""
+    """Write a small file atomically."""
     partial = _beside(path, f".{os.getpid()}.tmp")
     with partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
         out.write(text)
@@ -241,7 +240,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _lock(file: IO[bytes]) -> bool | None:
-    """Hold a file until it is closed or its process ends; False if another does, None where there are no locks."""
+    """Lock a file until it is closed or its process ends; False if another holds it, None without locks."""
     if fcntl is None:
         return None
     try:
@@ -254,7 +253,7 @@ def _lock(file: IO[bytes]) -> bool | None:
 
 
 def _clear(kept: Path) -> None:
-    """Remove what processes left behind that were killed while they wrote."""
+    """Remove files left by processes that were killed while writing."""
     for partial in kept.glob("*.tmp"):
         with contextlib.suppress(OSError), partial.open("rb") as file:  # in use, or gone meanwhile
             free, age = _lock(file), time.time() - partial.stat().st_mtime
@@ -263,7 +262,7 @@ def _clear(kept: Path) -> None:
 
 
 def _tidy(base: Path) -> None:
-    """Remove what the folder's earlier states left behind at this size and choice, but nothing still being written."""
+    """Remove the arrays of earlier states of the folder at this size and choice, except those being written."""
     for old in base.parent.glob(f"{base.name.partition('-')[0]}-*"):
         with contextlib.suppress(OSError):  # in use, or gone meanwhile
             if not old.name.startswith(base.name) and old.suffix != ".tmp":

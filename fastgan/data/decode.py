@@ -1,20 +1,20 @@
-"""From an image file to uint8 [C, S, S], in one stated way, and many files at a time.
+"""Decoding image files to uint8 [C, S, S], with one definition for all formats, and many files at a time.
 
-1. Pillow reads the header, of the formats below alone; more than 50 megapixels are refused before they are decoded.
+1. Pillow reads the header, of the formats below only; images above 50 megapixels are refused before decoding.
 2. A JPEG of more than twice the side is decoded at a half, a quarter or an eighth of its size, still at least twice S;
-   at its full size where a crop is asked for.
-3. 16-bit grey becomes 8-bit: its high byte, or a rounded 257th where Pillow gives 32-bit integers (PGM).
-4. The EXIF orientation is applied. Of several frames or pages the first counts.
-5. What is transparent is laid over black. Palette, CMYK and YCbCr become RGB and 1 bit 0 or 255, as Pillow does it.
-6. Grey is Pillow's "L", the luma of ITU-R 601; else RGB.
-7. The central square is cut out (the odd pixel stays right or below) and resized: bicubic, antialiased. It is the
-   largest; or, where a crop is asked for, one of so many of the file's own pixels, if the image has as many.
+   at full size if a crop is given.
+3. 16-bit grey becomes 8-bit: its high byte, or value / 257 rounded where Pillow gives 32-bit integers (PGM).
+4. The EXIF orientation is applied. Of several frames or pages the first is used.
+5. Transparent images are composited over black. Pillow converts palette, CMYK and YCbCr to RGB, and 1 bit to 0 or 255.
+6. Grey is Pillow's "L", the luma of ITU-R 601; otherwise RGB.
+7. The central square is cropped (an odd pixel stays right or below) and resized: bicubic, antialiased. It is the
+   largest square or, if a crop is given and the image is large enough, one with a side of that many pixels.
 
-Pillow does it, and not DALI's decoder, which needs no less work. DALI's speed on a CPU as a multiple of this
-module's, by processor time, to 64x64x3 (AMD EPYC, beside other work): JPEG of 64x64 0.97, 256x256 0.96, 512x512 0.50,
-1500x1000 0.37 (it decodes the whole where step 2 does not); PNG of 64x64 0.89, of 512x512 photographs 1.34. It has no
-cap on pixels, other ways with orientation, transparency, CMYK and 16 bits, and one bad file ends its pipeline. Its
-decoder on a GPU is not used either: a folder is decoded once and kept. By wall time: bench/results/decode-*.
+Pillow is used instead of DALI's decoder, which needs no less work. Speed of DALI on a CPU relative to this module, by
+processor time, to 64x64x3 (AMD EPYC, beside other work): JPEG of 64x64 0.97, 256x256 0.96, 512x512 0.50, 1500x1000
+0.37 (it decodes at full size where step 2 does not); PNG of 64x64 0.89, of 512x512 photographs 1.34. DALI has no limit
+on pixels, treats orientation, transparency, CMYK and 16 bits differently, and one bad file ends its pipeline. Its GPU
+decoder is not used either: a folder is decoded once and cached. By wall time: bench/results/decode-*.
 
 Legend: C channels, S the side.
 """
@@ -48,13 +48,13 @@ from fastgan.errors import DataError
 from fastgan.runtime import threads
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
-MOST_PIXELS = 50_000_000  # of one image: some 200 MB while it is decoded
+MOST_PIXELS = 50_000_000  # of one image: some 200 MB while decoding
 TOO_LARGE = f"more than {MOST_PIXELS // 1_000_000} megapixels"
 MOST_WORKERS = 8
-TOGETHER = 32  # files a worker takes at once
-FEW = 8  # as many of them are left for each worker at least, so that all end at the same time
-TINY = 8192  # bytes of a file, most work on which is Python's
-MANY = 1024  # of such files are worth the forking of processes, a twentieth of a second
+FILES_PER_BATCH = 32  # files that a worker decodes at a time, at most
+BATCHES_PER_WORKER = 8  # at least, so that all workers end at about the same time
+TINY = 8192  # bytes; decoding a smaller file is mostly work in Python
+MANY = 1024  # tiny files from which on forking processes, which takes 0.05 s, pays off
 PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 ORIENTATION = 0x0112  # EXIF's tag
 TURNS = {
@@ -72,17 +72,20 @@ Pixels = NDArray[np.uint8]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Pillow's warnings, which name no file: one that it cannot decode is reported, the others are good."""
-    with warnings.catch_warnings():  # not for threads of their own: the filters belong to the process
+    """Without Pillow's warnings, which name no file; files that it cannot decode are reported anyway."""
+    with warnings.catch_warnings():  # not per thread: the filters belong to the process
         warnings.simplefilter("ignore")
         yield
 
 
 def decode(file: BinaryIO, image_size: int, channels: int, crop: int | None = None) -> Pixels:
-    """The image in an open file, uint8 [C, S, S]. Raises DataError with the reason, which names no file.
+    """The image in an open file, uint8 [C, S, S].
 
     Args:
-        crop: side of the central square to use, in pixels of the file; None, or more than it has, for the largest.
+        crop: side of the central square, in pixels of the file; None, or more than it has, for the largest square.
+
+    Raises:
+        DataError: with the reason, without the file's name.
     """
     try:
         if not file.read(1):
@@ -93,7 +96,7 @@ def decode(file: BinaryIO, image_size: int, channels: int, crop: int | None = No
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError("no image that can be read, whatever its name") from error
+        raise DataError("not an image of a supported format") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, which it checks before we can
         raise DataError(TOO_LARGE) from error
     except Exception as error:  # noqa: BLE001 - Pillow raises many kinds; each means that this file is damaged
@@ -109,7 +112,7 @@ def _pixels(image: Image.Image, image_size: int, channels: int, crop: int | None
     if min(width, height) < 1:
         raise DataError("has no pixels")
     if crop is None:
-        image.draft(None, (2 * image_size, 2 * image_size))  # of JPEG; the others know no draft
+        image.draft(None, (2 * image_size, 2 * image_size))  # only JPEG has draft mode
     image.load()
     if image.mode.startswith("I") or image.mode == "F":
         upright = _turned(_eight_bits(image), image)
@@ -121,7 +124,8 @@ def _pixels(image: Image.Image, image_size: int, channels: int, crop: int | None
     if upright.mode not in ("1", "L", "RGB"):
         upright = upright.convert("RGB")
     wanted = "L" if channels == 1 else "RGB"
-    square = upright if upright.mode == wanted else upright.convert(wanted)  # each of these copies even what fits
+    # Each operation is skipped if it would change nothing, since it copies the image even then.
+    square = upright if upright.mode == wanted else upright.convert(wanted)
     side = min(*square.size, *(() if crop is None else (crop,)))
     if square.size != (side, side):
         left, top = (square.width - side) // 2, (square.height - side) // 2
@@ -133,7 +137,7 @@ def _pixels(image: Image.Image, image_size: int, channels: int, crop: int | None
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits as "L"; DataError for values that 16 bits do not hold, whose white nobody knows."""
+    """Grey of more than 8 bits as "L"; DataError for values beyond 16 bits, whose white level is unknown."""
     values = np.asarray(image)
     if values.dtype.kind == "f":
         raise DataError("pixels in floating point; save it with 8 or 16 bits")
@@ -144,16 +148,16 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _turned(image: Image.Image, original: Image.Image) -> Image.Image:
-    """The image turned as the original's EXIF data say; an image whose EXIF data are damaged stays as it is."""
+    """The image rotated by the original's EXIF orientation; unchanged if the EXIF data are damaged."""
     try:
         orientation = original.getexif().get(ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - as above; the pixels are good
+    except Exception:  # noqa: BLE001 - damaged EXIF data raise many kinds; the pixels are good
         return image
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
 def decode_file(path: str | Path, image_size: int, channels: int, crop: int | None = None) -> Pixels | str:
-    """The image in a file, uint8 [C, S, S], or the reason why there is none."""
+    """The image in a file, uint8 [C, S, S], or the reason why it cannot be used."""
     try:
         with open(path, "rb") as file:
             return decode(file, image_size, channels, crop)
@@ -164,8 +168,8 @@ def decode_file(path: str | Path, image_size: int, channels: int, crop: int | No
 
 
 @dataclass(frozen=True)
-class _Portion:
-    """Several files' images, uint8 [n, C, S, S] of the good ones, and why each of the others, by place, is not."""
+class _Batch:
+    """The decoded files of a batch: good images, uint8 [n, C, S, S], and the reason for each bad one by position."""
 
     good: Pixels
     bad: dict[int, str]
@@ -176,25 +180,29 @@ class _Portion:
             yield self.bad[place] if place in self.bad else next(images)
 
 
-class _Portions(Dataset[_Portion]):
-    """What `decode_file` gives for each path, several at a time."""
+class _Batches(Dataset[_Batch]):
+    """The results of `decode_file` for all paths, `files_per_batch` at a time."""
 
     def __init__(
-        self, paths: Sequence[str | Path], form: tuple[int, int], crops: Sequence[int | None] | None, together: int
+        self,
+        paths: Sequence[str | Path],
+        form: tuple[int, int],
+        crops: Sequence[int | None] | None,
+        files_per_batch: int,
     ) -> None:
-        self.paths, self.form, self.crops, self.together = paths, form, crops, together
+        self.paths, self.form, self.crops, self.files_per_batch = paths, form, crops, files_per_batch
 
     def __len__(self) -> int:
-        return -(-len(self.paths) // self.together)
+        return -(-len(self.paths) // self.files_per_batch)
 
-    def __getitem__(self, number: int) -> _Portion:
-        these = slice(number * self.together, (number + 1) * self.together)
+    def __getitem__(self, number: int) -> _Batch:
+        these = slice(number * self.files_per_batch, (number + 1) * self.files_per_batch)
         paths = self.paths[these]
         crops = [None] * len(paths) if self.crops is None else self.crops[these]
         found = [decode_file(path, *self.form, crop) for path, crop in zip(paths, crops, strict=True)]
         good = [each for each in found if not isinstance(each, str)]
         size, channels = self.form
-        return _Portion(
+        return _Batch(
             np.stack(good) if good else np.empty((0, channels, size, size), np.uint8),
             {place: each for place, each in enumerate(found) if isinstance(each, str)},
         )
@@ -207,35 +215,35 @@ def decode_files(
     workers: int | None = None,
     crops: Sequence[int | None] | None = None,
 ) -> Generator[Pixels | str]:
-    """What `decode_file` gives for each path, in their order.
+    """The result of `decode_file` for each path, in order.
 
-    By threads, for Pillow decodes without the GIL. But most of the work on a tiny file is Python's, and two threads are
-    no faster than one at it: many of them are decoded by processes, which torch's loader forks (on Linux), and which
-    end with this process, however it ends.
+    Uses threads, since Pillow decodes without the GIL. But the work on tiny files is mostly in Python, where two
+    threads are no faster than one: many tiny files are decoded by processes, which torch's DataLoader forks (on Linux),
+    and which end with this process, however it ends.
 
     Args:
-        workers: how many; left out, one for each processor that this process may use.
-        crops: of each path; left out, there are none.
+        workers: number of threads or processes; by default one per processor that this process may use.
+        crops: of each path, as in `decode`; by default none.
 
     Raises:
-        DataError: when one of the processes is killed, as by a system that is out of memory.
+        DataError: when a worker process is killed, for instance when memory runs out.
     """
     workers = min(MOST_WORKERS, threads.available()) if workers is None else workers
-    together = max(1, min(TOGETHER, len(paths) // (FEW * max(workers, 1))))
-    portions = _Portions(paths, (image_size, channels), crops, together)
+    files_per_batch = max(1, min(FILES_PER_BATCH, len(paths) // (BATCHES_PER_WORKER * max(workers, 1))))
+    batches = _Batches(paths, (image_size, channels), crops, files_per_batch)
     if workers < 2:
-        several: Iterator[_Portion] = map(portions.__getitem__, range(len(portions)))
+        decoded: Iterator[_Batch] = map(batches.__getitem__, range(len(batches)))
     elif _forks() and len(paths) >= MANY and _tiny(paths):
-        several = _by_processes(portions, workers)
+        decoded = _by_processes(batches, workers)
     else:
-        several = _by_threads(portions, workers)
-    with quiet():  # also of Python's advice against forking where there are threads
-        for portion in several:
-            yield from portion
+        decoded = _by_threads(batches, workers)
+    with quiet():  # hides Python's warning about fork with threads too
+        for batch in decoded:
+            yield from batch
 
 
 def _tiny(paths: Sequence[str | Path]) -> bool:
-    """Whether most files are, by some of them; those that cannot be looked at count as such."""
+    """Whether most files are below TINY bytes, by a sample; True if none of it can be read."""
     sizes = []
     for path in paths[:: max(1, len(paths) // 32)]:
         with contextlib.suppress(OSError):
@@ -244,19 +252,19 @@ def _tiny(paths: Sequence[str | Path]) -> bool:
 
 
 def _forks() -> bool:
-    """Whether processes can be forked: on Linux, where this is not itself one that must have no children."""
+    """Whether worker processes can be forked: on Linux, unless this is a daemonic process."""
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
-def _by_processes(portions: _Portions, workers: int) -> Iterator[_Portion]:
+def _by_processes(batches: _Batches, workers: int) -> Iterator[_Batch]:
     loader = DataLoader(
-        portions,
+        batches,
         batch_size=None,
         collate_fn=_as_it_is,
         num_workers=workers,
-        multiprocessing_context="fork",  # nothing is imported again; only Pillow is called in the processes
+        multiprocessing_context="fork",  # no imports again; the processes call only Pillow
         worker_init_fn=_end_with_parent,
-        generator=torch.Generator(),  # left out, it would draw from the run's own
+        generator=torch.Generator(),  # the default would draw from the global generator
     )
     try:
         yield from loader
@@ -265,23 +273,23 @@ def _by_processes(portions: _Portions, workers: int) -> Iterator[_Portion]:
 
 
 def _end_with_parent(worker: int) -> None:
-    """Ask the kernel for it: torch's own watch ends no worker that waits to write what nobody reads any more."""
+    """Ask the kernel to: torch's watchdog does not end a worker that is blocked writing to a closed queue."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
     parent = multiprocessing.parent_process()
-    if parent is None or parent.pid != os.getppid():  # it ended before it was asked
+    if parent is None or parent.pid != os.getppid():  # the parent had already ended
         os._exit(1)
 
 
-def _as_it_is(portion: Any) -> Any:
-    return portion
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
-def _by_threads(portions: _Portions, workers: int) -> Iterator[_Portion]:
+def _by_threads(batches: _Batches, workers: int) -> Iterator[_Batch]:
     pool = ThreadPoolExecutor(workers)
-    ahead: deque[Future[_Portion]] = deque()
+    ahead: deque[Future[_Batch]] = deque()
     try:
-        for number in range(len(portions)):
-            ahead.append(pool.submit(portions.__getitem__, number))
+        for number in range(len(batches)):
+            ahead.append(pool.submit(batches.__getitem__, number))
             if len(ahead) > 2 * workers:
                 yield ahead.popleft().result()
         while ahead:

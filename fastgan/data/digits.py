@@ -9,11 +9,11 @@ from fastgan.data.image_set import ImageSet, JudgeSet, resized
 from fastgan.data.imbalance import LARGEST, imbalanced
 from fastgan.seeding import shuffled
 
-HELD_OUT_SEED = 0  # the judge's held-out fifth is the same for every run
+HELD_OUT_SEED = 0  # the same held-out fifth for every run
 
 
 def full(image_size: int) -> ImageSet:
-    """All 1,797 digits, at image_size pixels."""
+    """All 1,797 digits, resized to image_size pixels."""
     digits = load_digits()
     grey = torch.from_numpy(digits.images).unsqueeze(1) * (255.0 / 16.0)
     images = resized(grey.round().to(torch.uint8), image_size)
@@ -21,14 +21,14 @@ def full(image_size: int) -> ImageSet:
 
 
 def choose(full: ImageSet, split: int, seed: int) -> ImageSet:
-    """Digits as frequent as in `split` (its counts scaled so that the rarest digit still suffices)."""
+    """Digits with the class frequencies of `split`, its counts scaled to what the rarest digit allows."""
     assert full.labels is not None
     fewest = int(torch.bincount(full.labels).min())
     return imbalanced(full, split, seed, scale=fewest / LARGEST)
 
 
 def judge_set(image_size: int) -> JudgeSet:
-    """Four fifths to train the judge on, one to test it."""
+    """Four fifths to train the judge, one fifth to test it."""
     everything = full(image_size)
     assert everything.labels is not None
     order = shuffled(len(everything.images), HELD_OUT_SEED, "digits-held-out")

@@ -3,10 +3,9 @@
     aligned_images_DB/<person>/<video>/aligned_detect_<video>.<frame>.jpg
     frame_images_DB/<person>/<video>/<video>.<frame>.jpg
 
-Who a frame shows is its label. Frames come in the order of people by name, and of videos and frames by number. The
-same central square is taken of each, whichever tree it lies in: frames differ in size, but the face in their middle
-does not. Nothing looks for a face, so in `frame_images_DB` one that is elsewhere is cut off. A frame smaller than that
-gives its largest square.
+The label of a frame is its person. Frames are sorted by person's name, video number and frame number. Each is cropped
+to the same central square in both trees: frames differ in size, but the face in their centre does not. No face detector
+is used, so in `frame_images_DB` a face off the centre is cut off. A smaller frame is cropped to its largest square.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from fastgan.data.scan import Entry, Scan, check, listing, scan, shown
 from fastgan.errors import ConfigError, DataError
 from fastgan.text import pluralize
 
-CROP = 110  # pixels of a frame: the face is about 108, in frames of 301 and of 319 alike
-TREES = ("aligned_images_DB", "frame_images_DB")  # the first is preferred
+CROP = 110  # pixels of a frame: the face is about 108, in frames of 301 and of 319 pixels
+TREES = ("aligned_images_DB", "frame_images_DB")  # the first that exists is read
 LAYOUT = "<person>/<video>/[aligned_detect_]<video>.<frame>.jpg"
-NAMED = 5  # files, at most, that a message names
+NAMED = 5  # files that a message names at most
 _FRAME = re.compile(
     r"(?P<person>[^/]+)/(?P<video>[0-9]+)/(?:aligned_detect_)?(?P=video)\.(?P<frame>[0-9]+)\.[A-Za-z]+", re.DOTALL
 )
@@ -43,19 +42,19 @@ def full(
     skip_bad: bool,
     cache_dir: Path | None = None,
 ) -> ImageSet:
-    """Frames of the first `identities` people by name that have any, uint8 [N, C, S, S] mapped from a file.
+    """Frames of the first `identities` people by name that have frames, uint8 [N, C, S, S], memory-mapped.
 
-    What was found is told on stderr.
+    Prints a summary to stderr.
 
     Args:
-        data_dir: holds one of TREES, or is one.
-        frame_stride: of each video every such frame is kept, from the first on.
-        skip_bad: leave out files that are no whole image, and say where they are listed.
-        cache_dir: where decoded images are kept; None for the user's cache.
+        data_dir: one of TREES or its parent folder.
+        frame_stride: keep every frame_stride-th frame of each video.
+        skip_bad: skip bad files, and print where they are listed.
+        cache_dir: for decoded images; None for the user's cache.
 
     Raises:
         DataError: for a folder of another layout, and for bad files unless they are skipped.
-        ConfigError: when fewer people have frames, and for a cache that cannot be written to.
+        ConfigError: when fewer people have frames, or the cache cannot be written to.
     """
     tree, passed_over = _tree(data_dir)
     chosen = _chosen(tree, identities, frame_stride)
@@ -71,8 +70,9 @@ def full(
 def elsewhere(
     images: Path, image_size: int, channels: int, *, skip_bad: bool = False, cache_dir: Path | None = None
 ) -> ImageSet:
-    """All images of a folder, without labels: frames of a YouTube-Faces tree, or of a part of one, are cropped as in
-    `full`, others are used whole.
+    """All images of a folder, without labels; frames of YouTube-Faces, by their paths, are cropped as in `full`.
+
+    Arguments as in `full`.
 
     Raises:
         DataError: for a folder without images, and for bad files unless they are skipped.
@@ -92,12 +92,12 @@ def elsewhere(
 
 
 def _crop(path: str) -> int | None:
-    """What is used of a file, by the last three parts of its path."""
+    """The crop of a file: CROP if the last three parts of its path are those of a frame, else None."""
     return CROP if _FRAME.fullmatch("/".join(path.split("/")[-3:])) else None
 
 
 def _tree(data_dir: Path) -> tuple[Path, str | None]:
-    """The folder that holds the people, and the name of the other tree where both are there."""
+    """The folder of the people's folders, and the name of the unused tree if both exist."""
     check(data_dir)
     there = [name for name in TREES if (data_dir / name).is_dir()]
     if not there:
@@ -106,7 +106,7 @@ def _tree(data_dir: Path) -> tuple[Path, str | None]:
 
 
 def _chosen(tree: Path, identities: int, frame_stride: int) -> Scan:
-    """The frames that are asked for; only people up to the last of them are looked through."""
+    """The frames of the first `identities` people; later people's folders are not scanned."""
     entries: list[Entry] = []
     bad: list[tuple[str, str]] = []
     others: list[str] = []
@@ -131,7 +131,7 @@ def _chosen(tree: Path, identities: int, frame_stride: int) -> Scan:
 
 
 def _videos(found: Scan) -> list[list[Entry]]:
-    """One person's videos by number, each its frames by number, to be cropped."""
+    """The frames of a person, grouped by video, both sorted by number, with their crop."""
     keyed = [
         ((int(match["video"]), match["video"]), (int(match["frame"]), entry.path), replace(entry, crop=CROP))
         for entry in found.entries
@@ -149,10 +149,10 @@ def _no_tree(tree: Path, found: list[str]) -> str:
 
 
 def _tell(tree: Path, passed_over: str | None, paths: tuple[str, ...], frame_stride: int) -> None:
-    """What was found, on one line of stderr."""
+    """Print one line of summary to stderr."""
     of = Counter(path.partition("/")[0] for path in paths)
     videos = {path.rpartition("/")[0] for path in paths}
-    # Of equally frequent people the first by name.
+    # Ties go to the first by name.
     most, fewest = min(of, key=lambda name: (-of[name], name)), min(of, key=lambda name: (of[name], name))
     thinned = "" if frame_stride == 1 else f" (one in {frame_stride})"
     other = "" if passed_over is None else f"; {passed_over} is there too and was not read"

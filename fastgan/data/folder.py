@@ -1,4 +1,4 @@
-"""One's own images: every image file in a folder and below it, in the order of their relative paths."""
+"""The user's own images: every image file in a folder and its subfolders, sorted by relative path."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastgan.data.scan import SUFFIXES, Entry, Scan, scan, shown
 from fastgan.errors import ConfigError, DataError
 from fastgan.text import pluralize
 
-NAMED = 10  # bad files, at most, that a message names
+NAMED = 10  # bad files that a message names at most
 
 
 def full(
@@ -28,16 +28,16 @@ def full(
     skip_bad: bool = False,
     cache_dir: Path | None = None,
 ) -> ImageSet:
-    """All images of a folder, uint8 [N, C, S, S] mapped from a file, with their paths.
+    """All images of a folder, uint8 [N, C, S, S], memory-mapped, with their paths.
 
     Args:
         labels_from_folders: the first part of an image's path is its class.
-        skip_bad: leave out files that are no whole image, and say where they are listed.
-        cache_dir: where decoded images are kept; None for the user's cache.
+        skip_bad: skip bad files, and print where they are listed.
+        cache_dir: for decoded images; None for the user's cache.
 
     Raises:
         DataError: for a folder without images, and for bad files unless they are skipped.
-        ConfigError: for an image in no subfolder, where these are the classes, and a cache that cannot be written to.
+        ConfigError: for an image outside subfolders with labels_from_folders, or a cache that cannot be written to.
     """
     found = images_in(folder)
     if labels_from_folders:
@@ -50,7 +50,7 @@ def full(
 
 
 def images_in(folder: Path) -> Scan:
-    """What a folder holds. Raises DataError when that is no image."""
+    """The scan of a folder; raises DataError if it has no images."""
     found = scan(folder)
     if not found.entries and not found.bad:
         others = f" ({pluralize(found.ignored, 'other or hidden file')})" if found.ignored else ""
@@ -69,14 +69,14 @@ def read(
     choice: str = "",
     cache_dir: Path | None = None,
 ) -> cache.Decoded:
-    """The images that were found, decoded or from the cache; what was done goes to stderr.
+    """The images of a scan, decoded or from the cache; prints to stderr what was decoded or skipped.
 
     Args:
+        skip_bad, cache_dir: as in `full`.
         choice: as in `cache.obtain`.
-        cache_dir: where they are kept; None for the user's cache.
 
     Raises:
-        DataError: for bad files unless they are skipped, and where none is good.
+        DataError: for bad files unless they are skipped, and if no file is good.
         ConfigError: when the cache cannot be written to.
     """
     begin = time.perf_counter()
@@ -99,7 +99,7 @@ def read(
 
 
 def by_name(own: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
-    """Labels int64 [N] of images whose classes' names are given, and the names in alphabetical order."""
+    """Labels, int64 [N], from each image's class name, and the names in alphabetical order."""
     names = tuple(sorted(set(own)))
     number = {name: label for label, name in enumerate(names)}
     return torch.tensor([number[name] for name in own]), names
@@ -119,5 +119,5 @@ def _complaint(folder: Path, bad: tuple[tuple[str, str], ...], count: int, skipp
     named = "; ".join(f"{shown(path)}: {reason}" for path, reason in bad[:NAMED])
     more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
     them = "it" if len(bad) == 1 else "them"
-    remedy = f"mend {them}" if skipped else f"mend or remove {them}, or leave {them} out with --skip-bad"
+    remedy = f"repair {them}" if skipped else f"repair or remove {them}, or leave {them} out with --skip-bad"
     return f"{folder}: {len(bad):,} of {pluralize(count, 'image')} cannot be used ({named}{more}); {remedy}"

@@ -1,4 +1,4 @@
-"""The share of one's own labelled images that a judge is tested on and never trained on."""
+"""Splitting the user's labelled images into the judge's training and test sets."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from torch import Tensor
 from fastgan.data.image_set import ImageSet, JudgeSet
 from fastgan.seeding import shuffled
 
-SEED = 0  # the held-out share is the same for every run
-ONE_IN = 5
+SEED = 0  # the same held-out images for every run
+ONE_IN = 5  # images are held out
 
 
 def judge_set(images: ImageSet) -> JudgeSet:
-    """A fifth of each class to test the judge on, and at least one image of it, the others to train the judge.
+    """A fifth of each class, at least one image, to test the judge; the others to train it.
 
-    The only image of a class is trained on, so that class is not tested. Of YouTube-Faces whole videos are held out
-    where a person has several, at most half of the frames: neighbouring frames are nearly one image, and a judge that
-    has seen one knows the other. No image is copied: the sets are rows of `images`, and depend on its labels (and of
-    YouTube-Faces its paths) alone.
+    A class with a single image is only trained on. In YouTube-Faces whole videos are held out if a person has several,
+    at most half of the person's frames: neighbouring frames are nearly equal, and would leak from training to test. No
+    image is copied: the sets are rows of `images` that depend only on its labels (for YouTube-Faces also on its paths).
     """
     assert images.labels is not None
     labels = images.labels.cpu()
@@ -38,7 +37,7 @@ def judge_set(images: ImageSet) -> JudgeSet:
 
 
 def _videos(images: ImageSet, rows: Tensor, label: int) -> Tensor | None:
-    """Which of a person's frames are held out, bool: whole videos, until a fifth is; None where that would be most."""
+    """Which of a person's frames are held out, bool [n]: whole videos up to a fifth; None if each exceeds half."""
     assert images.paths is not None
     video_of = [images.paths[row].rpartition("/")[0] for row in rows.tolist()]
     frames = Counter(video_of)

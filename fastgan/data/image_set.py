@@ -1,4 +1,4 @@
-"""What every data set gives: uint8 images, and labels that only evaluation may look at."""
+"""The common form of all data sets: uint8 images, and labels that only evaluation uses."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-DIGESTED = 1024  # images that a digest reads at a time
+DIGESTED = 1024  # images that a digest reads at once
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """N images and, where they are known, their real classes.
+    """N images and, if known, their real classes.
 
-    images: uint8 [N, C, H, W]; labels: int64 [N] in [0, label_count), or None; paths: of each image's file, relative to
-    the data folder, or None; class_names: what each label is called, or None.
+    images: uint8 [N, C, H, W]. labels: int64 [N] in [0, label_count), or None. paths: of the image files, relative to
+    the data folder, or None. class_names: of the labels, or None.
     """
 
     name: str
@@ -28,32 +28,32 @@ class ImageSet:
     class_names: tuple[str, ...] | None = None
 
     def to(self, device: torch.device) -> ImageSet:
-        """The same set with its images on `device` (labels stay where evaluation uses them: on the CPU)."""
+        """The same set with its images on `device`; labels stay on the CPU, where evaluation uses them."""
         return replace(self, images=self.images.to(device))
 
     def class_frequencies(self) -> Tensor | None:
-        """Share of each real class, float64 [label_count], or None without labels."""
+        """The share of each real class, float64 [label_count]; None without labels."""
         if self.labels is None:
             return None
         return torch.bincount(self.labels, minlength=self.label_count).double() / len(self.labels)
 
     def digest(self) -> str:
-        """SHA-256 of the images' shape, paths and pixels (not of their labels), read a part at a time."""
+        """SHA-256 of the images' shape, paths and pixels (not of their labels), DIGESTED images at a time."""
         hasher = hashlib.sha256(f"{tuple(self.images.shape)} {self.paths}".encode(errors="surrogateescape"))
         self.add_pixels(hasher)
         return hasher.hexdigest()
 
     def add_pixels(self, hasher: hashlib._Hash) -> None:
-        """Let `hasher` read the pixels, a part at a time."""
+        """Update `hasher` with the pixels, DIGESTED images at a time."""
         for part in self.images.split(DIGESTED):
             hasher.update(part.cpu().contiguous().numpy().data)
 
 
 @dataclass(frozen=True)
 class JudgeSet:
-    """Labelled images for the judge: it is trained on one part and tested on the other.
+    """Labelled images to train the judge and to test it.
 
-    train_rows, test_rows: which of the images of `train` and `test`, int64; None for all of them.
+    train_rows, test_rows: int64 indices of the images of `train` and `test` that are used; None for all.
     """
 
     name: str
@@ -64,7 +64,7 @@ class JudgeSet:
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """uint8 [N, C, H, W] at size x size pixels (bicubic, antialiased); the same tensor if it has that size."""
+    """uint8 [N, C, H, W] at size x size pixels (bicubic, antialiased); the same tensor if it already has that size."""
     if tuple(images.shape[-2:]) == (size, size):
         return images
     parts = [
@@ -75,5 +75,5 @@ def resized(images: Tensor, size: int) -> Tensor:
 
 
 def to_unit_range(images_BCHW: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 images to [-1, 1]."""
+    """uint8 images [B, C, H, W] in [0, 255] to `dtype` in [-1, 1]."""
     return images_BCHW.to(dtype) / 127.5 - 1.0

@@ -1,4 +1,4 @@
-"""The 50 published random class frequencies of imbalanced MNIST, and the subsets that they ask for."""
+"""The 50 published random class frequencies of imbalanced MNIST (arXiv 1910.01112), and subsets of those sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastgan.errors import DataError
 from fastgan.seeding import shuffled
 from fastgan.text import pluralize
 
-LARGEST = 6300  # images of the most frequent class in most splits: what other data sets are scaled by
+LARGEST = 6300  # images of the most frequent class in most splits; the counts for other data sets are scaled by it
 
 
 @cache
@@ -24,16 +24,24 @@ def _table() -> tuple[tuple[int, ...], ...]:
 
 
 def class_counts(split: int) -> Tensor:
-    """Images of each class that split 1 to 50 of imbalanced MNIST keeps, int64 [10]."""
+    """The number of images of each class in split 1 to 50 of imbalanced MNIST, int64 [10].
+
+    Raises:
+        DataError: for another split.
+    """
     if not 1 <= split <= len(_table()):
         raise DataError(f"--split {split}: must be 1 to {len(_table())}")
     return torch.tensor(_table()[split - 1])
 
 
 def imbalanced(full: ImageSet, split: int, seed: int, *, scale: float = 1.0) -> ImageSet:
-    """The part of `full` that split `split` keeps: a pure function of (split, seed).
+    """The subset of `full` with the class counts of `split`, chosen depending only on (split, seed).
 
-    scale: multiplies the published counts, for data sets smaller than MNIST.
+    Args:
+        scale: multiplies the published counts, for data sets smaller than MNIST.
+
+    Raises:
+        DataError: when a class has fewer images than the split needs.
     """
     assert full.labels is not None
     kept = []
@@ -41,7 +49,7 @@ def imbalanced(full: ImageSet, split: int, seed: int, *, scale: float = 1.0) -> 
         members = torch.nonzero(full.labels == label).squeeze(1)
         if count > len(members):
             raise DataError(
-                f"split {split}: wants {pluralize(count, 'image')} of class {label}, the data has {len(members)}"
+                f"split {split}: needs {pluralize(count, 'image')} of class {label}, the data has {len(members)}"
             )
         order = shuffled(len(members), seed, f"split-{split}-class-{label}")
         kept.append(members[order[:count]])

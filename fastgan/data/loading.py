@@ -1,4 +1,4 @@
-"""Images by the name of their data set."""
+"""Loading a data set by its name."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ from fastgan.text import pluralize
 
 
 def data_folder(config: TrainConfig) -> Path:
-    """The folder of the data set's files."""
+    """The folder of the data set's files: --data-dir, or data."""
     return config.data_dir if config.data_dir is not None else Path("data")
 
 
 def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
-    """The training images of a run. Raises DataError for bad files, ConfigError for more batch or codes than images.
+    """The training images of a run.
 
     Args:
-        everything: what `load_everything` gave, if it is at hand: nothing is read then.
+        everything: the result of `load_everything`, if available; nothing is read then.
+
+    Raises:
+        DataError: for bad files.
+        ConfigError: when the batch or the number of codes is larger than the data.
     """
     everything = load_everything(config) if everything is None else everything
     choose = mnist.choose if config.dataset == "mnist" else digits.choose
@@ -37,7 +41,7 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
 
 
 def load_everything(config: TrainConfig) -> ImageSet:
-    """All images of a data set, before a split chooses among them. Raises DataError for bad files."""
+    """All images of a data set, before a split is applied. Raises DataError for bad files."""
     if config.dataset == "mnist":
         return mnist.everything(data_folder(config), config.image_size)
     if config.dataset == "folder":
@@ -63,16 +67,16 @@ def load_everything(config: TrainConfig) -> ImageSet:
 
 
 def load_folder(config: TrainConfig, images: Path, *, skip_bad: bool) -> ImageSet:
-    """All images of any folder, without labels, each read as the run's own were. Raises DataError for bad files."""
+    """All images of any folder, without labels, decoded like the run's own. Raises DataError for bad files."""
     read = faces.elsewhere if config.dataset == "youtube-faces" else folder.full
     return read(images, config.image_size, config.channels, skip_bad=skip_bad, cache_dir=config.cache_dir)
 
 
 def load_judge_set(config: TrainConfig, images: ImageSet | None = None) -> JudgeSet:
-    """The labelled images that this run's judge is trained and tested on.
+    """The labelled images to train and test this run's judge.
 
     Args:
-        images: the run's own, of which its judge gets a share; mnist and digits have a judge for all runs.
+        images: the run's own; mnist and digits do not need them, since they have one judge for all runs.
     """
     if config.dataset == "mnist":
         return mnist.judge_set(data_folder(config), config.image_size)
@@ -83,5 +87,5 @@ def load_judge_set(config: TrainConfig, images: ImageSet | None = None) -> Judge
 
 
 def epoch_order(config: TrainConfig, count: int, epoch: int) -> Tensor:
-    """The order of the images in epoch 0, 1, ...: int64 [count], from (seed, epoch) alone."""
+    """The order of the images in epoch 0, 1, ...: int64 [count], depending only on (seed, epoch)."""
     return shuffled(count, config.seed, f"order-{epoch}")

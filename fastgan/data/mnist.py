@@ -1,4 +1,4 @@
-"""MNIST from idx files, gzip or plain, or downloaded by torchvision where they are absent."""
+"""MNIST from idx files, gzip or plain, or downloaded by torchvision if they are absent."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ FILES = {
     ("test", "labels"): ("t10k-labels-idx1-ubyte", 1),
 }
 SIDE = 28
-FOLDERS = ("", "MNIST/raw")  # torchvision unpacks into the second
-MOST_BYTES = 1 << 30  # a header that asks for more is taken for damage, not obeyed
+FOLDERS = ("", "MNIST/raw")  # torchvision extracts to the second
+MOST_BYTES = 1 << 30  # a header that declares more is treated as damaged
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
     """The uint8 array in an idx file, plain or gzip.
 
-    Raises DataError, naming the file, when it is cut short, too long or no such idx file.
+    Raises:
+        DataError: naming the file, when it is truncated, too long or not an idx file of uint8 in `dimensions`.
     """
     try:
         with path.open("rb") as file:
@@ -62,7 +63,7 @@ def _parse_idx(file: BinaryIO, path: Path, dimensions: int) -> Tensor:
     shape = np.frombuffer(header, ">u4", offset=4).tolist()
     expected = math.prod(shape)
     if not 0 < expected <= MOST_BYTES:
-        raise DataError(f"{path}: its header asks for {expected} bytes {shape}; that is no MNIST file")
+        raise DataError(f"{path}: its header declares {expected} bytes {shape}; this is not an MNIST file")
     body = file.read(expected + 1)
     if len(body) != expected:
         found = f"{len(body)}" if len(body) < expected else f"more than {expected}"
@@ -85,9 +86,9 @@ def _download(folder: Path) -> None:
     makes = [path for path in (raw, *raw.parents) if not path.exists()]
     try:
         MNIST(str(folder), download=True)
-    except Exception as error:  # noqa: BLE001 - torchvision raises many kinds; each means the files are out of reach
-        # What torchvision leaves: files of which one may have another hash, and which would be read the next time
-        # instead of being downloaded (none was there before), and empty folders.
+    except Exception as error:  # noqa: BLE001 - torchvision raises many kinds; each means that the download failed
+        # Remove what torchvision leaves: empty folders, and files that may be damaged and would be read the next time
+        # instead of being downloaded (none existed before).
         for name, _ in FILES.values():
             for path in (raw / name, raw / f"{name}.gz"):
                 with contextlib.suppress(OSError):
@@ -104,7 +105,7 @@ def _download(folder: Path) -> None:
 
 
 def parts(folder: Path) -> tuple[ImageSet, ImageSet]:
-    """MNIST's 60,000 training and 10,000 test images, 28x28; downloads them if they are not in `folder`."""
+    """MNIST's 60,000 training and 10,000 test images, 28x28; downloaded if they are not in `folder`."""
     if not any(_find(folder, name) for name, _ in FILES.values()):
         _download(folder)
     arrays = {}
@@ -127,7 +128,7 @@ def parts(folder: Path) -> tuple[ImageSet, ImageSet]:
 
 
 def everything(folder: Path, image_size: int) -> ImageSet:
-    """All 70,000 images, at image_size pixels."""
+    """All 70,000 images, resized to image_size pixels."""
     train, test = parts(folder)
     assert train.labels is not None and test.labels is not None
     images, labels = torch.cat((train.images, test.images)), torch.cat((train.labels, test.labels))
@@ -135,12 +136,12 @@ def everything(folder: Path, image_size: int) -> ImageSet:
 
 
 def choose(full: ImageSet, split: int, seed: int) -> ImageSet:
-    """The images that `split` keeps."""
+    """The subset with the class counts of `split`."""
     return imbalanced(full, split, seed)
 
 
 def judge_set(folder: Path, image_size: int) -> JudgeSet:
-    """MNIST's own training and test images, at image_size pixels."""
+    """MNIST's own training and test images, resized to image_size pixels."""
     train, test = (
         ImageSet("mnist", resized(part.images, image_size), part.labels, part.label_count) for part in parts(folder)
     )

@@ -1,4 +1,4 @@
-"""Which images a folder holds: read from its directory entries alone, no file is opened."""
+"""Finding the images in a folder from its directory entries; no file is opened."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from fastgan.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tiff", ".tif", ".pgm")  # in capitals too
-UNREADABLE = "cannot be read"  # how the reason of a file begins that is not damaged but out of reach
+UNREADABLE = "cannot be read"  # prefix of the reason for a file that is not damaged but unreadable
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file that by its suffix is an image.
+    """A file whose suffix is that of an image.
 
-    path: relative to the folder, its parts joined by "/"; crop: side of the central square that is used of it, in its
-    own pixels, or None for the largest.
+    path: relative to the folder, its parts joined by "/". size: in bytes. crop: side of the central square to use, in
+    pixels of the file, or None for the largest.
     """
 
     path: str
@@ -29,10 +29,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a folder holds.
+    """The result of scanning a folder.
 
-    entries: the images, sorted by path; bad: (path, reason) of what could not be looked at; ignored: how many files are
-    hidden or have another suffix.
+    entries: the images, sorted by path. bad: (path, reason) of files and folders that could not be read. ignored: the
+    number of files that are hidden or have another suffix.
     """
 
     entries: tuple[Entry, ...]
@@ -41,28 +41,28 @@ class Scan:
 
 
 def unreadable(error: OSError) -> str:
-    """The reason why a file is out of reach."""
+    """The reason why a file cannot be read."""
     return f"{UNREADABLE} ({error.strerror or error})"
 
 
 def shown(path: str) -> str:
-    """A path on one line, whatever its file is called."""
+    """A path for a message: escaped if it is not printable on one line."""
     return path if path.isprintable() else ascii(path)
 
 
 def check(folder: Path) -> None:
-    """Raises DataError when there is no such folder."""
+    """Raises DataError if the folder does not exist."""
     if not folder.exists():
-        raise DataError(f"{folder}: no such folder; name the one that your images lie in")
+        raise DataError(f"{folder}: no such folder; name the one with your images")
     if not folder.is_dir():
-        raise DataError(f"{folder}: a file, not a folder; name the one that your images lie in")
+        raise DataError(f"{folder}: a file, not a folder; name the folder with your images")
 
 
 def listing(folder: Path) -> list[str]:
-    """What lies in a folder, sorted, hidden files and folders left out; the names of folders end in "/".
+    """The names in a folder, sorted, without hidden ones; the names of folders end in "/".
 
     Raises:
-        DataError: when it cannot be read.
+        DataError: when the folder cannot be read.
     """
     try:
         with os.scandir(folder) as listed:
@@ -73,13 +73,13 @@ def listing(folder: Path) -> list[str]:
 
 
 def scan(folder: Path, within: str = "") -> Scan:
-    """The images in `folder` and its subfolders, hidden ones left out; links are followed.
+    """The images in `folder` and its subfolders, without hidden ones; links are followed.
 
     Args:
-        within: the one subfolder to look through; paths are relative to `folder` all the same.
+        within: scan only this subfolder; paths are still relative to `folder`.
 
     Raises:
-        DataError: when there is no such folder, or it cannot be read.
+        DataError: when the folder does not exist or cannot be read.
     """
     check(folder)
     entries: list[Entry] = []
@@ -91,7 +91,7 @@ def scan(folder: Path, within: str = "") -> Scan:
         try:
             status = (folder / inner).stat()
             key = status.st_dev, status.st_ino
-            if key in above:  # a link to a folder that it lies in
+            if key in above:  # a link to one of its parent folders
                 continue
             with os.scandir(folder / inner) as listed:
                 found = list(listed)
@@ -112,8 +112,8 @@ def scan(folder: Path, within: str = "") -> Scan:
                     status = each.stat()
                     if stat.S_ISREG(status.st_mode):
                         entries.append(Entry(path, status.st_size, status.st_mtime_ns))
-                    else:  # a pipe would be waited for
-                        bad.append((path, "no regular file"))
+                    else:  # reading a pipe would block
+                        bad.append((path, "not a regular file"))
             except OSError as error:
                 bad.append((path, unreadable(error)))
     return Scan(tuple(sorted(entries, key=lambda entry: entry.path)), tuple(sorted(bad)), ignored)

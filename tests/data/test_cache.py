@@ -230,6 +230,6 @@ def test_a_full_disk_is_told_and_leaves_nothing(here: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match="cannot be kept .No space left on device.; make room there"):
+    with pytest.raises(DataError, match="cannot be kept .No space left on device.; free space there"):
         load(here)
     assert list(cache.place(here).iterdir()) == []

@@ -250,15 +250,15 @@ def noise(kind: str) -> bytes:
 
 DAMAGED = {
     "empty": (b"", "empty file"),
-    "text": (b"not an image", "no image that can be read"),
-    "page": (b"<html>404 Not Found</html>", "no image that can be read"),
-    "a format that is not on the list": (saved(one("L", 1), "GIF"), "no image that can be read"),
+    "text": (b"not an image", "not an image of a supported format"),
+    "page": (b"<html>404 Not Found</html>", "not an image of a supported format"),
+    "a format that is not on the list": (saved(one("L", 1), "GIF"), "not an image of a supported format"),
     "half a JPEG": (noise("JPEG")[:2000], "damaged (image file is truncated"),
     "half a PNG": (noise("PNG")[:2000], "damaged (image file is truncated"),
     "half a BMP": (noise("BMP")[:2000], "damaged ("),
     "half a TIFF": (noise("TIFF")[:2000], "damaged ("),
     "a PNG without pixels": (png(2, 2), "damaged ("),
-    "a PNG of no width": (png(0, 2), "no image that can be read"),
+    "a PNG of no width": (png(0, 2), "not an image of a supported format"),
 }
 
 

@@ -136,7 +136,7 @@ def test_skipped_files_are_left_out_and_listed(
 def test_no_good_file_at_all(here: Path) -> None:
     (here / "a.png").write_bytes(b"")
     for skip in (False, True):
-        with pytest.raises(DataError, match="1 of 1 image cannot be used .*mend .*it"):
+        with pytest.raises(DataError, match="1 of 1 image cannot be used .*repair .*it"):
             load(here, skip_bad=skip)
     assert list(cache.place(here).iterdir()) == []
 
@@ -187,7 +187,7 @@ def test_pipes_and_broken_links_are_bad(here: Path) -> None:
     os.mkfifo(here / "pipe.png")
     (here / "link.png").symlink_to(here / "absent.png")
     assert [path for path, _ in scan(here).bad] == ["link.png", "pipe.png"]
-    with pytest.raises(DataError, match="2 of 3 .*link.png: cannot be read .*pipe.png: no regular file"):
+    with pytest.raises(DataError, match="2 of 3 .*link.png: cannot be read .*pipe.png: not a regular file"):
         load(here)
     assert load(here, skip_bad=True).paths == ("good.png",)
 

@@ -61,8 +61,8 @@ DAMAGED = {
     "wrong magic": (idx((5, 4, 3), magic=b"\x00\x00\x0d\x03"), "it begins with 00000d03, expected 00000803"),
     "labels for images": (idx((60,)), "it begins with 00000801, expected 00000803"),
     "text": (b"<html><body>404 Not Found</body></html>", "not an idx file"),
-    "header bomb": (idx((2**32 - 1,) * 3, b""), "its header asks for 79228162458924105385300197375 bytes"),
-    "header over the cap": (idx((2**30, 2, 1), b""), "its header asks for 2147483648 bytes"),
+    "header bomb": (idx((2**32 - 1,) * 3, b""), "its header declares 79228162458924105385300197375 bytes"),
+    "header over the cap": (idx((2**30, 2, 1), b""), "its header declares 2147483648 bytes"),
     "header below the cap": (idx((2**29, 1, 1), b"abc"), "expected 536870912 bytes of data [536870912, 1, 1], found 3"),
     "gzip cut": (PACKED[:-12], "damaged gzip data"),
     "gzip trailer cut": (PACKED[:-1], "damaged gzip data"),
@@ -72,7 +72,7 @@ DAMAGED = {
     "gzip with more behind": (PACKED + b"more", "damaged gzip data"),
     "short inside gzip": (gzip.compress(WHOLE[:-1]), "expected 60 bytes of data [5, 4, 3], found 59"),
     "long inside gzip": (gzip.compress(WHOLE + b"x"), "found more than 60"),
-    "bomb inside gzip": (gzip.compress(idx((2**32 - 1,) * 3, b"")), "its header asks for"),
+    "bomb inside gzip": (gzip.compress(idx((2**32 - 1,) * 3, b"")), "its header declares"),
 }
 
 
