@@ -135,7 +135,7 @@ def test_sorting_skips_numbers_that_are_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (("{here}/nowhere",), "holds no run"),
+        (("{here}/nowhere",), "is not a run folder"),
         (("{run}", "{here}/nowhere"), "no such folder"),
         (("{run}", "{here}/empty"), "holds no images"),
         (("{run}", "{here}/broken"), "bad.png: "),

@@ -192,7 +192,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (("{here}/nowhere",), "holds no run"),
+        (("{here}/nowhere",), "is not a run folder"),
         (("{run}", "--out", "{here}/file"), "is there already"),
         (("{run}", "--out", "{here}/file/export"), "cannot be written"),
         (("{run}", "--out", "{here}/file", "--overwrite"), "replaces an earlier export alone"),

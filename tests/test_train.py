@@ -218,7 +218,7 @@ def test_evaluate_and_sample_read_a_run(finished: Path, tmp_path: Path, capsys: 
     assert command_line.run_command(sample.main, [str(finished), "--code", "10"]) == 2
     assert "codes 0 to 9" in capsys.readouterr().err
     assert command_line.run_command(sample.main, [str(tmp_path / "nowhere")]) == 2
-    assert "holds no run" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_without_a_checkpoint(

@@ -1,1 +1,1 @@
-"""A run on disk."""
+"""A run on disk: its folder, settings, checkpoints and metrics."""

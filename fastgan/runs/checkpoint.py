@@ -1,8 +1,8 @@
-"""Checkpoints: named tensors in safetensors files, believed only when their hashes agree.
+"""Checkpoints: named tensors in safetensors files, loaded only if their hashes match.
 
-A checkpoint is a folder `checkpoints/<images seen>/` with one file a part (`model`, `training`) and a manifest of
-SHA-256 sums, written last. It is made beside its place, synced to disk, renamed into it, and only then are older
-ones removed: whatever moment the power fails, the last good one is still there. Nothing is ever unpickled.
+A checkpoint is a folder `checkpoints/<images seen>/` with one file per part (`model`, `training`) and a manifest of
+SHA-256 sums, written last. It is written to a temporary folder, synced to disk and renamed; only then are older ones
+removed, so a power failure at any moment leaves the last good one. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _sha256(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Push a file's, or on systems that allow it a folder's, contents to disk."""
+    """fsync a file, or a folder where the system allows it."""
     if path.is_dir() and os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY)
@@ -44,9 +44,10 @@ def _sync(path: Path) -> None:
 
 
 def save(folder: Path, images_seen: int, parts: Parts) -> Path:
-    """Write a checkpoint of `parts` (part name -> tensors) and prune all but the newest two.
+    """Write a checkpoint of `parts` (part name -> tensors) and remove all but the newest two.
 
-    Raises CheckpointWriteError with the space that is free and needed; earlier checkpoints stay as they were.
+    Raises:
+        CheckpointWriteError: with the free and the needed space; earlier checkpoints are untouched.
     """
     target = folder / f"{images_seen:012d}"
     partial = folder / f".partial-{images_seen:012d}"
@@ -66,7 +67,7 @@ def save(folder: Path, images_seen: int, parts: Parts) -> Path:
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         _sync(partial / MANIFEST)
         _sync(partial)
-        if target.exists():  # the same moment saved twice, as after a resume: the new one replaces it
+        if target.exists():  # saved before, as after a resume: the new one replaces it
             shutil.rmtree(target)
         partial.rename(target)
         _sync(folder)
@@ -75,7 +76,7 @@ def save(folder: Path, images_seen: int, parts: Parts) -> Path:
         free = shutil.disk_usage(folder).free if folder.exists() else 0
         raise CheckpointWriteError(
             f"checkpoint {target} could not be written ({error}); needed {needed:,} bytes, {free:,} are free; "
-            "the one before it is untouched: make room and --resume"
+            "the one before it is untouched: free space and --resume"
         ) from error
     for old in _all(folder)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
@@ -83,18 +84,18 @@ def save(folder: Path, images_seen: int, parts: Parts) -> Path:
 
 
 def _all(folder: Path) -> list[Path]:
-    """Checkpoints, newest first."""
+    """All checkpoints, newest first."""
     found = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
 def verify(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint whose files all have the hashes it states; else CheckpointCorruptError."""
+    """Check all hashes of a checkpoint and return its manifest; raises CheckpointCorruptError if one does not match."""
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         sums = dict(manifest["sha256"])
         if manifest["format"] != FORMAT or not sums or manifest["images_seen"] != int(path.name):
-            raise ValueError("of another format, or of another checkpoint")
+            raise ValueError("another format or another checkpoint")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointCorruptError(f"checkpoint {path}: its {MANIFEST} is missing or unreadable") from error
     for name, stated in sums.items():
@@ -109,22 +110,23 @@ def verify(path: Path) -> dict[str, Any]:
 
 
 def newest(folder: Path) -> tuple[Path, int]:
-    """(path, images seen) of the newest checkpoint that verifies.
+    """(path, images seen) of the newest checkpoint that verifies; damaged ones are reported on stderr and skipped.
 
-    One that does not is named on stderr and passed over. Raises CheckpointCorruptError when none is left.
+    Raises:
+        CheckpointCorruptError: when there is no good one.
     """
     found = _all(folder)
     if not found:
         raise CheckpointCorruptError(
-            f"{folder}: holds no checkpoint; a run that was only begun starts anew without --resume, in another "
-            f"--run-dir or once {folder.parent} is removed, and a finished run of a sweep keeps its figures alone"
+            f"{folder}: holds no checkpoint; a run that stopped before its first one starts again without --resume, in "
+            f"another --run-dir or after {folder.parent} is removed; a finished run of a sweep keeps only its figures"
         )
     for path in found:
         try:
             return path, int(verify(path)["images_seen"])
         except CheckpointCorruptError as error:
             print(f"warning: {error}; trying the one before it", file=sys.stderr)
-    raise CheckpointCorruptError(f"{folder}: no checkpoint passes its hashes; train again in another --run-dir")
+    raise CheckpointCorruptError(f"{folder}: no checkpoint matches its hashes; train again in another --run-dir")
 
 
 def load(path: Path, part: str) -> dict[str, Tensor]:

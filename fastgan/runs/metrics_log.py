@@ -1,4 +1,4 @@
-"""metrics.jsonl: a row a report or evaluation; a run in training writes the same to TensorBoard's files."""
+"""metrics.jsonl: one row per report or evaluation; during training the rows also go to TensorBoard."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fastgan.runs.run_folder import RunFolder
-from fastgan.runs.tensorboard import Board
+from fastgan.runs.tensorboard import TensorBoardLog
 
 
 def _is_row(row: Any) -> bool:
-    """Whether it is flat, of finite numbers and null, with images seen: whatever else a line holds is damage."""
+    """Whether a row is a flat object of finite numbers and nulls with `images_seen`; any other line is damaged."""
     return (
         isinstance(row, dict)
         and isinstance(row.get("images_seen"), int)
@@ -22,7 +22,7 @@ def _is_row(row: Any) -> bool:
 
 
 class MetricsLog:
-    """metrics.jsonl: one flat JSON object a line, appended; NaN and infinity are written as null."""
+    """metrics.jsonl: one flat JSON object per line, append-only; NaN and infinity are written as null."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -34,21 +34,21 @@ class MetricsLog:
             file.write(json.dumps(clean) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
-        """All whole rows; a line cut short by a kill, or damaged otherwise, is left out."""
+        """All valid rows; lines that a kill truncated, or that are damaged, are skipped."""
         if not self.path.exists():
             return []
         rows = []
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
-            except (ValueError, RecursionError):  # also of a number too long, and of brackets in brackets
+            except (ValueError, RecursionError):  # also for too long numbers and too deep nesting
                 continue
             if _is_row(row):
                 rows.append(row)
         return rows
 
     def keep_until(self, images_seen: int) -> None:
-        """Drop what a run resumed at `images_seen` is about to write again: later rows, and a grouping made there."""
+        """Drop what a run resumed at `images_seen` will write again: later rows, and a grouping at `images_seen`."""
         rows = [row for row in self.rows() if row["images_seen"] <= images_seen]
         kept = [row for row in rows if row["images_seen"] < images_seen or "regrouped" not in row]
         partial = self.path.with_suffix(".partial")
@@ -57,15 +57,15 @@ class MetricsLog:
 
 
 class RunLog(MetricsLog):
-    """metrics.jsonl of a run in training, and TensorBoard's files beside it.
+    """metrics.jsonl and TensorBoard's event files of a run in training.
 
     Args:
-        writes: of many ranks only the main one's does; the others' rows are dropped.
+        writes: whether this rank writes, as only the main one does; if not, rows are dropped.
     """
 
     def __init__(self, run: RunFolder, *, writes: bool = True) -> None:
         super().__init__(run.metrics)
-        self._writes, self._board = writes, Board(run.tensorboard if writes else None)
+        self._writes, self._board = writes, TensorBoardLog(run.tensorboard if writes else None)
 
     def append(self, row: dict[str, Any]) -> None:
         if self._writes:
@@ -73,5 +73,5 @@ class RunLog(MetricsLog):
             self._board.append(row)
 
     def opened(self, images_seen: int) -> AbstractContextManager[None]:
-        """Within, TensorBoard's files take rows too, for a run that begins, or goes on, after `images_seen` images."""
+        """Within, rows go to TensorBoard too; the run starts or resumes after `images_seen` images."""
         return self._board.opened(images_seen, self.rows())

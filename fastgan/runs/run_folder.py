@@ -1,4 +1,4 @@
-"""The run folder: its name, run.json, and where each file of a run lies."""
+"""The run folder: its name, run.json and the paths of a run's files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fastgan.runtime.environment import environment
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of one run."""
+    """Paths of a run."""
 
     path: Path
 
@@ -50,19 +50,23 @@ class RunFolder:
         return self.path / "samples"
 
     def make_folders(self) -> None:
-        """The folders in it that a run writes to, of which a copy may have left out those that were empty."""
+        """Create its folders: a copy of a run may lack the empty ones."""
         self.samples.mkdir(parents=True, exist_ok=True)
         self.checkpoints.mkdir(exist_ok=True)
 
     def write_prior(self, values: dict[str, Any]) -> None:
-        """prior.json, replaced in one go."""
+        """Write prior.json atomically."""
         _replace(self.path / "prior.json", values)
 
 
 def create(config: TrainConfig, device: torch.device, how: Mapping[str, Any] = MappingProxyType({})) -> RunFolder:
-    """Make the folder of a new run and write run.json; `how` it is trained stands there beside the settings.
+    """Create the folder of a new run and write run.json.
 
-    Raises ConfigError, before anything is trained, when the folder cannot be written or already holds a run.
+    Args:
+        how: more about the environment, such as precision and ranks.
+
+    Raises:
+        ConfigError: when the folder cannot be written or already holds a run.
     """
     if config.run_dir is not None:
         path = config.run_dir
@@ -84,33 +88,33 @@ def create(config: TrainConfig, device: torch.device, how: Mapping[str, Any] = M
 
 @contextmanager
 def continued(path: Path) -> Iterator[None]:
-    """Within, a run folder that cannot be written raises ConfigError: before anything more is trained."""
+    """Within, a run folder that cannot be written raises ConfigError; used before a resumed run trains."""
     try:
         yield
     except OSError as error:
         raise ConfigError(
-            f"--run-dir {path}: cannot be written ({error.strerror or error}); make it writable, and make room if it "
-            "is full, to go on with the run"
+            f"--run-dir {path}: cannot be written ({error.strerror or error}); make it writable, or free space if "
+            "it is full"
         ) from error
 
 
 @contextmanager
 def written(path: Path) -> Iterator[None]:
-    """Within, a file of the run that cannot be written raises RunWriteError with the space that is free."""
+    """Within, a file of the run that cannot be written raises RunWriteError with the free space."""
     try:
         yield
-    except (FastganError, BrokenPipeError):  # a pipe is where messages go, not a file of the run
+    except (FastganError, BrokenPipeError):  # a pipe carries messages and is no file of the run
         raise
     except OSError as error:
         free = shutil.disk_usage(path).free if path.exists() else 0
         raise RunWriteError(
             f"{error.filename or path}: could not be written ({error.strerror or error}); {free:,} bytes are free; the "
-            "newest checkpoint is untouched: make room and --resume"
+            "newest checkpoint is untouched: free space and --resume"
         ) from error
 
 
 def _replace(path: Path, values: dict[str, Any]) -> None:
-    """Write a JSON file in one go."""
+    """Write a JSON file atomically."""
     partial = path.with_name(f".{path.name}")
     partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     partial.replace(path)
@@ -123,7 +127,7 @@ def note_resume(
     images_seen: int,
     how: Mapping[str, Any],
 ) -> None:
-    """Keep in run.json, replaced in one go, with which settings and on what the run goes on."""
+    """Record in run.json the settings and the environment of a resumed run; `how` as in `create`."""
     run.make_folders()
     values = read_settings(run.path)
     values["settings"] = to_json(dataclasses.replace(config, resume=False, resume_on_other_ranks=False))
@@ -133,62 +137,64 @@ def note_resume(
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """run.json of an existing run: its settings and environment; ConfigError naming what cannot be read."""
+    """The settings and the environment in a run's run.json; raises ConfigError if it cannot be read."""
     try:
         values = json.loads((path / "run.json").read_text(encoding="utf-8"))
         if not isinstance(values["settings"], dict) or not isinstance(values["environment"], dict):
             raise TypeError("settings or environment is not an object")
         if not all(isinstance(again, dict) for again in values["environment"].get("resumed", [])):
-            raise TypeError("resumed is no list of objects")
+            raise TypeError("resumed is not a list of objects")
     except OSError as error:
-        raise ConfigError(f"{path}: holds no run (run.json: {error.strerror or error}); name a run's folder") from error
+        raise ConfigError(f"{path}: is not a run folder (run.json: {error.strerror or error}); name one") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path / 'run.json'}: damaged ({error}); restore it, or train again") from error
     return {"settings": values["settings"], "environment": values["environment"]}
 
 
 def last_environment(settings: dict[str, Any]) -> dict[str, Any]:
-    """Of what `read_settings` gave: on what the run went on last."""
+    """The environment in which the run was last started or resumed; `settings` from `read_settings`."""
     kept: dict[str, Any] = settings["environment"]
     last: dict[str, Any] = [kept, *kept.get("resumed", [])][-1]
     return last
 
 
 def moved(settings: dict[str, Any], device: torch.device, precision: str) -> str | None:
-    """Of what `read_settings` gave: with what the run goes on that rounds otherwise, in a line; None with nothing.
+    """One line if the device, torch or the precision changed since the run was last trained, so results differ.
 
-    precision: of the products from here on.
+    Args:
+        settings: from `read_settings`.
+        precision: of matrix products from here on.
     """
     kept = last_environment(settings)
     before = f"{kept.get('device')} with torch {kept.get('versions', {}).get('torch')} in {precision_of(settings)}"
     now = f"{device_name(device)} with torch {version('torch')} in {precision}"
     if before == now:
         return None
-    return f"trained on {before} until here, and on {now} from here on: weights will differ from those without this"
+    return f"trained on {before} until here, and on {now} from here on: results will not match an uninterrupted run"
 
 
 def precision_of(values: dict[str, Any]) -> str:
-    """Of run.json, or of a row of a sweep: in which precision products were computed last.
+    """The precision in which matrix products were last computed; `values` of run.json or of a row of a sweep.
 
-    Before that was kept, --amp was bfloat16 on every device.
+    Older runs do not record it; --amp then meant bfloat16 on every device.
     """
     settings = values.get("settings", {})
-    asked = settings.get("amp_dtype", "bfloat16") if settings.get("amp") else "float32"
+    requested = settings.get("amp_dtype", "bfloat16") if settings.get("amp") else "float32"
     kept = last_environment({"environment": values.get("environment", {})}).get("precision")
-    return str(kept or asked)
+    return str(kept or requested)
 
 
 def threads_of(settings: dict[str, Any]) -> int | None:
-    """Of what `read_settings` gave: with how many threads the run went on last; None where that was not kept."""
+    """The number of threads with which the run was last trained; None if not recorded."""
     threads = last_environment(settings).get("threads")
     return threads if isinstance(threads, int) and threads > 0 else None
 
 
 def ranks_of(settings: dict[str, Any]) -> int:
-    """Of what `read_settings` gave: on how many ranks the run went on last."""
+    """The number of ranks on which the run was last trained."""
     return int(last_environment(settings).get("ranks", 1))
 
 
 def saved_config(path: Path) -> TrainConfig:
-    """The settings of an existing run; raises ConfigError naming the folder when there are none to read."""
+    """The settings of an existing run; raises ConfigError if they cannot be read."""
     return from_json(read_settings(path)["settings"])

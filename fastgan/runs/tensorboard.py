@@ -1,4 +1,4 @@
-"""The rows of metrics.jsonl for TensorBoard too, where it is installed; a run depends on it in nothing."""
+"""Writes the rows of metrics.jsonl for TensorBoard too, if it is installed; its failures never stop a run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from tqdm import tqdm
 
 
-class Board:
-    """TensorBoard's event files in `folder`: every number of a row under its own name, over the images seen.
+class TensorBoardLog:
+    """TensorBoard's event files in `folder`: each number of a row is a scalar, with the images seen as step.
 
-    Nothing is written outside `opened`, without TensorBoard or without a folder. What fails is told once, and the run
-    goes on without.
+    Nothing is written outside `opened`, without TensorBoard or without a folder. A failure is reported once, and the
+    run goes on without event files.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -27,12 +27,12 @@ class Board:
 
     @contextmanager
     def opened(self, images_seen: int, rows: Sequence[dict[str, Any]]) -> Iterator[None]:
-        """Take rows within, for a run that begins, or goes on, after `images_seen` images.
+        """Within, rows are written; the run starts or resumes after `images_seen` images.
 
-        A run that goes on writes another file, which tells TensorBoard to forget all from `images_seen` on.
+        A resumed run writes another file, whose purge step makes TensorBoard discard events from `images_seen` on.
 
         Args:
-            rows: those that metrics.jsonl holds: of them, the ones that are not in the folder or are forgotten.
+            rows: of metrics.jsonl; those that event files lack, or that are discarded, are written again.
         """
         self._open(images_seen)
         if self._writer is not None:
@@ -51,26 +51,26 @@ class Board:
             for name, value in row.items():
                 if name != "images_seen" and isinstance(value, (int, float)) and math.isfinite(value):
                     self._writer.add_scalar(name, value, global_step=row["images_seen"])
-            self._writer.flush()  # or a killed run would lose what its log has
-        except Exception as error:  # noqa: BLE001 - whatever it was
+            self._writer.flush()  # a killed run must not lose rows that metrics.jsonl has
+        except Exception as error:  # noqa: BLE001 - no failure may stop the run
             self._give_up(error)
 
     def _open(self, images_seen: int) -> None:
         if self.folder is None:
             return
         try:
-            with warnings.catch_warnings():  # its own, of the packages that it imports
+            with warnings.catch_warnings():  # from packages that TensorBoard imports
                 warnings.simplefilter("ignore")
                 from torch.utils.tensorboard import SummaryWriter
             self._new = not any(self.folder.glob("events.out.tfevents.*"))
             self._writer = SummaryWriter(str(self.folder), purge_step=None if self._new else images_seen)
-        except Exception as error:  # noqa: BLE001 - whatever it was
+        except Exception as error:  # noqa: BLE001 - no failure may stop the run
             if not isinstance(error, ModuleNotFoundError) or error.name != "tensorboard":
                 self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        tqdm.write(f"warning: {self.folder}: not written from here on ({said}); metrics.jsonl is", file=sys.stderr)
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        tqdm.write(f"warning: {self.folder}: not written from here on ({message}); metrics.jsonl is", file=sys.stderr)
         self._close(quiet=True)
 
     def _close(self, *, quiet: bool = False) -> None:
@@ -79,6 +79,6 @@ class Board:
         try:
             if writer is not None:
                 writer.close()
-        except Exception as error:  # noqa: BLE001 - whatever it was
+        except Exception as error:  # noqa: BLE001 - no failure may stop the run
             if not quiet:
                 self._give_up(error)

@@ -183,7 +183,7 @@ def test_the_same_run_and_no_run_are_refused(
     assert evaluated(tiny_run, "--beside", tiny_run / ".." / tiny_run.name) == 2
     assert "is the same run" in capsys.readouterr().err
     assert evaluated(tiny_run, "--beside", tmp_path / "nowhere") == 2
-    assert "holds no run" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
 
 
 def test_folders_are_compared_by_their_images(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ def killed(count: int, folder: Path) -> Result:
             # Nothing was saved yet: that is said in one line, and the run can only be begun anew.
             early += 1
             ended = children.resume(run)
-            code, words = (1, "holds no checkpoint") if (run / "run.json").exists() else (2, "holds no run")
+            code, words = (1, "holds no checkpoint") if (run / "run.json").exists() else (2, "is not a run folder")
             wrong = ended.complaint(code, words)
             result.count(wrong, f"{completed} checkpoints were lost: {error}" if completed else "")
         else:

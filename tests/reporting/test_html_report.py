@@ -143,7 +143,7 @@ def test_the_command_writes_the_same_page_anew(trained_run: Path, capsys: pytest
     assert html_report.NAME in capsys.readouterr().out
     assert path.read_text(encoding="utf-8") == before
     assert command_line.run_command(page.main, [str(trained_run / "nowhere")]) == 2
-    assert "holds no run" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
 
 
 def test_a_page_that_fails_is_one_line_and_the_run_is_saved(

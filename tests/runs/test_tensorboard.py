@@ -15,7 +15,7 @@ import pytest
 from fastgan import train
 from fastgan.config import command_line
 from fastgan.reporting import run_reporter
-from fastgan.runs.tensorboard import Board
+from fastgan.runs.tensorboard import TensorBoardLog
 from fastgan.training.checkpointer import Checkpointer
 
 SMALL = "--network.width 4 --network.hidden 16 --network.embedding 8 --device cpu --eval-every 1 --log-every 640"
@@ -77,7 +77,7 @@ def logged(folder: Path) -> Found:
 
 
 def test_numbers_go_over_and_the_writer_is_closed(tmp_path: Path, writer: type[Writer]) -> None:
-    board = Board(tmp_path / "tensorboard")
+    board = TensorBoardLog(tmp_path / "tensorboard")
     board.append({"images_seen": 1, "before": 1.0})
     with pytest.raises(RuntimeError, match="the run's own"), board.opened(0, []):
         board.append({"images_seen": 64, "a": 1.5, "b": 2, "c": None, "d": math.nan, "e": math.inf, "f": "text"})
@@ -91,7 +91,7 @@ def test_numbers_go_over_and_the_writer_is_closed(tmp_path: Path, writer: type[W
 def test_going_on_forgets_and_repeats_what_the_log_kept(tmp_path: Path, writer: type[Writer]) -> None:
     rows = [{"images_seen": seen, "a": float(seen)} for seen in (64, 128)]
     for _ in range(2):  # the first time TensorBoard was installed after the run began: it gets all
-        with Board(tmp_path).opened(128, rows):
+        with TensorBoardLog(tmp_path).opened(128, rows):
             pass
     first, second = writer.made
     assert first.purge_step is None and [step for _, _, step in first.scalars] == [64, 128]
@@ -103,7 +103,7 @@ def test_what_fails_is_told_once(
     tmp_path: Path, writer: type[Writer], fails: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     writer.fails = fails
-    board = Board(tmp_path / "tensorboard")
+    board = TensorBoardLog(tmp_path / "tensorboard")
     with board.opened(0, []):
         for seen in (64, 128):
             board.append({"images_seen": seen, "a": 1.0})
@@ -117,7 +117,7 @@ def test_without_tensorboard_nothing_happens(
 ) -> None:
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # type: ignore[arg-type]
-    with (board := Board(tmp_path / "tensorboard")).opened(0, []):
+    with (board := TensorBoardLog(tmp_path / "tensorboard")).opened(0, []):
         board.append({"images_seen": 64, "a": 1.0})
     assert not (tmp_path / "tensorboard").exists() and capsys.readouterr().err == ""
 
