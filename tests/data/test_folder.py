@@ -83,7 +83,7 @@ def test_no_images_no_folder_and_a_file_in_its_place(here: Path) -> None:
     expected = {
         here: r"holds no images \(1 other or hidden file\); looked for jpg, .*pgm",
         here / "absent": "no such folder; name the one",
-        here / "notes.txt": "a file, not a folder; name the one",
+        here / "notes.txt": "a file, not a folder; name the folder with",
     }
     for path, message in expected.items():
         with pytest.raises(DataError, match=f"{path}: {message}") as caught:
@@ -103,7 +103,7 @@ def test_bad_files_are_named_with_their_reasons(here: Path) -> None:
     with pytest.raises(DataError) as caught:
         load(here)
     message = str(caught.value)
-    assert message.startswith(f"{here}: 3 of 4 images cannot be used (a.jpg: empty file; b.jpg: no image that can be")
+    assert message.startswith(f"{here}: 3 of 4 images cannot be used (a.jpg: empty file; b.jpg: not an image of")
     assert "c.png: " in message and message.endswith("leave them out with --skip-bad") and "\n" not in message
 
 

@@ -41,9 +41,9 @@ def test_a_folder_with_every_kind_of_bad_file(here: Path, decoded: list[str]) ->
         "cut.jpg": (whole.getvalue()[:1000], "damaged"),
         "cut.png": ((here / "00.png").read_bytes()[:45], "damaged"),
         "empty.jpg": (b"", "empty file"),
-        "page.png": (b"<html>404 Not Found</html>", "no image that can be read"),
-        "program.webp": (b"\x7fELF\2\1\1" + bytes(100), "no image that can be read"),
-        "text.jpg": (b"text", "no image that can be read"),
+        "page.png": (b"<html>404 Not Found</html>", "not an image of a supported format"),
+        "program.webp": (b"\x7fELF\2\1\1" + bytes(100), "not an image of a supported format"),
+        "text.jpg": (b"text", "not an image of a supported format"),
     }
     for name, (content, _) in bad.items():
         (here / name).write_bytes(content)
