@@ -125,12 +125,12 @@ def _train(args: ReproduceConfig, runs: dict[RunKey, TrainConfig], found: Result
     sweep = Sweep(found, runs, device, ranks, frozenset(first.values()))
     left = [key for key in sweep.keys if not found.has(key)]
     if device.type == "cuda":
-        threads.choose(args.threads, processes=ranks.local_count)
-        own = -(-len(left) // ranks.count)
+        threads.choose(args.threads, processes=ranks.local_world_size)
+        own = -(-len(left) // ranks.world_size)
         count = at_once.on_gpu(args.runs_at_once, own, device, captured=args.capture)
         return at_once.in_threads(sweep, left, count) if count > 1 else sweep.train()
     count, each = at_once.on_cpu(args.runs_at_once, len(left), args.threads, ranks)
-    note = threads.choose(each, processes=ranks.local_count)
+    note = threads.choose(each, processes=ranks.local_world_size)
     if note:
         print(f"note: {note}", file=sys.stderr)
     return workers.in_processes(sweep, left, count, args.kernels, each) if count > 1 else sweep.train()

@@ -48,14 +48,15 @@ def _again(run: Path) -> str:
     """The command that resumes a run on as many ranks as now."""
     ranks = RankInfo.from_environment()
     how = _python()
-    if ranks.count > 1:  # the same as torchrun, and found without an activated environment
+    if ranks.world_size > 1:  # the same as torchrun, and found without an activated environment
         how += " -m torch.distributed.run"
-        how += f" --standalone --nproc-per-node {ranks.count}" if ranks.local_count == ranks.count else " ..."
+        one_machine = ranks.local_world_size == ranks.world_size
+        how += f" --standalone --nproc-per-node {ranks.world_size}" if one_machine else " ..."
     return f"{how} -m fastgan.train --resume --run-dir {shlex.quote(str(run))}"
 
 
 def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Engine, images: ImageSet) -> None:
-    ranks = trainer.comm.count
+    ranks = trainer.comm.world_size
     print(
         f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
         f"K = {config.classes}, {pluralize(config.epochs, 'epoch')}, "
@@ -116,9 +117,9 @@ def _images(config: TrainConfig, ranks: RankInfo, comm: Communicator) -> ImageSe
             raise DataError(
                 f"rank {comm.rank} reads {count:,} images and rank 0 {theirs:,}; give all the same --data-dir"
             )
-        if config.batch_size * comm.count > count:
+        if config.batch_size * comm.world_size > count:
             raise ConfigError(
-                f"--batch-size {config.batch_size}: on {comm.count} ranks larger than the data, "
+                f"--batch-size {config.batch_size}: on {comm.world_size} ranks larger than the data, "
                 f"which has {pluralize(count, 'image')}"
             )
 
@@ -130,11 +131,11 @@ def _same_ranks(config: TrainConfig, ranks: RankInfo) -> None:
     """Raise ConfigError on resuming with another number of ranks, unless --resume-on-other-ranks is given."""
     assert config.run_dir is not None
     before = run_folder.ranks_of(run_folder.read_settings(config.run_dir))
-    if before != ranks.count and not config.resume_on_other_ranks:
+    if before != ranks.world_size and not config.resume_on_other_ranks:
         how = "leave out torchrun" if before == 1 else f"use torchrun --nproc-per-node {before}"
         raise ConfigError(
             f"--resume: {config.run_dir} was trained on {pluralize(before, 'rank')}, and here "
-            f"{'is' if ranks.count == 1 else 'are'} {ranks.count}; {how}, or add "
+            f"{'is' if ranks.world_size == 1 else 'are'} {ranks.world_size}; {how}, or add "
             "--resume-on-other-ranks, but results will not match an uninterrupted run"
         )
 
@@ -150,11 +151,11 @@ def _setup(argv: Sequence[str], ranks: RankInfo) -> tuple[TrainConfig, torch.dev
         _same_ranks(config, ranks)
     device = choose_device(config.device)
     choose_algorithms(config.deterministic, device)
-    device = ranks.device(device) if ranks.count > 1 else device
+    device = ranks.device(device) if ranks.world_size > 1 else device
     choose_kernels(config.kernels)  # tries one, on this rank's GPU
     resumed = config.run_dir if config.resume else None
     before = None if resumed is None else run_folder.threads_of(run_folder.read_settings(resumed))
-    note = threads.choose(config.threads, before=before, processes=ranks.local_count)
+    note = threads.choose(config.threads, before=before, processes=ranks.local_world_size)
     if note and device.type == "cpu" and ranks.rank == 0:
         print(f"note: {note}", file=sys.stderr)
     return config, device
@@ -176,7 +177,7 @@ def main(argv: Sequence[str]) -> int:
 
 def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Communicator) -> int:
     """Start or resume a run. Returns the exit code."""
-    config = comm.run_on_all(lambda: resolve_schedule(config, len(images.images), comm.count))
+    config = comm.run_on_all(lambda: resolve_schedule(config, len(images.images), comm.world_size))
     # Before the folder is made, so that a failure here leaves nothing behind.
     trainer = comm.run_on_all(lambda: Engine(config, images, device, comm))
     how = trainer.how

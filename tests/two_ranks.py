@@ -50,7 +50,7 @@ def make_step(
     config: TrainConfig, comm: Communicator, *, dtype: torch.dtype = torch.float64, normalised: bool = True
 ) -> Step:
     """A step on this rank's share of JOB images."""
-    config = dataclasses.replace(config, batch_size=JOB // comm.count)
+    config = dataclasses.replace(config, batch_size=JOB // comm.world_size)
     shape = Shape(config.image_size, 1, config.classes, config.network, config.finer_codes)
     networks = Networks(shape).initialise(0).to(dtype)
     if not normalised:
@@ -109,20 +109,20 @@ def unsynchronised(comm: Communicator) -> Found:
 def contrastive(comm: Communicator) -> Found:
     """NT-Xent's loss, and its gradient by all views: put together from the ranks', divided as averaging would."""
     views = torch.randn(2, JOB, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    own = views.chunk(comm.count, 1)[comm.rank].clone().requires_grad_()
+    own = views.chunk(comm.world_size, 1)[comm.rank].clone().requires_grad_()
     loss = losses.contrastive_loss(own[0], own[1], 0.5, comm)
     (loss * 3).backward()
     assert own.grad is not None
-    return {"loss": loss.detach(), "gradient": comm.gather(own.grad / comm.count).transpose(0, 1).flatten(1, 2)}
+    return {"loss": loss.detach(), "gradient": comm.gather(own.grad / comm.world_size).transpose(0, 1).flatten(1, 2)}
 
 
 def agreement(comm: Communicator) -> Found:
     logits = torch.randn(2, JOB, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    own = logits.chunk(comm.count, 1)[comm.rank].clone().requires_grad_()
+    own = logits.chunk(comm.world_size, 1)[comm.rank].clone().requires_grad_()
     loss = losses.iic_loss(own[0], own[1], comm)
     loss.backward()
     assert own.grad is not None
-    return {"loss": loss.detach(), "gradient": comm.gather(own.grad / comm.count).transpose(0, 1).flatten(1, 2)}
+    return {"loss": loss.detach(), "gradient": comm.gather(own.grad / comm.world_size).transpose(0, 1).flatten(1, 2)}
 
 
 def normalisation(comm: Communicator) -> Found:
@@ -133,15 +133,15 @@ def normalisation(comm: Communicator) -> Found:
         x = torch.randn(shape, dtype=torch.float64, generator=random) * 3 + 100
         weight = torch.randn(shape, dtype=torch.float64, generator=random)
         plain = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(3).double()
-        layer = plain if comm.count == 1 else SyncBatchNorm(plain, comm)
+        layer = plain if comm.world_size == 1 else SyncBatchNorm(plain, comm)
         with torch.no_grad():
             plain.weight.copy_(torch.tensor([0.5, 1.0, -2.0]))
-        own = x.chunk(comm.count)[comm.rank].clone().requires_grad_()
+        own = x.chunk(comm.world_size)[comm.rank].clone().requires_grad_()
         y = layer(own)
-        (y.square() * weight.chunk(comm.count)[comm.rank]).mean().backward()
+        (y.square() * weight.chunk(comm.world_size)[comm.rank]).mean().backward()
         assert own.grad is not None and plain.weight.grad is not None and plain.bias.grad is not None
         comm.all_reduce_mean_([plain.weight.grad, plain.bias.grad])
-        parts = {"y": comm.gather(y.detach()).flatten(0, 1), "x": comm.gather(own.grad / comm.count).flatten(0, 1)}
+        parts = {"y": comm.gather(y.detach()).flatten(0, 1), "x": comm.gather(own.grad / comm.world_size).flatten(0, 1)}
         parts |= {"weight": plain.weight.grad, "bias": plain.bias.grad} | dict(layer.named_buffers())
         layer.eval()
         parts["evaluated"] = comm.gather(layer(own).detach()).flatten(0, 1)
@@ -166,7 +166,7 @@ def poisoned(comm: Communicator, name: str) -> Found:
     def poison(*arguments: object) -> Tensor:
         calls.append(1)
         found: Tensor = real(*arguments)
-        return found + math.nan if len(calls) == 3 and comm.rank == comm.count - 1 else found
+        return found + math.nan if len(calls) == 3 and comm.rank == comm.world_size - 1 else found
 
     setattr(losses, name, poison)
     try:

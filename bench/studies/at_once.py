@@ -30,7 +30,7 @@ from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
 from fastgan.runtime.process import tune_malloc
-from fastgan.runtime.threads import Use
+from fastgan.runtime.threads import CpuUse
 from fastgan.training.engine import Engine
 
 QUIET = 0.2  # processors that others may keep busy in a round that counts
@@ -86,11 +86,11 @@ class Child:
 
 def together(children: list[Child], steps: int) -> tuple[float, float]:
     """Steps a second of all, and processors that others kept busy."""
-    use, begin = Use.now(), time.perf_counter()
+    use, begin = CpuUse.now(), time.perf_counter()
     for one in children:
         one.begin(steps)
     own = sum(one.end() for one in children)
-    seconds, now = time.perf_counter() - begin, Use.now()
+    seconds, now = time.perf_counter() - begin, CpuUse.now()
     others = (now.everyone - use.everyone - own) / seconds if use and now else 0.0
     return len(children) * steps / seconds, max(0.0, others)
 
@@ -98,9 +98,9 @@ def together(children: list[Child], steps: int) -> tuple[float, float]:
 def wait_for_quiet(patience: float) -> float:
     """Seconds that are left of the patience, once others leave the machine alone, or 0."""
     while patience > 0:
-        use = Use.now()
+        use = CpuUse.now()
         time.sleep(LOOK)
-        now, patience = Use.now(), patience - LOOK
+        now, patience = CpuUse.now(), patience - LOOK
         if use is None or now is None or (now.everyone - use.everyone - (now.own - use.own)) / LOOK < QUIET:
             break
     return max(0.0, patience)

@@ -39,7 +39,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
         """The forward pass of training; `update_stats`: update the running statistics."""
         y, mean_C, variance_C = _Normalise.apply(x, self.weight, self.bias, self.eps, self.comm)
         if update_stats:
-            count = x.numel() // x.shape[1] * self.comm.count
+            count = x.numel() // x.shape[1] * self.comm.world_size
             assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
             with torch.no_grad():
                 self.running_mean.lerp_(mean_C.to(self.running_mean.dtype), self.momentum)
@@ -65,7 +65,7 @@ class _Normalise(torch.autograd.Function):
         over = [dim for dim in range(x.dim()) if dim != 1]
         own_variance, own_mean = torch.var_mean(wide, over, correction=0)
         # Ranks have equal batches, so variance = mean of variances + variance of means; E[x^2] - E[x]^2 would cancel.
-        if comm.count <= MAX_GATHER_RANKS:
+        if comm.world_size <= MAX_GATHER_RANKS:
             means_WC, variances_WC = comm.gather(torch.stack((own_mean, own_variance))).unbind(1)
             mean = means_WC.mean(0)
             variance = (variances_WC + (means_WC - mean).square()).mean(0)

@@ -30,12 +30,12 @@ LONG_WAIT = timedelta(hours=2)  # for all ranks to start, and while rank 0 reads
 
 @dataclass(frozen=True)
 class RankInfo:
-    """The rank of this process among `count`, and its local rank among `local_count` on this machine."""
+    """The rank of this process among `world_size`, and its local rank among `local_world_size` on this machine."""
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
     local_rank: int = 0
-    local_count: int = 1
+    local_world_size: int = 1
 
     @staticmethod
     def from_environment() -> RankInfo:
@@ -44,8 +44,8 @@ class RankInfo:
         values = [os.environ.get(name) for name in names]
         if values[0] is None or values[1] is None:
             return RankInfo()
-        rank, count = int(values[0]), int(values[1])
-        return RankInfo(rank, count, int(values[2] or rank), int(values[3] or count))
+        rank, world_size = int(values[0]), int(values[1])
+        return RankInfo(rank, world_size, int(values[2] or rank), int(values[3] or world_size))
 
     def device(self, device: torch.device) -> torch.device:
         """This rank's GPU, which becomes the current one; other devices are returned unchanged."""
@@ -64,8 +64,8 @@ class Communicator:
     After `begin` it also works on device memory, and losing a rank ends the others.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1) -> None:
-        self.rank, self.count = rank, count
+    def __init__(self, rank: int = 0, world_size: int = 1) -> None:
+        self.rank, self.world_size = rank, world_size
         self._group: Any = None
         self._heartbeat: Heartbeat | None = None
 
@@ -75,7 +75,7 @@ class Communicator:
         Args:
             timeout: seconds after which a rank that does not answer counts as lost.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return
         with self._as_rank_error():
             backend = "nccl" if device.type == "cuda" else "gloo"
@@ -94,7 +94,7 @@ class Communicator:
     @torch.no_grad()
     def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their means over ranks, in place; one all-reduce per dtype."""
-        if self.count == 1:
+        if self.world_size == 1:
             return
         by_dtype: dict[torch.dtype, list[Tensor]] = {}
         for tensor in tensors:
@@ -104,14 +104,14 @@ class Communicator:
             flat = alike[0] if whole else torch.cat([tensor.reshape(-1) for tensor in alike])
             with self._as_rank_error():
                 dist.all_reduce(flat, group=self._group)
-            flat.div_(self.count)  # gloo has no ReduceOp.AVG
+            flat.div_(self.world_size)  # gloo has no ReduceOp.AVG
             if not whole:
                 parts = flat.split([tensor.numel() for tensor in alike])
                 torch._foreach_copy_(alike, [part.view(t.shape) for part, t in zip(parts, alike, strict=True)])
 
     def mean(self, x: Tensor) -> Tensor:
         """The mean of a tensor over ranks; its gradient is passed through unchanged (see the module's text)."""
-        if self.count == 1:
+        if self.world_size == 1:
             return x
         result: Tensor = _Mean.apply(x, self)
         return result
@@ -119,9 +119,9 @@ class Communicator:
     @torch.no_grad()
     def gather(self, x: Tensor) -> Tensor:
         """x [...] of all ranks in rank order: [W, ...], without gradient."""
-        if self.count == 1:
+        if self.world_size == 1:
             return x[None]
-        everyone = x.new_empty(self.count, *x.shape)
+        everyone = x.new_empty(self.world_size, *x.shape)
         with self._as_rank_error():
             flat = everyone.flatten(0, 1) if x.dim() else everyone
             dist.all_gather_into_tensor(flat, x.contiguous(), group=self._group)
@@ -133,7 +133,7 @@ class Communicator:
         Raises:
             FastganError: on all ranks, when `act` raises one; only rank 0 prints it.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return act()
         value, error = None, None
         if self.is_main:
@@ -151,11 +151,11 @@ class Communicator:
         Raises:
             FastganError: on all ranks, when `act` raises one on any; only the first such rank prints it.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return act()
         value, error = _outcome(act)
-        first = self.count - self.all_reduce_max(self.count - self.rank if error else 0)
-        if first < self.count:
+        first = self.world_size - self.all_reduce_max(self.world_size - self.rank if error else 0)
+        if first < self.world_size:
             held: list[Any] = [error]
             with self._as_rank_error():
                 dist.broadcast_object_list(held, src=first)
@@ -164,7 +164,7 @@ class Communicator:
 
     def all_reduce_max(self, number: int) -> int:
         """The maximum of `number` over ranks."""
-        if self.count == 1:
+        if self.world_size == 1:
             return number
         held = torch.tensor(number)
         with self._as_rank_error():
@@ -206,7 +206,7 @@ class Communicator:
 
     def _lost(self, cause: str) -> str:
         return (
-            f"rank {self.rank} of {self.count}: another rank has ended or does not answer ({cause}); "
+            f"rank {self.rank} of {self.world_size}: another rank has ended or does not answer ({cause}); "
             "fix the cause if it printed one; then --resume"
         )
 
@@ -236,14 +236,14 @@ class _Mean(torch.autograd.Function):
 @contextmanager
 def init_distributed(ranks: RankInfo) -> Iterator[Communicator]:
     """Within, the communicator of torchrun's ranks, or SINGLE_PROCESS without torchrun."""
-    if ranks.count == 1:
+    if ranks.world_size == 1:
         yield SINGLE_PROCESS
         return
     # Imported after the group exists, as torch's optimisers do, it would keep a reference to it; see `leave`.
     importlib.import_module("torch.distributed.nn.functional")
-    comm = Communicator(ranks.rank, ranks.count)
+    comm = Communicator(ranks.rank, ranks.world_size)
     with comm._as_rank_error():  # the ranks may start at very different times
-        dist.init_process_group("gloo", rank=ranks.rank, world_size=ranks.count, timeout=LONG_WAIT)
+        dist.init_process_group("gloo", rank=ranks.rank, world_size=ranks.world_size, timeout=LONG_WAIT)
     try:
         yield comm
     except BaseException:

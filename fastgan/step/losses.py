@@ -45,7 +45,7 @@ def contrastive_loss(
     Over ranks: the mean over all 2 W B anchors, each contrasted with the views of all W B images.
     """
     embed_BD, augmented_BD = _at_least_float32(embed_BD), _at_least_float32(augmented_BD)
-    if comm.count == 1:
+    if comm.world_size == 1:
         return kernels.nt_xent(embed_BD, augmented_BD, temperature=temperature)
     result: Tensor = _NtXentOverRanks.apply(torch.stack((embed_BD, augmented_BD)), temperature, comm)
     return result
@@ -57,7 +57,7 @@ class _NtXentOverRanks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, local_2BD: Tensor, temperature: float, comm: Communicator) -> Tensor:
         count = local_2BD.shape[1]
-        ctx.row_start, ctx.temperature, ctx.ranks = comm.rank * count, temperature, comm.count
+        ctx.row_start, ctx.temperature, ctx.ranks = comm.rank * count, temperature, comm.world_size
         everyone = comm.gather(local_2BD).transpose(0, 1).flatten(1, 2)  # [2, W B, D], in the order of ranks
         parts = kernels.nt_xent_lse(local_2BD, everyone, ctx.row_start, temperature=temperature)
         lse, loss = comm.gather(torch.stack(parts)).unbind(1)  # [W, 2, B] each

@@ -90,7 +90,7 @@ class Optimizers:
 
     def _mean_over_ranks(self, loss: Tensor, optimizer: Adam | None = None) -> Tensor:
         """The mean of a loss over ranks; the same all-reduce averages the gradients of `optimizer` in place."""
-        if self.comm.count == 1:
+        if self.comm.world_size == 1:
             return loss
         mean = loss.detach().clone()
         self.comm.all_reduce_mean_([*(gradients_of(optimizer) if optimizer is not None else ()), mean])

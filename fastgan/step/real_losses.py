@@ -90,4 +90,4 @@ class OnRealImages:
 def _mean_count(group_B: Tensor, comm: Communicator, like: Tensor) -> Tensor:
     """How many images have a group, on average over ranks."""
     count = (group_B >= 0).sum()
-    return count if comm.count == 1 else comm.mean(count.to(torch.promote_types(like.dtype, torch.float32)))
+    return count if comm.world_size == 1 else comm.mean(count.to(torch.promote_types(like.dtype, torch.float32)))

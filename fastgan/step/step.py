@@ -54,7 +54,7 @@ class Step:
         self.networks, self.prior, self.config, self.device, self.comm = networks, prior, config, device, comm
         self.images_seen = torch.zeros((), dtype=torch.int64, device=device)
         self.noise_seed = torch.tensor(stream_seed(config.seed, "noise"), device=device)
-        if comm.count > 1 and config.sync_batchnorm:
+        if comm.world_size > 1 and config.sync_batchnorm:
             convert_sync_batchnorm(networks, comm)
         self.guard = NonFiniteGuard(networks, device)
         self.precision = precision.for_training(config, device)
@@ -77,9 +77,9 @@ class Step:
         exclude_from_compile()
         # Each side's losses together with the networks below them. Collectives cannot be part of a compiled function,
         # so with several ranks only the networks are compiled.
-        if self.comm.count > 1:
+        if self.comm.world_size > 1:
             self.compiled += self._objectives.compile_networks()
-        losses = ("_of_d", "_of_g") if self.comm.count == 1 else ()
+        losses = ("_of_d", "_of_g") if self.comm.world_size == 1 else ()
         self.compiled += compile_in_place(self, ("_noise", "_generator", *losses, "_share", "_finish"))
 
     def leave_compiler(self, error: Exception) -> bool:
@@ -123,7 +123,7 @@ class Step:
 
         # 3. Loss scale, clock and averages, last: only now does the guard know whether the whole step was finite.
         self.optimizers.update_scale()
-        return self._finish((d_loss, g_loss, information, *parts.losses), count * self.comm.count, share)
+        return self._finish((d_loss, g_loss, information, *parts.losses), count * self.comm.world_size, share)
 
     def _draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """The generator's inputs, noise [B, Z] and codes [B, K], and the codes' indices [B], int64."""
@@ -138,7 +138,7 @@ class Step:
         """The weight of the generator in its moving average at this step; None without an average."""
         if self.average is None:
             return None
-        return ema_share(images_seen / (self.config.batch_size * self.comm.count), self.config.average_decay)
+        return ema_share(images_seen / (self.config.batch_size * self.comm.world_size), self.config.average_decay)
 
     @torch.no_grad()
     def finish(self, losses: Sequence[Tensor], images: int, share: Tensor | None) -> Tensor:

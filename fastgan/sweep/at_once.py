@@ -68,7 +68,7 @@ def on_cpu(requested: int, left: int, own_threads: int, ranks: RankInfo) -> tupl
     """
     if requested <= 1:
         return 1, own_threads
-    if ranks.count > 1:
+    if ranks.world_size > 1:
         raise ConfigError(
             f"--runs-at-once {requested}: on a CPU each of torchrun's processes makes one run at a time; leave it out, "
             "or call without torchrun"

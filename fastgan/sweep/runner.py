@@ -80,7 +80,7 @@ class Sweep:
     def keys(self) -> list[RunKey]:
         """All runs, starting with the one where this rank begins."""
         keys = list(self.runs)
-        first = self.ranks.rank * len(keys) // self.ranks.count
+        first = self.ranks.rank * len(keys) // self.ranks.world_size
         return keys[first:] + keys[:first]
 
     def train(self) -> int | None:

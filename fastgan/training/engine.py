@@ -72,7 +72,7 @@ def build_feed(
         dtype=dtype,
         grouped=bool(config.grouping.at),
         device=device,
-        ranks=comm.count,
+        ranks=comm.world_size,
     )
 
 
@@ -82,13 +82,13 @@ def _prior(config: TrainConfig, images: ImageSet) -> ClassPrior:
 
 def _order(config: TrainConfig, images: ImageSet, comm: Communicator = SINGLE_PROCESS) -> Callable[[int], Tensor]:
     """The images of this rank in epoch 0, 1, ...: its share of each global batch."""
-    count, job = len(images.images), config.batch_size * comm.count
+    count, job = len(images.images), config.batch_size * comm.world_size
 
     def share(epoch: int) -> Tensor:
         order = loading.epoch_order(config, count, epoch)
-        if comm.count == 1:
+        if comm.world_size == 1:
             return order
-        return order[: count // job * job].view(-1, comm.count, config.batch_size)[:, comm.rank].flatten()
+        return order[: count // job * job].view(-1, comm.world_size, config.batch_size)[:, comm.rank].flatten()
 
     return share
 
@@ -115,7 +115,7 @@ class Engine:
         if self.step.compiled:
             self._batch_at = Compiled(self.feed.batch_at)
             self.step.compiled.append(self._batch_at)
-        self.batch = config.batch_size * comm.count
+        self.batch = config.batch_size * comm.world_size
         self.loss_sum = torch.zeros(len(LOSSES), dtype=torch.float64, device=device)
         self.iterations = CudaGraphRunner(
             self._iterate, self._state, device=device, capture=config.capture, recover=self.step.leave_compiler
@@ -131,16 +131,16 @@ class Engine:
     def how(self) -> dict[str, Any]:
         """How it trains, beyond the settings; for run.json."""
         precision = self.step.precision.name
-        return {"transforms": self.transforms, "precision": precision, "ranks": self.comm.count}
+        return {"transforms": self.transforms, "precision": precision, "ranks": self.comm.world_size}
 
     @property
     def epoch_images(self) -> int:
         """Images of all ranks in an epoch."""
-        return self.feed.epoch_images * self.comm.count
+        return self.feed.epoch_images * self.comm.world_size
 
     def prefetch(self, first: int, last: int) -> None:
         """Load this rank's share of the run's images first ... last - 1 into the ring."""
-        self.feed.prefetch(first // self.comm.count, last // self.comm.count)
+        self.feed.prefetch(first // self.comm.world_size, last // self.comm.world_size)
 
     def prepare(self, images_seen: int) -> None:
         """Compile and capture, on the first batch and without changing any state; only the first call does anything.
@@ -174,7 +174,7 @@ class Engine:
 
     def _iterate(self) -> None:
         """One iteration, on fixed tensors only, so that it can be captured."""
-        clock, ranks = self.step.images_seen, self.comm.count
+        clock, ranks = self.step.images_seen, self.comm.world_size
         self.loss_sum += self.step(*self._batch_at(clock if ranks == 1 else clock // ranks))
 
     def _state(self) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ class StopSignals:
     def came(self) -> bool:
         """Whether any rank has received one; ranks exchange this every AGREED_EVERY calls."""
         self._turns.between()
-        if self._comm.count == 1:
+        if self._comm.world_size == 1:
             return bool(self.received)
         self._looked += 1
         if self._looked % AGREED_EVERY:

@@ -261,7 +261,7 @@ class Deaf(Communicator):
         pass
 
     def gather(self, x: Tensor) -> Tensor:
-        return x.expand(self.count, *x.shape).clone()
+        return x.expand(self.world_size, *x.shape).clone()
 
 
 def draws(config: TrainConfig, images: ImageSet, epochs: int) -> dict[str, list[bytes]]:
