@@ -20,7 +20,7 @@ DEFAULT_RECIPE: dict[str, Any] = {
 
 
 def transformed(step: Step, images: Tensor) -> Tensor | None:
-    """What a feed would hand to this step beside these uint8 images [B, C, H, W]: their transforms, or None."""
+    """What a DeviceLoader gives to this step besides these uint8 images [B, C, H, W]: their transforms, or None."""
     if not step.config.learns_from_real:
         return None
     dtype = step.networks.discriminator.real.weight.dtype

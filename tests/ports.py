@@ -1,4 +1,4 @@
-"""A port at which the ranks of a test's job may meet."""
+"""A free port for the rendezvous of a test's ranks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OUTGOING = 32_768  # where systems begin to number outgoing connections, which w
 
 
 def free_port() -> int:
-    """One that nobody listens at, below those of outgoing connections."""
+    """A free port below the range of outgoing connections."""
     draw = random.SystemRandom()  # another process that runs tests draws others
     while True:
         port = draw.randrange(10_000, OUTGOING)

@@ -1,4 +1,4 @@
-"""Python run as on a processor of the other kind: with AVX2 alone, whatever this one has."""
+"""Runs Python as on a processor with AVX2 only, whatever this one has."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ RECIPES = {"paper": PAPER, "default": dataclasses.replace(PAPER, **DEFAULT_RECIP
 
 
 def bare(networks: Networks) -> Networks:
-    """The same networks with nothing in place of normalisation, but for one unused layer that the guard looks for."""
+    """The same networks without normalisation, except one unused layer that the guard needs."""
     for module in list(networks.modules()):
         for name, child in module.named_children():
             if isinstance(child, BATCH_NORMS):
@@ -76,7 +76,7 @@ def batch(step: Step, number: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def several(step: Step, count: int = STEPS) -> Found:
-    """The losses of some steps, the job's, and all that has been learned by their end."""
+    """The job's losses of some steps, and the whole state after them."""
     rows = torch.stack([step(*batch(step, number)) for number in range(count)])
     step.comm.all_reduce_mean_([rows])
     state = step.model.state_dict() | step.training_state()
@@ -107,7 +107,7 @@ def unsynchronised(comm: Communicator) -> Found:
 
 
 def contrastive(comm: Communicator) -> Found:
-    """NT-Xent's loss, and its gradient by all views: put together from the ranks', divided as averaging would."""
+    """NT-Xent's loss, and its gradient by all views, gathered from the ranks and divided as averaging does."""
     views = torch.randn(2, JOB, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     own = views.chunk(comm.world_size, 1)[comm.rank].clone().requires_grad_()
     loss = losses.contrastive_loss(own[0], own[1], 0.5, comm)
@@ -126,7 +126,7 @@ def agreement(comm: Communicator) -> Found:
 
 
 def normalisation(comm: Communicator) -> Found:
-    """A layer's output, gradients and running averages, of numbers far from zero, with two dimensions and with four."""
+    """A layer's output, gradients and running statistics, for 2D and 4D inputs far from zero."""
     found: Found = {}
     for shape in ((JOB, 3), (JOB, 3, 2, 4)):
         random = torch.Generator().manual_seed(2)
@@ -150,7 +150,7 @@ def normalisation(comm: Communicator) -> Found:
 
 
 def many_ranks_normalisation(comm: Communicator) -> Found:
-    """As between so many ranks that their statistics are not gathered."""
+    """As with more ranks than MAX_GATHER_RANKS."""
     before, sync_batchnorm.MAX_GATHER_RANKS = sync_batchnorm.MAX_GATHER_RANKS, 1
     try:
         return normalisation(comm)
@@ -159,7 +159,7 @@ def many_ranks_normalisation(comm: Communicator) -> Found:
 
 
 def poisoned(comm: Communicator, name: str) -> Found:
-    """A loss of the last rank alone is NaN in the third step: what all are like before it, and at the end."""
+    """A loss is NaN on the last rank only in the third step: the state before it and at the end."""
     step = make_step(RECIPES["paper"], comm)
     real, calls = getattr(losses, name), []
 
@@ -232,7 +232,7 @@ def alone(name: str) -> Found:
 
 
 def threads() -> list[str]:
-    """The names of this process's threads, where the system tells."""
+    """The names of this process's threads, if the system reports them."""
     found = []
     for path in Path("/proc/self/task").glob("*/comm"):
         with suppress(OSError):  # it has ended in the meantime

@@ -37,7 +37,7 @@ def judge_set(images: ImageSet) -> JudgeSet:
 
 
 def _videos(images: ImageSet, rows: Tensor, label: int) -> Tensor | None:
-    """Which of a person's frames are held out, bool [n]: whole videos up to a fifth; None if each exceeds half."""
+    """Which of a person's frames are held out, bool [n]: whole videos, a fifth to a half; None if none fits."""
     assert images.paths is not None
     video_of = [images.paths[row].rpartition("/")[0] for row in rows.tolist()]
     frames = Counter(video_of)

@@ -1,4 +1,4 @@
-"""DALI and the tensor operations make the same images of the same draws; DALI runs here for real, on a CPU."""
+"""DALI and the tensor operations make the same images from the same draws; DALI runs on a CPU here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SEED = torch.tensor(77)
 COLOURS: dict[str, float] = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.5, "hue": 30.0}
 MOST = 100
 # Both in float32, but DALI's warp interpolates in another order of operations: up to 3e-4 at steep edges was seen.
-# What is asked for is 0.02.
+# The target is 0.02.
 MEAN = 1e-3
 
 
@@ -113,7 +113,7 @@ def test_chunks_of_any_length_and_order() -> None:
 
 @on_linux
 def test_results_outlive_the_next_call() -> None:
-    """What was given is no view of a buffer that DALI writes anew."""
+    """A result is not a view of a buffer that DALI overwrites."""
     transform = DaliTransform(TransformConfig(), SEED, channels=1, size=28, most=MOST, device=CPU)
     first = pictures(MOST, 28, 1)
     transform.start(first, 0)
@@ -154,23 +154,23 @@ def _break_dali(monkeypatch: pytest.MonkeyPatch, how: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["missing", "broken"])
-def test_dali_that_cannot_be_used_is_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def test_unusable_dali_is_a_one_line_error_with_the_remedy(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     cause = _break_dali(monkeypatch, how)
     with pytest.raises(ConfigError, match=r"^--augment dali: ") as caught:
         made("dali")
-    said = str(caught.value)
-    assert "\n" not in said and cause in said and "pip install nvidia-dali" in said and "torchvision" in said
+    text = str(caught.value)
+    assert "\n" not in text and cause in text and "pip install nvidia-dali" in text and "torchvision" in text
 
 
 @pytest.mark.parametrize("how", ["missing", "broken"])
-def test_auto_says_once_what_it_takes_instead(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def test_auto_warns_once_and_uses_tensor_operations(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     cause = _break_dali(monkeypatch, how)
     monkeypatch.setattr(factory, "transform_seed", lambda *_: SEED)  # keeps the seed off a GPU that does not exist
     with pytest.warns(RuntimeWarning, match="--augment auto") as caught:
         transform = make_transform(TrainConfig(), channels=1, most=8, device=torch.device("cuda"))
     assert transform.name == "torchvision (bicubic)"
-    said = str(caught[0].message)
-    assert len(caught) == 1 and cause in said and "tensor operations" in said and "pip install nvidia-dali" in said
+    text = str(caught[0].message)
+    assert len(caught) == 1 and cause in text and "tensor operations" in text and "pip install nvidia-dali" in text
 
 
 def test_auto_on_a_cpu_needs_no_dali(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,8 +180,8 @@ def test_auto_on_a_cpu_needs_no_dali(monkeypatch: pytest.MonkeyPatch) -> None:
         assert made("auto").name == "torchvision (bicubic)"
 
 
-def test_bicubic_by_auto_is_no_work_for_dali(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU too: what was asked for is kept."""
+def test_auto_uses_tensor_operations_for_bicubic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU too: an explicit interpolation is kept."""
     monkeypatch.setattr(factory, "transform_seed", lambda *_: SEED)
     config = TrainConfig(transform=TransformConfig(interpolation="bicubic"))
     assert make_transform(config, channels=1, most=8, device=torch.device("cuda")).name == "torchvision (bicubic)"
@@ -198,6 +198,6 @@ def test_a_run_without_dali_leaves_no_folder(
     _break_dali(monkeypatch, "missing")
     run = tmp_path / "run"
     assert run_command(main, ["--augment", "dali", "--device", "cpu", "--run-dir", str(run)]) == 2
-    said = capsys.readouterr().err.strip()
-    assert said.startswith("error: --augment dali: ") and "\n" not in said
+    text = capsys.readouterr().err.strip()
+    assert text.startswith("error: --augment dali: ") and "\n" not in text
     assert not run.exists()

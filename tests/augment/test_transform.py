@@ -254,7 +254,7 @@ def test_nothing_drawn_changes_no_colour() -> None:
     torch.testing.assert_close(adjust(rgb(), one, one, colour_matrices(one, zero)), rgb())
 
 
-def test_the_whole_transform_is_what_its_parts_are() -> None:
+def test_the_transform_equals_its_parts() -> None:
     """By the backend, in blocks: each image as its own draws say, bytes in and [-1, 1] out."""
     config = TransformConfig(flip=0.5, shift=0.1, **COLOURED)  # type: ignore[arg-type]
     images = ((rgb().repeat(20, 1, 1, 1) + 1) * 127.5).to(torch.uint8)

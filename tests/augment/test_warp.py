@@ -14,7 +14,7 @@ from fastgan.data.image_set import to_unit_range
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("kind", ["default", "paper"])
-def test_standing_still_changes_nothing(kind: Any, interpolation: str) -> None:
+def test_the_identity_map_changes_nothing(kind: Any, interpolation: str) -> None:
     drawn = maps(3, kind=kind, **STILL)
     for image in (glyph(dtype=torch.float64), torch.rand(1, 2, 28, 28, dtype=torch.float64) * 2 - 1):
         images = image.expand(3, -1, -1, -1)

@@ -1,4 +1,4 @@
-"""Decoded images are kept: what is decoded anew and when, damaged caches, folders and disks that take nothing."""
+"""The cache of decoded images: when it decodes again, damaged caches, and unwritable folders and disks."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_an_unchanged_folder_is_decoded_once(here: Path, decoded: list[str]) -> 
     assert len(decoded) == 9
 
 
-def test_a_changed_folder_is_decoded_anew(here: Path, decoded: list[str]) -> None:
+def test_a_changed_folder_is_decoded_again(here: Path, decoded: list[str]) -> None:
     for number in range(3):
         put(here / f"{number}.png", number)
     load(here)
@@ -150,7 +150,7 @@ def test_images_are_mapped_not_loaded(here: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("ending", ["npy", "json"])
 @pytest.mark.parametrize("damage", ["cut", "longer", "empty", "header", "other", "absent"])
-def test_a_damaged_cache_is_made_anew(here: Path, decoded: list[str], ending: str, damage: str) -> None:
+def test_a_damaged_cache_is_written_again(here: Path, decoded: list[str], ending: str, damage: str) -> None:
     for number in range(3):
         put(here / f"{number}.png", number)
     load(here)
@@ -218,12 +218,12 @@ def test_training_refuses_a_cache_that_cannot_be_written_to_at_once(
     (tmp_path / "file").write_text("in the way")
     place, flags = tmp_path / "file", ["--run-dir", str(tmp_path / "run"), "--device", "cpu"]
     assert command_line.run_command(train.main, [*flags, "--cache-dir", str(place)]) == 2
-    said = capsys.readouterr().err.strip()
-    assert said.endswith(f"error: --cache-dir {place}: cannot be written (File exists); name a folder that can")
+    err = capsys.readouterr().err.strip()
+    assert err.endswith(f"error: --cache-dir {place}: cannot be written (File exists); name a folder that can")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(here / "1.png", 1)
 
     def full(handle: int) -> None:

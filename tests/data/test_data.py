@@ -72,7 +72,7 @@ def test_digits_are_as_frequent_as_the_split_says(split: int) -> None:
 
 
 def test_a_subset_has_no_image_twice() -> None:
-    """Every image is its own number, so that the chosen ones can be told apart."""
+    """Every image holds its number, so that the chosen ones can be identified."""
     count, split = 70_000, 1
     number = torch.arange(count)
     images = torch.stack([(number >> shift) & 255 for shift in (0, 8, 16)], dim=1).to(torch.uint8).view(count, 3, 1, 1)
@@ -86,7 +86,7 @@ def test_a_subset_has_no_image_twice() -> None:
     assert (index.diff() > 0).all()  # in the data's own order: the order of training is drawn elsewhere
 
 
-def test_a_split_that_wants_more_than_there_is() -> None:
+def test_a_split_that_needs_more_than_there_is() -> None:
     few = ImageSet("few", torch.zeros(10, 1, 2, 2, dtype=torch.uint8), torch.arange(10), 10)
     with pytest.raises(DataError, match="split 1: needs 6,300 images of class 0, the data has 1"):
         imbalanced(few, 1, seed=0)

@@ -1,4 +1,4 @@
-"""From image files to pixels: every format and mode by hand, turned, cut and resized ones, damaged and hostile ones."""
+"""Decoding image files: every format and mode, rotation, crop and resizing, damaged and hostile files."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_a_jpeg_decoded_at_a_fraction_looks_the_same(side: int) -> None:
 
 @pytest.mark.parametrize("side, decoded", [(127, 127), (128, 64), (256, 64), (700, 88)])
 def test_a_large_jpeg_is_decoded_at_a_fraction(side: int, decoded: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never below twice the side that is asked for."""
+    """Never below twice the requested side."""
     sizes: list[tuple[int, int]] = []
     real = decoding._turned
 
@@ -222,7 +222,7 @@ def test_a_large_jpeg_is_decoded_at_a_fraction(side: int, decoded: int, monkeypa
 
 
 def png(width: int, height: int, body: bytes = b"") -> bytes:
-    """A PNG file of 8-bit grey whose header says what it likes."""
+    """A PNG file of 8-bit grey with any header."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

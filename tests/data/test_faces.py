@@ -1,4 +1,4 @@
-"""YouTube-Faces: who and which frames are taken and in which order, the crop, caches, and trees that are none."""
+"""YouTube-Faces: which people and frames are used and in which order, the crop, caches, and other layouts."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def test_a_stride_goes_through_each_video(here: Path) -> None:
     assert kept == ["0.8.jpg", "0.11.jpg", "3.8.jpg", "1.8.jpg", "1.11.jpg"]
 
 
-def test_what_was_found_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_summary_is_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     youtube_faces_tree(here, people=3, videos=3, frames=2)
     load(here, identities=3)
-    said = capsys.readouterr().err.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     tree = here / ALIGNED
     counts = "3 people, 9 videos, 27 frames, from 12 of Person_C to 6 of Person_A"
-    assert said[1:] == [f"{tree}: {counts}; of each the central 110 x 110 pixels"]
+    assert lines[1:] == [f"{tree}: {counts}; of each the central 110 x 110 pixels"]
     load(here, frame_stride=2)
     last = capsys.readouterr().err.splitlines()[-1]
     assert "2 people, 6 videos, 9 frames (one in 2), from 6 of Person_B to 3 of Person_A;" in last
@@ -171,7 +171,7 @@ def test_a_bad_frame_is_named_or_left_out(here: Path, capsys: pytest.CaptureFixt
     ],
     ids=str,
 )
-def test_another_tree_is_told_by_what_it_holds(here: Path, files: list[str], found: str) -> None:
+def test_another_layout_is_reported_with_what_was_found(here: Path, files: list[str], found: str) -> None:
     for name in files:
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (8, 8)).save(here / name, "PNG")
@@ -219,7 +219,7 @@ def test_another_crop_reads_no_old_cache(here: Path, monkeypatch: pytest.MonkeyP
 def test_a_runs_images_and_those_of_any_folder(
     here: Path, decoded: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Elsewhere too, a frame is cropped and other files are not, and no cache is taken for another's."""
+    """In any folder a frame is cropped and other files are not, and caches are not mixed up."""
     youtube_faces_tree(here, people=2, videos=2, frames=3)
     config = dataclasses.replace(preset("youtube-faces"), data_dir=here, identities=2, classes=2, batch_size=2)
     own = loading.load(config)

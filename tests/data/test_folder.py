@@ -1,4 +1,4 @@
-"""A folder of one's own images: what is found in it, bad files, labels, and a run on it."""
+"""A folder of the user's images: what is found in it, bad files, labels, and a run on it."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_nested_folders_in_the_order_of_their_paths(here: Path, capsys: pytest.C
     assert images.paths == ("B.png", "a/10.png", "a/x/9.png", "b/2.png", "line\nbreak.png", "z.png", "é/ü 图.png")
     assert colours(images) == [4, 3, 1, 0, 6, 2, 5]
     assert images.labels is None and images.class_names is None and images.class_frequencies() is None
-    assert "decoded 7 images" in (said := capsys.readouterr().err) and "(4 other or hidden files ignored)" in said
-    assert said.count("\n") == 1  # no bar without a terminal
+    assert "decoded 7 images" in (err := capsys.readouterr().err) and "(4 other or hidden files ignored)" in err
+    assert err.count("\n") == 1  # no bar without a terminal
     (here / "bad\nname.png").touch()
     assert len(load(here, skip_bad=True).images) == 7
     assert next(cache.place(here).glob("*-bad.txt")).read_text() == "'bad\\nname.png'\tempty file\n"
@@ -133,7 +133,7 @@ def test_skipped_files_are_left_out_and_listed(
     assert sorted(decoded) == ["0.png", "1.png", "2.png"]  # once, in the end
 
 
-def test_no_good_file_at_all(here: Path) -> None:
+def test_no_good_file(here: Path) -> None:
     (here / "a.png").write_bytes(b"")
     for skip in (False, True):
         with pytest.raises(DataError, match="1 of 1 image cannot be used .*repair .*it"):
@@ -265,8 +265,8 @@ def test_mistakes_are_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -
         (("--imbalance", "split"), "--im"),
     ):
         assert run(here, *flags) == 2
-        said = capsys.readouterr().err.strip()
-        assert named in said and len(said.splitlines()) == 1
+        err = capsys.readouterr().err.strip()
+        assert named in err and len(err.splitlines()) == 1
     assert command_line.run_command(train.main, RUN.split()) == 2
     assert "--data-dir" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""MNIST's idx files: whole, damaged, missing, out of reach."""
+"""MNIST's idx files: valid, damaged, missing, unreadable."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("shape", [(5, 4, 3), (1, 1, 1), (7,)], ids=str)
 def test_read_idx(file: Path, shape: tuple[int, ...], packed: bool) -> None:
-    """gzip is told by its first bytes, whatever the file is called."""
+    """gzip is recognised by its first bytes, not by the file name."""
     raw = idx(shape)
     file.write_bytes(gzip.compress(raw) if packed else raw)
     read = read_idx(file, len(shape))

@@ -1,4 +1,4 @@
-"""From image files to a trained run and all that is made of it, by the commands that a user gives."""
+"""From image files to a trained run and its results, with the commands of a user."""
 
 from __future__ import annotations
 

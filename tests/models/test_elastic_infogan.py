@@ -1,4 +1,4 @@
-"""The whole model as one module: its state is a checkpoint's, and what is loaded stays where it is."""
+"""The whole model as one module: its state_dict is saved in checkpoints and is loaded in place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def make_model(classes: int = 10, *, seed: int = 0, average: bool = True) -> Ela
 
 
 @pytest.mark.parametrize("average", [True, False])
-def test_its_state_has_a_checkpoints_keys(average: bool) -> None:
+def test_state_dict_has_the_checkpoint_keys(average: bool) -> None:
     model = make_model(average=average)
     owners = {key.partition(".")[0] for key in model.state_dict()}
     assert owners == {"networks", "prior"} | ({"average"} if average else set())
@@ -26,7 +26,7 @@ def test_its_state_has_a_checkpoints_keys(average: bool) -> None:
 
 
 def test_loading_copies_in_place() -> None:
-    """Captured graphs read the tensors where they were."""
+    """Captured graphs read the same tensors."""
     model, other = make_model(), make_model(seed=1)
     places = {key: value.data_ptr() for key, value in model.state_dict().items()}
     result = model.load_state_dict(other.state_dict())
@@ -35,13 +35,13 @@ def test_loading_copies_in_place() -> None:
         assert torch.equal(value, other.state_dict()[key]) and value.data_ptr() == places[key], key
 
 
-def test_an_average_that_nobody_asked_for_is_left_out() -> None:
+def test_an_unused_average_is_ignored() -> None:
     model = make_model(average=False)
     model.load_state_dict(make_model().state_dict())
     assert model.average is None
 
 
-def test_other_shapes_are_refused_by_the_name_of_the_part() -> None:
+def test_other_shapes_are_refused_naming_the_part() -> None:
     with pytest.raises(RuntimeError, match=r"for Networks:[^$]*size mismatch for generator\.linear\.0\.weight"):
         make_model(11).load_state_dict(make_model().state_dict())
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what is written comes back, and what is damaged is refused by its hash."""
+"""Checkpoints: a round trip is exact, and damaged ones are refused by their hash."""
 
 from __future__ import annotations
 
@@ -150,6 +150,6 @@ def test_a_pickle_in_place_of_weights_is_never_run(tmp_path: Path) -> None:
     (path / "model.safetensors").write_bytes(pickle.dumps(_Hostile(canary)))
     with pytest.raises(CheckpointCorruptError):
         checkpoint.newest(tmp_path / "run")
-    with pytest.raises(CheckpointCorruptError):  # even when the hash is not asked
+    with pytest.raises(CheckpointCorruptError):  # even without a check of the hash
         checkpoint.load(path, "model")
     assert not canary.exists()

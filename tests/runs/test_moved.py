@@ -1,4 +1,4 @@
-"""A run that goes on elsewhere says so, for its weights will be others."""
+"""A run resumed on another device, torch or precision notes it, since its results will differ."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from fastgan.runtime import environment
         ({"precision": "bfloat16"}, "in bfloat16 until here, and on"),
     ],
 )
-def test_another_machine_thread_count_or_torch_is_told(change: dict[str, Any], expected: str | None) -> None:
+def test_another_machine_thread_count_or_torch_is_noted(change: dict[str, Any], expected: str | None) -> None:
     device = torch.device("cpu")
-    said = run_folder.moved({"environment": {**environment.environment(device), **change}}, device, "float32")
-    assert said is None if expected is None else said is not None and expected in said
+    note = run_folder.moved({"environment": {**environment.environment(device), **change}}, device, "float32")
+    assert note is None if expected is None else note is not None and expected in note
 
 
-def test_it_is_told_when_a_run_is_resumed(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_note_is_printed_on_resume(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     resume = ["--resume", "--run-dir", str(run)]

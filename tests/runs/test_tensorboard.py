@@ -1,4 +1,4 @@
-"""TensorBoard: the rows of metrics.jsonl again, never a reason for a run to fail, and nothing left open."""
+"""TensorBoard gets the rows of metrics.jsonl, never stops a run, and is closed at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Found = dict[str, list[tuple[int, float]]]
 
 
 class Writer:
-    """Stands for torch.utils.tensorboard.SummaryWriter: it keeps what it is given, in a file as well."""
+    """A fake torch.utils.tensorboard.SummaryWriter: it keeps the scalars and makes an event file."""
 
     made: list[Writer]
     fails = ""
@@ -54,7 +54,7 @@ class Writer:
 
 @pytest.fixture
 def writer(monkeypatch: pytest.MonkeyPatch) -> type[Writer]:
-    """A TensorBoard that is installed, whether or not it is."""
+    """A fake TensorBoard, whether or not one is installed."""
     kind = type("Fresh", (Writer,), {"made": []})
     module = types.SimpleNamespace(SummaryWriter=kind)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)  # type: ignore[arg-type]
@@ -66,7 +66,7 @@ def run(*flags: object) -> int:
 
 
 def logged(folder: Path) -> Found:
-    """What metrics.jsonl holds, as TensorBoard should have it."""
+    """The contents of metrics.jsonl, as TensorBoard should have them."""
     found: Found = defaultdict(list)
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -76,7 +76,7 @@ def logged(folder: Path) -> Found:
     return dict(found)
 
 
-def test_numbers_go_over_and_the_writer_is_closed(tmp_path: Path, writer: type[Writer]) -> None:
+def test_numbers_are_written_and_the_writer_is_closed(tmp_path: Path, writer: type[Writer]) -> None:
     board = TensorBoardLog(tmp_path / "tensorboard")
     board.append({"images_seen": 1, "before": 1.0})
     with pytest.raises(RuntimeError, match="the run's own"), board.opened(0, []):
@@ -88,7 +88,7 @@ def test_numbers_go_over_and_the_writer_is_closed(tmp_path: Path, writer: type[W
     assert made.closed == 1 and made.purge_step is None
 
 
-def test_going_on_forgets_and_repeats_what_the_log_kept(tmp_path: Path, writer: type[Writer]) -> None:
+def test_resuming_purges_and_rewrites_events(tmp_path: Path, writer: type[Writer]) -> None:
     rows = [{"images_seen": seen, "a": float(seen)} for seen in (64, 128)]
     for _ in range(2):  # the first time TensorBoard was installed after the run began: it gets all
         with TensorBoardLog(tmp_path).opened(128, rows):
@@ -99,7 +99,7 @@ def test_going_on_forgets_and_repeats_what_the_log_kept(tmp_path: Path, writer: 
 
 
 @pytest.mark.parametrize("fails", ["__init__", "add_scalar", "flush", "close"])
-def test_what_fails_is_told_once(
+def test_failure_is_reported_once(
     tmp_path: Path, writer: type[Writer], fails: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     writer.fails = fails
@@ -136,7 +136,7 @@ def test_a_run_writes_the_rows_of_its_log(
 
 
 def events(folder: Path) -> Found:
-    """What TensorBoard itself reads."""
+    """What TensorBoard's own reader finds."""
     module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     reader = module.EventAccumulator(str(folder))
     reader.Reload()

@@ -1,4 +1,4 @@
-"""Two ranks of one run: what they learn is what one process learns of the whole batch, and they stay alike."""
+"""Two ranks learn what one process learns from the whole batch, and their states stay equal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEARNED, SHIFT = {"atol": 1e-11, "rtol": 1e-11}, {"atol": 1e-8, "rtol": 0.0}
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Found]]:
-    """What two processes found, each of its rank, in every check."""
+    """The results of every check, by rank, from two processes."""
     folder = tmp_path_factory.mktemp("ranks")
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     common["PYTHONPATH"] = os.pathsep.join(sys.path)
@@ -35,8 +35,8 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Found]]:
         )
         for rank in range(2)
     ]
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
     return [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
 
 

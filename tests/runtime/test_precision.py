@@ -1,4 +1,4 @@
-"""In which precision products are computed: one decision, for both kinds of processor, faked and for real."""
+"""The precision of matrix products, on processors with and without bfloat16, faked and real."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def test_without_amp_everything_is_float32(monkeypatch: pytest.MonkeyPatch) -> N
     assert precision.for_training(plain, CPU) == precision.for_reading(plain, CPU) == precision.FULL
 
 
-def test_amp_is_bfloat16_where_there_are_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_amp_is_bfloat16_with_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     fake(monkeypatch, torch.bfloat16)
     assert precision.for_training(CONFIG, CPU) == precision.for_reading(CONFIG, CPU) == Precision(torch.bfloat16)
     step = make_step(CONFIG)
     assert step.low is not None and step.low.networks.front_end.blocks[0].weight.dtype == torch.bfloat16
 
 
-def test_amp_is_float32_where_there_are_none_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_amp_is_float32_without_bfloat16_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     fake(monkeypatch)
     for found in (precision.for_training(CONFIG, CPU), precision.for_reading(CONFIG, CPU), precision.fastest(CPU)):
         assert found.dtype == torch.float32
@@ -66,20 +66,18 @@ def test_old_gpus_are_pointed_to_float16(monkeypatch: pytest.MonkeyPatch) -> Non
     fake(monkeypatch, torch.float16)
     gpu = torch.device("cuda")
     assert "this GPU has no bfloat16 instructions; --amp-dtype float16" in precision.for_training(CONFIG, gpu).note
-    asked = dataclasses.replace(CONFIG, amp_dtype="float16")
-    assert precision.for_training(asked, gpu) == precision.for_reading(asked, gpu) == Precision(torch.float16)
+    config = dataclasses.replace(CONFIG, amp_dtype="float16")
+    assert precision.for_training(config, gpu) == precision.for_reading(config, gpu) == Precision(torch.float16)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_an_explicit_precision_is_obeyed_in_training_and_its_cost_named(
-    monkeypatch: pytest.MonkeyPatch, dtype: Any
-) -> None:
+def test_an_explicit_precision_is_used_in_training_with_a_note(monkeypatch: pytest.MonkeyPatch, dtype: Any) -> None:
     fake(monkeypatch)
-    asked = dataclasses.replace(CONFIG, amp_dtype=dtype)
-    found = precision.for_training(asked, CPU)
+    config = dataclasses.replace(CONFIG, amp_dtype=dtype)
+    found = precision.for_training(config, CPU)
     assert found.name == dtype and "20 to 40 times on two AVX2" in found.note and dtype in found.note
-    reading = precision.for_reading(asked, CPU)
-    assert reading.dtype == torch.float32 and not reading.low  # nobody asked for that when a run is read
+    reading = precision.for_reading(config, CPU)
+    assert reading.dtype == torch.float32 and not reading.low  # the flag is for training only
 
 
 def test_a_precision_that_cannot_be_computed_at_all_is_refused(
@@ -119,7 +117,7 @@ def test_every_precision_can_be_computed_here_somehow() -> None:
         ({"architecture": "aarch64"}, False, "", False),
     ],
 )
-def test_the_processor_is_asked(
+def test_bfloat16_needs_the_processors_instructions(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, Any], onednn: bool, limit: str, expected: bool
 ) -> None:
     known = {"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False, "avx_ne_convert": False}
@@ -129,7 +127,7 @@ def test_the_processor_is_asked(
     assert precision.computes.__wrapped__(CPU, torch.bfloat16) == expected
 
 
-def test_reading_takes_the_one_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_commands_use_the_same_decision(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.randint(0, 255, (8, 1, 16, 16), dtype=torch.uint8)
     networks = Networks(Shape(16, 1, 10, CONFIG.network)).initialise(0)
     seen: list[torch.dtype] = []
@@ -141,7 +139,7 @@ def test_reading_takes_the_one_decision(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_nothing_else_names_a_low_precision() -> None:
-    """In the code of the trainer, its docstrings and messages aside."""
+    """In the trainer's code, except docstrings and messages."""
     named: dict[str, int] = {}
     for path in (processors.ROOT / "fastgan").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -151,24 +149,24 @@ def test_nothing_else_names_a_low_precision() -> None:
     assert set(named) <= {"precision.py", "optimizers.py", "step.py"}, named
 
 
-def test_a_run_keeps_what_it_used_and_says_when_it_goes_on_in_another(
+def test_a_run_records_its_precision_and_notes_a_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_judge: None
 ) -> None:
     run = tmp_path / "run"
     flags = [*TINY, "--amp", "--run-dir", str(run), "--epochs", "1", "--grouping.at"]
     fake(monkeypatch)
     assert command_line.run_command(train.main, flags) == 0
-    said = capsys.readouterr().err
-    assert "threads) in float32" in said or "thread) in float32" in said
-    assert said.count("float32, since this processor has no bfloat16 instructions") == 1
+    err = capsys.readouterr().err
+    assert "threads) in float32" in err or "thread) in float32" in err
+    assert err.count("float32, since this processor has no bfloat16 instructions") == 1
     kept = json.loads((run / "run.json").read_text())
     assert kept["environment"]["precision"] == "float32" and kept["settings"]["amp_dtype"] == "auto"
     assert "<td>float32</td>" in (run / "report.html").read_text().replace("\n", "")
 
     fake(monkeypatch, torch.bfloat16)
     assert command_line.run_command(train.main, ["--resume", "--run-dir", str(run), "--epochs", "2"]) == 0
-    said = capsys.readouterr().err
-    assert "in float32 until here, and on" in said and "in bfloat16 from here on: results will not match" in said
+    err = capsys.readouterr().err
+    assert "in float32 until here, and on" in err and "in bfloat16 from here on: results will not match" in err
     assert json.loads((run / "run.json").read_text())["environment"]["resumed"][0]["precision"] == "bfloat16"
 
 
@@ -185,7 +183,7 @@ def test_torch_and_onednn_obey_the_limit(variable: str) -> None:
 
 
 def test_the_users_command_on_a_processor_without_bfloat16(tmp_path: Path) -> None:
-    """The whole command, compiled, in a process of its own that has AVX2 alone."""
+    """The whole command, compiled, in a process limited to AVX2."""
     run, photos = tmp_path / "run", tmp_path / "photos"
     for number in range(64):
         put(photos / f"{number}.png", 3 * number)

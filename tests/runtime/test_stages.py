@@ -1,4 +1,4 @@
-"""What a command says while it works: when a line is due, what it holds, and that no long call stops it."""
+"""Progress of a command: when a line is due, what it contains, and that long calls do not stop it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def clock() -> Clock:
 
 
 class Quiet(Speaker):
-    """Without a thread: the test looks itself."""
+    """Without a thread: the test calls check itself."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
@@ -39,30 +39,30 @@ class Quiet(Speaker):
         self.lines.append(line)
 
 
-def test_a_reader_never_waits_longer_than_promised() -> None:
-    """15 s for the first figure, of which loading may have taken some, and 30 s for each further one."""
+def test_lines_come_within_the_documented_times() -> None:
+    """15 s to the first line, some of which loading may take, and 30 s to each further one."""
     assert FIRST + 2 * stages.BEAT <= 15 and EVERY + 2 * stages.BEAT <= 30
 
 
 def test_lines_come_by_time_whatever_the_speed(clock: Clock) -> None:
     for step in (0.1, 1.0, 7.0):
-        speaker, begin, said = Quiet(clock), clock.seconds, []
+        speaker, begin, times = Quiet(clock), clock.seconds, []
         one = Stage("training", 10_000, clock=clock)
         speaker.begin(one)
         while clock.seconds < begin + 100:
             clock.seconds += step
             one.update(1)
             speaker.check()
-            if len(speaker.lines) > len(said):
-                said.append(clock.seconds - begin)
-        assert FIRST <= said[0] <= FIRST + step
+            if len(speaker.lines) > len(times):
+                times.append(clock.seconds - begin)
+        assert FIRST <= times[0] <= FIRST + step
         assert all(
-            EVERY <= after - before <= EVERY + step + 1e-6 for before, after in zip(said, said[1:], strict=False)
+            EVERY <= after - before <= EVERY + step + 1e-6 for before, after in zip(times, times[1:], strict=False)
         )
-        assert len(said) >= 3
+        assert len(times) >= 3
 
 
-def test_the_innermost_stage_speaks_and_a_short_one_says_nothing(clock: Clock) -> None:
+def test_only_the_innermost_stage_prints_and_a_short_one_does_not(clock: Clock) -> None:
     speaker = Quiet(clock)
     outer, inner = Stage("training", 100, clock=clock), Stage("evaluating", clock=clock)
     speaker.begin(outer)
@@ -115,7 +115,7 @@ def test_a_silent_stage_hides_what_is_around_it(clock: Clock) -> None:
 
 
 def test_the_rate_is_of_the_work_alone(clock: Clock) -> None:
-    """A grouping of 40 s in between is no part of it, but of the time left it is."""
+    """A grouping of 40 s in between does not count in the rate, but in the time left."""
     one = Stage("training", 4_000, done=1_000, clock=clock)
     clock.seconds += 10
     one.update(1_000)
@@ -132,7 +132,7 @@ def test_the_rate_is_of_the_work_alone(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "expected"),
     [
         (0.1, "about 1 s left"),
         (40, "about 40 s left"),
@@ -142,17 +142,17 @@ def test_the_rate_is_of_the_work_alone(clock: Clock) -> None:
         (7500, "about 2 h 05 min left"),
     ],
 )
-def test_the_rest_takes_as_long_as_what_this_process_did(clock: Clock, seconds: float, said: str) -> None:
+def test_the_rest_takes_as_long_as_what_this_process_did(clock: Clock, seconds: float, expected: str) -> None:
     one = Stage("training", 1000, done=500, clock=clock)  # resumed at the half
     assert one.left() == ""
     clock.seconds += seconds / 4
     one.update(100)
-    assert one.left() == said
+    assert one.left() == expected
     one.update(400)
     assert one.left() == ""
 
 
-def test_epochs_are_said_as_they_are_now(clock: Clock) -> None:
+def test_place_replaces_the_share(clock: Clock) -> None:
     one = Stage("training", 200, place=lambda done: f"epoch {done / 100:.1f} of 2", clock=clock)
     clock.seconds += 1
     one.update(150)
@@ -161,7 +161,7 @@ def test_epochs_are_said_as_they_are_now(clock: Clock) -> None:
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real thread, with hundredths for seconds."""
+    """The real thread, with hundredths instead of seconds."""
     for name, value in (("FIRST", 0.08), ("EVERY", 0.25), ("BEAT", 0.005)):
         monkeypatch.setattr(stages, name, value)
     monkeypatch.setattr(stages, "SPEAKER", Speaker())
@@ -174,7 +174,7 @@ def test_lines_come_while_the_main_thread_is_in_one_long_call(capsys: pytest.Cap
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) >= 2 and all(line.startswith("compiling: ") for line in lines)
     time.sleep(0.4)
-    assert capsys.readouterr().err == ""  # nothing is said of what is over
+    assert capsys.readouterr().err == ""  # nothing is printed after the end
 
 
 @pytest.mark.usefixtures("fast")

@@ -1,4 +1,4 @@
-"""How many threads a process takes: what it may use, what others leave, and that a starved run says so."""
+"""The number of threads: what a process may use, what other processes leave, and reports of starvation."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def _same_threads_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_all_processors_where_others_leave_them() -> None:
+def test_all_idle_processors_are_used() -> None:
     assert threads.choose(0) == "" and torch.get_num_threads() == 4
 
 
 @pytest.mark.parametrize(("busy", "count"), [(0.4, 4), (0.6, 3), (1.0, 3), (2.2, 2), (3.9, 1), (17.0, 1)])
-def test_what_others_use_is_left_to_them(monkeypatch: pytest.MonkeyPatch, busy: float, count: int) -> None:
+def test_busy_processors_are_left_to_others(monkeypatch: pytest.MonkeyPatch, busy: float, count: int) -> None:
     monkeypatch.setattr(threads, "busy_with_others", lambda: busy)
     note = threads.choose(0)
     assert torch.get_num_threads() == count
@@ -52,7 +52,7 @@ def test_a_quota_or_an_affinity_below_torchs_count_is_kept(monkeypatch: pytest.M
     assert torch.get_num_threads() == 2
 
 
-def test_what_is_asked_for_counts_before_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flag_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "busy_with_others", lambda: 4.0)
     threads.choose(3, before=2)
     assert torch.get_num_threads() == 3
@@ -70,16 +70,16 @@ def test_ranks_share_the_machine_whatever_torchrun_set(monkeypatch: pytest.Monke
     assert torch.get_num_threads() == 1
 
 
-def test_the_environment_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_omp_num_threads_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
     assert threads.choose(0, before=2) == "" and torch.get_num_threads() == 1
 
 
-@pytest.mark.parametrize(("asked", "said"), [(5, "may use 4 processors; lower it"), (-1, "must be 1 or more")])
-def test_a_number_that_cannot_be_had_is_refused(asked: int, said: str) -> None:
-    with pytest.raises(ConfigError, match=f"--threads {asked}: .*{said}"):
-        threads.choose(asked)
+@pytest.mark.parametrize(("requested", "message"), [(5, "may use 4 processors; lower it"), (-1, "must be 1 or more")])
+def test_an_impossible_number_is_refused(requested: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"--threads {requested}: .*{message}"):
+        threads.choose(requested)
 
 
 def test_commands_refuse_it_in_one_line(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +131,7 @@ class Machine:
         return Starvation(count, lambda: (self.ran, self.waits), lambda: self.now)
 
 
-def test_a_starved_run_says_so_once_in_a_while() -> None:
+def test_starvation_is_reported_at_intervals() -> None:
     machine = Machine()
     watch = machine.starvation()
     machine.pass_(CHECK_EVERY - 1, 10, 10)
@@ -148,14 +148,14 @@ def test_a_starved_run_says_so_once_in_a_while() -> None:
 
 
 @pytest.mark.parametrize(("ran", "waits"), [(40.0, 1.0), (20.0, 6.0), (0.2, 0.7)])
-def test_a_run_that_gets_its_processors_says_nothing(ran: float, waits: float) -> None:
+def test_nothing_is_reported_without_starvation(ran: float, waits: float) -> None:
     machine = Machine()
     watch = machine.starvation()
     machine.pass_(CHECK_EVERY, ran, waits)
     assert watch.check() == ""
 
 
-def test_a_machine_that_does_not_tell_is_not_asked_again() -> None:
+def test_nothing_is_reported_without_schedstat() -> None:
     machine = Machine()
     watch = Starvation(2, lambda: None, lambda: machine.now)
     machine.pass_(CHECK_EVERY, 0, 0)

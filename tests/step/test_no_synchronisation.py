@@ -1,4 +1,4 @@
-"""Nothing in an iteration waits for the device, or brings anything to it: read off the ops that it runs."""
+"""An iteration neither waits for the device nor copies to it: checked on the ops that it runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Dispatched(TorchDispatchMode):
         return result
 
 
-def test_the_search_finds_what_it_looks_for() -> None:
+def test_dispatched_detects_synchronisation() -> None:
     x = torch.arange(4.0)
     with Dispatched(torch.device("cpu")) as dispatched:
         x.sum().item()
