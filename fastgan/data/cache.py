@@ -195,7 +195,7 @@ def _make(base: Path, folder: Path, index: dict[str, Any]) -> Decoded:
             _tidy(base)
     except OSError as error:
         raise DataError(
-            f"{base.parent}: decoded images cannot be kept ({error.strerror or error}); free space there"
+            f"{base.parent}: decoded images cannot be kept ({error.strerror or error}); free up space there"
         ) from error
     finally:
         partial.unlink(missing_ok=True)

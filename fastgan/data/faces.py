@@ -60,7 +60,7 @@ def full(
     chosen = _chosen(tree, identities, frame_stride)
     choice = f"faces{identities}_every{frame_stride}_"
     decoded = folder.read(tree, chosen, image_size, channels, skip_bad=skip_bad, choice=choice, cache_dir=cache_dir)
-    _tell(tree, passed_over, decoded.paths, frame_stride)
+    _print_summary(tree, passed_over, decoded.paths, frame_stride)
     labels, names = folder.by_name([path.partition("/")[0] for path in decoded.paths])
     inner = "" if tree == data_dir else f"{tree.name}/"
     paths = tuple(inner + path for path in decoded.paths)
@@ -148,7 +148,7 @@ def _no_tree(tree: Path, found: list[str]) -> str:
     return f"{tree}: not YouTube-Faces; expected {above}{LAYOUT}, found {named}{more}"
 
 
-def _tell(tree: Path, passed_over: str | None, paths: tuple[str, ...], frame_stride: int) -> None:
+def _print_summary(tree: Path, passed_over: str | None, paths: tuple[str, ...], frame_stride: int) -> None:
     """Print one line of summary to stderr."""
     of = Counter(path.partition("/")[0] for path in paths)
     videos = {path.rpartition("/")[0] for path in paths}

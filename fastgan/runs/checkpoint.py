@@ -76,7 +76,7 @@ def save(folder: Path, images_seen: int, parts: Parts) -> Path:
         free = shutil.disk_usage(folder).free if folder.exists() else 0
         raise CheckpointWriteError(
             f"checkpoint {target} could not be written ({error}); needed {needed:,} bytes, {free:,} are free; "
-            "the one before it is untouched: free space and --resume"
+            "the one before it is untouched: free up space and --resume"
         ) from error
     for old in _all(folder)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)

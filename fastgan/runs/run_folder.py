@@ -93,7 +93,7 @@ def continued(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(
-            f"--run-dir {path}: cannot be written ({error.strerror or error}); make it writable, or free space if "
+            f"--run-dir {path}: cannot be written ({error.strerror or error}); make it writable, or free up space if "
             "it is full"
         ) from error
 
@@ -109,7 +109,7 @@ def written(path: Path) -> Iterator[None]:
         free = shutil.disk_usage(path).free if path.exists() else 0
         raise RunWriteError(
             f"{error.filename or path}: could not be written ({error.strerror or error}); {free:,} bytes are free; the "
-            "newest checkpoint is untouched: free space and --resume"
+            "newest checkpoint is untouched: free up space and --resume"
         ) from error
 
 

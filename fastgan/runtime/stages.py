@@ -62,7 +62,7 @@ class Stage:
         if self.bar is not None:
             self.bar.update(count)
 
-    def tell(self, note: str) -> None:
+    def set_note(self, note: str) -> None:
         """Set a note, such as the losses, for the next lines and the bar."""
         self._note = note
         if self.bar is not None:

@@ -230,6 +230,6 @@ def test_a_full_disk_is_reported_and_leaves_nothing(here: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match="cannot be kept .No space left on device.; free space there"):
+    with pytest.raises(DataError, match="cannot be kept .No space left on device.; free up space there"):
         load(here)
     assert list(cache.place(here).iterdir()) == []

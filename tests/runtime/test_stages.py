@@ -124,7 +124,7 @@ def test_the_rate_is_of_the_work_alone(clock: Clock) -> None:
     assert one.line() == "training: 50.0% of 4,000 images, 100 images/s, about 2 min left"
     clock.seconds += 10
     one.update(500)
-    one.tell("d 1.2")
+    one.set_note("d 1.2")
     assert one.line() == "training: 62.5% of 4,000 images, d 1.2, 50 images/s, about 60 s left"
     with one.paused():
         clock.seconds += 5
