@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastgan.augment.factory import make_transform
 from fastgan.config.schema import TrainConfig
-from fastgan.inference.labelling import autocast, images_per_batch
+from fastgan.inference.labelling import autocast, eval_batch
 from fastgan.models.networks import Networks
 from fastgan.seeding import shuffled
 
@@ -80,7 +80,7 @@ def read_transforms(
         images: uint8 [N, C, H, W]; at most TRANSFORMED of them are taken, at random but always the same.
     """
     chosen_M = shuffled(len(images), config.seed, "read-transforms")[:TRANSFORMED]
-    size = images_per_batch(config.image_size)
+    size = eval_batch(config.image_size)
     plain = replace(config, augment="torchvision")
     transform = make_transform(plain, channels=images.shape[1], most=size, device=device)
     was_training = networks.training

@@ -24,7 +24,7 @@ from fastgan.config.schema import TrainConfig
 from fastgan.data import cache, loading
 from fastgan.data.image_set import ImageSet, JudgeSet, to_unit_range
 from fastgan.evaluation.judge_network import Judge, JudgeNetwork
-from fastgan.inference.labelling import images_per_batch
+from fastgan.inference.labelling import eval_batch
 from fastgan.runtime.precision import fastest
 from fastgan.runtime.stages import say, stage
 from fastgan.seeding import stream_seed
@@ -187,7 +187,7 @@ def train(data: JudgeSet, device: torch.device, how: Plan | None = None) -> Judg
 
 def real_parts(images: Tensor, rows: Tensor) -> Iterator[Tensor]:
     """Images [B, C, H, W] in [-1, 1], float32, of `rows` of uint8 images [N, C, H, W], a part at a time."""
-    for part in rows.split(images_per_batch(images.shape[-1])):
+    for part in rows.split(eval_batch(images.shape[-1])):
         yield to_unit_range(_take(images, part))
 
 

@@ -25,7 +25,7 @@ def autocast(config: TrainConfig, device: torch.device) -> Any:
     return precision.for_reading(config, device).autocast(device)
 
 
-def images_per_batch(image_size: int) -> int:
+def eval_batch(image_size: int) -> int:
     """How many images of that size to read, or to draw, at a time."""
     return max(1, min(BATCH, BATCH_AREA // image_size**2))
 
@@ -39,7 +39,7 @@ def read(networks: Networks, images: Tensor, config: TrainConfig, device: torch.
     # Allocated once: results kept from each batch would fragment the memory.
     embeddings = torch.empty(len(images), shape.network.embedding, device=device)
     logits = torch.empty(len(images), shape.classes, device=device)
-    size = images_per_batch(config.image_size)
+    size = eval_batch(config.image_size)
     with stage("reading the images", total=len(images)) as seen:
         for start in range(0, len(images), size):
             part = slice(start, start + size)

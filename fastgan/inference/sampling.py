@@ -12,7 +12,7 @@ from torch import Tensor
 
 import kernels
 from fastgan.config.schema import TrainConfig
-from fastgan.inference.labelling import BATCH, autocast, images_per_batch
+from fastgan.inference.labelling import BATCH, autocast, eval_batch
 from fastgan.models.networks import Generator
 from fastgan.seeding import stream_seed
 
@@ -46,7 +46,7 @@ class Sampler:
 
     def __init__(self, generator: Generator, config: TrainConfig, device: torch.device, purpose: str) -> None:
         self.generator, self.config, self.device = generator, config, device
-        self.images_per_batch = images_per_batch(config.image_size)
+        self.eval_batch = eval_batch(config.image_size)
         self.seed = torch.tensor(stream_seed(config.seed, purpose), device=device)
 
     def __call__(self, codes_N: Tensor, offset: int = 0) -> Tensor:
@@ -56,7 +56,7 @@ class Sampler:
     def parts(self, codes_N: Tensor, offset: int = 0) -> Iterator[Tensor]:
         """The same images in parts [B, C, H, W], for more of them than fit into memory."""
         start = 0
-        for codes in codes_N.split(self.images_per_batch):
+        for codes in codes_N.split(self.eval_batch):
             one_hot = torch.nn.functional.one_hot(codes, self.config.classes).float()
             yield self.draw(self._noise(start, len(codes), offset), one_hot)
             start += len(codes)
@@ -77,7 +77,7 @@ class Sampler:
         was_training = self.generator.training
         self.generator.eval()
         images = []
-        for noise, codes in zip(noise_NZ.split(self.images_per_batch), codes_NK.split(self.images_per_batch), strict=True):
+        for noise, codes in zip(noise_NZ.split(self.eval_batch), codes_NK.split(self.eval_batch), strict=True):
             with autocast(self.config, self.device):
                 images.append(self.generator(noise.to(self.device), codes.to(self.device)).float().cpu())
         self.generator.train(was_training)

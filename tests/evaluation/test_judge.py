@@ -233,7 +233,7 @@ def test_images_are_drawn_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -
     assert [len(part) for part in parts] == [7] * 7 + [1]
     assert torch.cat(parts).allclose(whole, atol=1e-6)
     monkeypatch.undo()
-    assert labelling.images_per_batch(256) == 11 and labelling.images_per_batch(28) == labelling.images_per_batch(8) == 1000
+    assert labelling.eval_batch(256) == 11 and labelling.eval_batch(28) == labelling.eval_batch(8) == 1000
 
 
 @pytest.mark.usefixtures("few_steps")
