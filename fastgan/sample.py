@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
             raise ConfigError(
                 f"--singles {args.singles}: cannot be written ({error.strerror or error}); name a folder that can"
             ) from error
-        print(f"and {'it alone' if len(images) == 1 else 'each of them'} to {args.singles}")
+        print(f"and {'the same image' if len(images) == 1 else 'each of them'} to {args.singles}")
     return 0
 
 

@@ -173,7 +173,7 @@ def test_only_an_export_is_replaced_and_only_with_overwrite(
     (out / "thesis.txt").write_text("not ours")
     capsys.readouterr()
     assert run(tiny_run, "--out", out, "--overwrite") == 2
-    assert "replaces an earlier export alone" in capsys.readouterr().err
+    assert "replaces only an earlier export" in capsys.readouterr().err
     assert (out / "thesis.txt").exists() and [p.name for p in tmp_path.iterdir()] == ["export"]
 
 
@@ -195,7 +195,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(
         (("{here}/nowhere",), "is not a run folder"),
         (("{run}", "--out", "{here}/file"), "is there already"),
         (("{run}", "--out", "{here}/file/export"), "cannot be written"),
-        (("{run}", "--out", "{here}/file", "--overwrite"), "replaces an earlier export alone"),
+        (("{run}", "--out", "{here}/file", "--overwrite"), "replaces only an earlier export"),
         (("{run}", "--out", "{here}/.."), "is there already"),
     ],
     ids=str,

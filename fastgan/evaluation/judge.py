@@ -125,7 +125,7 @@ def obtain(data: JudgeSet, device: torch.device, cache_dir: Path | None = None) 
     except (OSError, SafetensorError) as error:
         cause = getattr(error, "strerror", None) or " ".join(str(error).split())
         say(
-            f"warning: {path.parent}: the judge cannot be kept there and serves this run alone ({cause}); name a "
+            f"warning: {path.parent}: the judge cannot be kept there and serves this run only ({cause}); name a "
             "folder that can be written by --cache-dir"
         )
     return judge

@@ -140,4 +140,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
     if not overwrite:
         raise ConfigError(f"--out {out}: is there already; add --overwrite to replace it, or name another folder")
     if out.is_symlink() or not out.is_dir() or {path.name for path in out.iterdir()} - set(FILES):
-        raise ConfigError(f"--out {out}: --overwrite replaces an earlier export alone, and this is more or other")
+        raise ConfigError(
+            f"--out {out}: --overwrite replaces only an earlier export, and this holds something else; name another "
+            "folder"
+        )

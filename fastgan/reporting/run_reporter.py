@@ -27,7 +27,7 @@ GRID_COLUMNS = 10
 
 
 class RunReporter:
-    """Of one run; the training loop calls it, of many ranks on the main one alone.
+    """Reports one run: evaluates it and draws its pictures. The training loop calls it, on the main rank only.
 
     Args:
         images: the training set, on the device or streamed to it; its labels serve evaluation only.
@@ -122,7 +122,7 @@ class RunReporter:
                 device=self.device,
             )
             html_report.write(self.run.path, state)
-        except Exception as error:  # noqa: BLE001 - whatever it was
-            said = " ".join(f"{type(error).__name__}: {error}".split())
+        except Exception as error:  # noqa: BLE001 - any failure
+            message = " ".join(f"{type(error).__name__}: {error}".split())
             again = f"python -m fastgan.page {self.run.path} tries again"
-            stages.say(f"warning: {html_report.NAME} was not written ({said}); {again}")
+            stages.say(f"warning: {html_report.NAME} was not written ({message}); {again}")

@@ -123,7 +123,7 @@ def test_a_judge_that_cannot_be_kept_serves_this_run_alone(
 
     with monkeypatch.context() as patch:
         patch.setattr(judge, "save_file", full)
-        expected = f"warning: {place}: the judge cannot be kept there and serves this run alone ("
+        expected = f"warning: {place}: the judge cannot be kept there and serves this run only ("
         assert said() == f"{expected}I/O error: no space left); name a folder that can be written by --cache-dir"
     assert list(place.iterdir()) == []  # nothing half-written stays
     place.rmdir()
