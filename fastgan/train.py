@@ -93,7 +93,7 @@ def _say(
         print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
     if (run.path / html_report.NAME).exists():
         print(f"open {run.path / html_report.NAME} in a browser: classes, frequencies, and what to do next")
-    print(f"look at {run.samples} (a row a code), {run.path / 'losses.png'} and {run.path / 'prior.png'}")
+    print(f"look at {run.samples} (one row for each code), {run.path / 'losses.png'} and {run.path / 'prior.png'}")
     if config.dataset == "digits":
         print(
             "This was a demonstration on digits of 8x8 pixels, enlarged. MNIST is next: "

@@ -8,13 +8,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from fastgan import export
 from fastgan.config import command_line
+from fastgan.data import decode
 from fastgan.inference import labelling, trained_run
 from fastgan.inference.sampling import Sampler
 from fastgan.runs import checkpoint
@@ -33,6 +36,7 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 import torch
+from PIL import Image
 
 def ops(program):
     return sorted({str(n.target) for n in program.graph.nodes if n.op == "call_function"})
@@ -132,13 +136,23 @@ def test_the_tensors_are_the_checkpoints(tiny_run: Path, exported: Path) -> None
 
 def test_the_readmes_example_runs_without_our_packages(exported: Path) -> None:
     text = (exported / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    example, _ = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     printed = alone(example, exported)
     assert len(re.findall(r"\d+", printed)) == 10
     assert f"torch {torch.__version__.split('+')[0]}" in text and "| image_size | 16 |" in text
     assert sum(float(p) for p in re.findall(r"^\| \d+ \| (0\.\d+) \|$", text, re.MULTILINE)) == pytest.approx(
         1, abs=1e-3
     )
+
+
+def test_the_readme_reads_an_image_as_fastgan_does(exported: Path, tmp_path: Path) -> None:
+    pixels = torch.randint(0, 256, (70, 90, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    file = tmp_path / "a.png"
+    Image.fromarray(pixels.numpy()).save(file)
+    _, example = re.findall(r"```python\n(.*?)```", (exported / "README.md").read_text("utf-8"), flags=re.DOTALL)
+    names: dict[str, Any] = {"torch": torch}
+    exec(example.replace("a.jpg", str(file)), names)
+    assert torch.equal(names["labeller_input"][0], torch.tensor(decode.decode_file(file, 16, 1)))
 
 
 def test_exports_hold_no_source_paths(exported: Path) -> None:

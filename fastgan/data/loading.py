@@ -34,7 +34,9 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
     images = everything if config.imbalance == "none" else choose(everything, config.split, config.seed)
     if config.batch_size > len(images.images):
         held = pluralize(len(images.images), "image")
-        raise ConfigError(f"--batch-size {config.batch_size}: larger than the data, which has {held}")
+        raise ConfigError(
+            f"--batch-size {config.batch_size}: larger than the data, which has {held}; lower it, or add images"
+        )
     if config.classes > len(images.images):
         raise ConfigError(f"--classes {config.classes}: more codes than the data has images, {len(images.images)}")
     return images

@@ -43,13 +43,17 @@ def _draw_losses(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _draw_figures(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
-    """The figures of each evaluation over images seen."""
+    """The figures of each evaluation over images seen; without labels only Q's mean confidence."""
     evaluated = [row for row in rows if "confidence" in row]
     for key, name in FIGURES.items():
         points = [(row["images_seen"], row[key]) for row in evaluated if row.get(key) is not None]
         if points:
             axes.plot(*zip(*points, strict=True), marker="o", label=name)
     axes.set(xlabel="real images seen", ylabel="figure", ylim=(0, None))
+    if not axes.lines and evaluated:
+        points = [(row["images_seen"], row["confidence"]) for row in evaluated]
+        axes.plot(*zip(*points, strict=True), marker="o", label="Q's mean confidence")
+        axes.set(ylim=(0, 1.05))
 
 
 def plot_prior(prior_K: Tensor, sizes_K: Tensor | None, true_K: Tensor | None, path: Path) -> None:
@@ -103,15 +107,7 @@ def losses_chart(rows: Sequence[dict[str, Any]], theme: str) -> bytes:
 
 def figures_chart(rows: Sequence[dict[str, Any]], theme: str) -> bytes:
     """The figures of each evaluation over images seen, as SVG. Without labels: only the mean confidence."""
-
-    def draw(axes: Any) -> None:
-        _draw_figures(axes, rows)
-        if not axes.lines:
-            points = [(row["images_seen"], row["confidence"]) for row in rows if row.get("confidence") is not None]
-            axes.plot([x for x, _ in points], [y for _, y in points], marker="o", label="Q's mean confidence")
-            axes.set(ylim=(0, 1.05))
-
-    return _chart(draw, theme)
+    return _chart(lambda axes: _draw_figures(axes, rows), theme)
 
 
 def prior_chart(bars: Mapping[str, Sequence[float]], labels: Sequence[str], theme: str) -> bytes:

@@ -145,7 +145,9 @@ def read_settings(path: Path) -> dict[str, Any]:
         if not all(isinstance(again, dict) for again in values["environment"].get("resumed", [])):
             raise TypeError("resumed is not a list of objects")
     except OSError as error:
-        raise ConfigError(f"{path}: is not a run folder (run.json: {error.strerror or error}); name one") from error
+        raise ConfigError(
+            f"{path}: is not a run folder (run.json: {error.strerror or error}); name the --run-dir of a run"
+        ) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path / 'run.json'}: damaged ({error}); restore it, or train again") from error
     return {"settings": values["settings"], "environment": values["environment"]}

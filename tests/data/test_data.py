@@ -131,7 +131,7 @@ def test_load_follows_the_config(tmp_path: Path) -> None:
 
 def test_a_batch_larger_than_the_data() -> None:
     assert len(loading.load(config(batch_size=1182)).images) == 1182
-    with pytest.raises(ConfigError, match="--batch-size 1183: larger than the data, which has 1,182 images"):
+    with pytest.raises(ConfigError, match="--batch-size 1183: larger than the data, which has 1,182 images; lower it"):
         loading.load(config(batch_size=1183))
 
 
