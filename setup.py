@@ -41,8 +41,9 @@ setup(
     extras_require={
         # Where it is installed, a run writes its figures for it too; outside the lock.
         "tensorboard": ["tensorboard>=2.21"],
-        # What `pytest bench/` measures beside us, where it is installed; outside the lock.
-        "rivals": ["lightly", "pytorch-metric-learning", "inf-cl"],
+        # What is measured beside us, where it is installed: losses by `pytest bench/`, clusterings by
+        # `python -m fastgan.reproduce --suite worlds`; outside the lock.
+        "rivals": ["lightly", "pytorch-metric-learning", "inf-cl", "umap-learn>=0.5.12"],
         "dev": [
             # Tests without a GPU interpret the kernels, which Triton 3.6 cannot under NumPy 2.4 (ranges at run time).
             "numpy<2.4",

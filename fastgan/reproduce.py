@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fastgan.config.command_line import parse, run_command
+from fastgan.config.command_line import flag_value, parse, run_command
 from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig
 from fastgan.config.validation import validate
@@ -23,6 +23,8 @@ from fastgan.sweep.methods import parse_methods, parse_numbers, with_method
 from fastgan.sweep.results import Results, RunKey
 from fastgan.sweep.runner import Sweep
 from fastgan.sweep.table import write_table
+from fastgan.sweep.worlds import WorldsConfig, train_worlds
+from fastgan.sweep.worlds_table import write_worlds
 from fastgan.text import pluralize
 
 
@@ -30,6 +32,9 @@ from fastgan.text import pluralize
 class ReproduceConfig:
     """Which runs, and how they are trained."""
 
+    suite: Literal["paper"] = "paper"
+    """paper: the paper's variants on imbalanced MNIST. worlds: many data sets, one recipe, and its rivals
+    (`--suite worlds --help`)."""
     dataset: Literal["digits", "mnist"] = "mnist"
     """Which images."""
     splits: str = "1-50"
@@ -136,8 +141,23 @@ def _train(args: ReproduceConfig, runs: dict[RunKey, TrainConfig], found: Result
     return workers.in_processes(sweep, left, count, args.kernels, each) if count > 1 else sweep.train()
 
 
+def reproduce_worlds(argv: Sequence[str]) -> int:
+    """`--suite worlds`. Returns the exit code."""
+    description = (
+        "Train the default recipe on many data sets, and its rivals beside it. Stop it at any time; the same command "
+        "continues."
+    )
+    args = parse(WorldsConfig, argv, prog="python -m fastgan.reproduce", description=description)
+    if args.table:
+        print(write_worlds(args.results))
+        return 0
+    return train_worlds(args)
+
+
 def main(argv: Sequence[str]) -> int:
     """Parse and run. Returns the exit code."""
+    if flag_value(argv, "--suite") == "worlds":
+        return reproduce_worlds(argv)
     description = (
         "Train the paper's variants on its imbalanced MNISTs and print their table. Stop it at any time; the same "
         "command continues. torchrun --nproc-per-node R -m fastgan.reproduce ... shares the runs among ranks."

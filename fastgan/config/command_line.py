@@ -71,7 +71,7 @@ def _one_line(box: str, prog: str) -> str:
     return f"{message.rstrip('.')}{meant}; see {prog} --help"
 
 
-def _flag_value(argv: Sequence[str], flag: str) -> str | None:
+def flag_value(argv: Sequence[str], flag: str) -> str | None:
     """The last value of `--flag value` or `--flag=value`, before the whole command line is parsed."""
     found = None
     for i, word in enumerate(argv):
@@ -114,7 +114,7 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
         "`--dataset folder --data-dir DIR` trains on your own images, and `--dataset youtube-faces --data-dir DIR` on "
         "frames of YouTube-Faces."
     )
-    run_dir = _flag_value(argv, "--run-dir")
+    run_dir = flag_value(argv, "--run-dir")
     if "--resume" in argv and not {"-h", "--help"} & set(argv):
         if run_dir is None:
             raise ConfigError("--resume needs the run's folder: add --run-dir RUN")
@@ -127,17 +127,24 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
                 "or start a new run without --resume"
             )
         return config
-    dataset = _flag_value(argv, "--dataset")
-    default = preset(dataset if dataset is not None else "digits", _flag_value(argv, "--recipe") or "default")
+    dataset = flag_value(argv, "--dataset")
+    default = preset(dataset if dataset is not None else "digits", flag_value(argv, "--recipe") or "default")
     config = parse(TrainConfig, argv, default=default, prog=prog, description=description)
-    if config.dataset == "youtube-faces" and _flag_value(argv, "--classes") is None:
+    if config.transform.kind == "auto" and not config.transform.keep:
+        given = (
+            f.name
+            for f in dataclasses.fields(config.transform)
+            if flag_value(argv, f"--transform.{f.name}") is not None
+        )
+        config = dataclasses.replace(config, transform=dataclasses.replace(config.transform, keep=tuple(given)))
+    if config.dataset == "youtube-faces" and flag_value(argv, "--classes") is None:
         config = dataclasses.replace(config, classes=config.identities)
     if config.dataset == "digits" and config.data_dir is not None:
         raise ConfigError(
             "--data-dir: the default, --dataset digits, reads no files; add --dataset folder for your own images, or "
             "--dataset mnist"
         )
-    if default.finer_codes > 0 and _flag_value(argv, "--finer-codes") is None:
+    if default.finer_codes > 0 and flag_value(argv, "--finer-codes") is None:
         finer = min(max(default.finer_codes, FINER * config.classes), MAX_CODES)
         config = dataclasses.replace(config, finer_codes=finer)
     return validate(config)

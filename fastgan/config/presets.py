@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from typing import Any
 
 from fastgan.config.schema import GroupingConfig, NetworkConfig, TrainConfig, TransformConfig
@@ -20,8 +20,10 @@ _DEFAULT: dict[str, Any] = {
     "prior_pull": 10.0,
     "prior_learning_rate": 1e-3,
 }
-# What real-world image files need in addition. They tolerate flips and colour changes; when rotated they are cropped to
-# the inscribed square, since their background is not black. schedule.py chooses each 0 by the number of images.
+# Groups that keep rare classes (docs/prior.md).
+_GROUPING = GroupingConfig(landmarks=20_000, linkage=0.75)
+# What real-world image files need in addition. schedule.py chooses each 0 by the number of images, and
+# augment/suited.py the transforms by what is in them.
 _NATURAL: dict[str, Any] = {
     "imbalance": "none",
     "image_size": 64,
@@ -31,19 +33,13 @@ _NATURAL: dict[str, Any] = {
     "save_every": 0,
     "save_share": 0.02,
     "average_decay": 0.999,
-    "grouping": GroupingConfig(at=(0,)),
+    "grouping": replace(_GROUPING, at=(0,)),
     "network": NetworkConfig(feature_norm="layer"),
-    "transform": TransformConfig(
-        kind="default",
-        rotation=15.0,
-        zoom=(0.9, 1.1),
-        flip=0.5,
-        brightness=0.2,
-        contrast=0.2,
-        saturation=0.2,
-        hue=10.0,
-    ),
+    "transform": TransformConfig(kind="auto"),
 }
+_FACES = TransformConfig(
+    kind="default", rotation=15.0, flip=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=10.0
+)
 # What each data set needs in addition.
 PRESETS: dict[str, TrainConfig] = {
     # About 1,200 tiny images: half the width at 16x16 trains in a minute and a half on two cores. Digits of 8x8
@@ -55,7 +51,7 @@ PRESETS: dict[str, TrainConfig] = {
         eval_every=40,
         save_every=40,
         log_every=64 * 100,
-        grouping=GroupingConfig(at=(40, 60, 80)),
+        grouping=replace(_GROUPING, at=(40, 60, 80)),
         transform=TransformConfig(kind="whole", rotation=15.0, shear=15.0, stretch=0.15, shift=0.1),
         network=NetworkConfig(width=32, hidden=512),
         average_decay=0.998,
@@ -67,13 +63,24 @@ PRESETS: dict[str, TrainConfig] = {
         dataset="mnist",
         average_decay=0.999,
         save_share=0.02,
-        grouping=GroupingConfig(at=(2, 3, 4)),
+        grouping=replace(_GROUPING, at=(2, 3, 4)),
         transform=TransformConfig(kind="whole", shear=20.0, stretch=0.15, shift=0.05),
+        **_DEFAULT,
+    ),
+    "fashion-mnist": TrainConfig(
+        dataset="fashion-mnist",
+        average_decay=0.999,
+        save_share=0.02,
+        grouping=replace(_GROUPING, at=(2, 3, 4)),
+        transform=TransformConfig(kind="auto"),
         **_DEFAULT,
     ),
     "folder": TrainConfig(dataset="folder", **_NATURAL, **_DEFAULT),
     # One code per person; a person is as frequent as their videos are long.
-    "youtube-faces": TrainConfig(dataset="youtube-faces", classes=TrainConfig.identities, **_NATURAL, **_DEFAULT),
+    # Faces are aligned: crops that suit photographs would cut features off.
+    "youtube-faces": TrainConfig(
+        dataset="youtube-faces", classes=TrainConfig.identities, **{**_NATURAL, "transform": _FACES}, **_DEFAULT
+    ),
 }
 RECIPES = ("default", "paper")
 
@@ -89,4 +96,4 @@ def preset(dataset: str, recipe: str = "default") -> TrainConfig:
     own = TrainConfig()
     paper = {name: getattr(own, name) for name in (*_DEFAULT, "grouping", "average_decay")}
     transform = TransformConfig(kind="paper", interpolation="bicubic")
-    return dataclasses.replace(PRESETS[dataset], recipe="paper", transform=transform, **paper)
+    return replace(PRESETS[dataset], recipe="paper", transform=transform, **paper)

@@ -15,8 +15,10 @@ from fastgan.config.limits import Limit, above, at_least, at_most, between
 PAPER_ROTATION = 25  # degrees; a little above 30 the crop of the authors' library has no height left
 MAX_CODES = 65_536  # of either head of Q
 ZOOM_LIMIT = Limit("0 < low <= high <= 4", lambda zoom: 0 < zoom[0] <= zoom[1] <= 4)
-Dataset = Literal["digits", "mnist", "folder", "youtube-faces"]
+Dataset = Literal["digits", "mnist", "fashion-mnist", "folder", "youtube-faces"]
+Imbalance = Literal["split", "none", "deepdpm", "fmnist-5"]
 OWN_IMAGES = ("folder", "youtube-faces")  # data sets of image files in --data-dir
+IMBALANCE_OF = {"deepdpm": ("mnist", "fashion-mnist"), "fmnist-5": ("fashion-mnist",)}  # for these data sets only
 # Flags that only some data sets accept.
 FLAGS_OF = {
     "channels": OWN_IMAGES,
@@ -50,9 +52,12 @@ class NetworkConfig:
 class TransformConfig:
     """The identity-preserving transform of a real image (augment/transform.py)."""
 
-    kind: Literal["default", "paper", "whole"] = "default"
-    """default: real-valued angles, cropped to the inscribed square. paper: whole degrees and the narrower crop of the
-    authors' library. whole: no crop, the corners are filled with black, for objects on black."""
+    kind: Literal["auto", "default", "paper", "whole"] = "default"
+    """auto: chosen from the images before training, with all settings below but those of --transform.keep
+    (augment/suited.py). default: real-valued angles, cropped to the inscribed square. paper: whole degrees and the
+    narrower crop of the authors' library. whole: no crop, the corners are filled with black, for objects on black."""
+    keep: tuple[str, ...] = ()
+    """With kind auto: settings that stay as given, such as flip. Left out: those that the command line sets."""
     rotation: Annotated[float, between(0, 180, " degrees")] = 20.0
     """Largest rotation, degrees; each image draws its own from +/- this."""
     zoom: Annotated[tuple[float, float], ZOOM_LIMIT] = (0.9, 1.1)
@@ -90,6 +95,10 @@ class GroupingConfig:
     """Largest number of images that are clustered; the others join the groups of their nearest neighbours."""
     neighbours: Annotated[int, at_least(1)] = 10
     """Number of nearest neighbours per image."""
+    linkage: Annotated[float, between(0, 1)] = 1.0
+    """Which parts are merged first: those with the most affinity, divided by the product of their sizes to this power.
+    1 is average linkage, which merges a rare class into its neighbour before two halves of a frequent one; 0.5 divides
+    by the geometric mean of the sizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +106,9 @@ class TrainConfig:
     """A whole training run. The defaults are the paper's recipe; presets.py changes what a data set needs."""
 
     dataset: Dataset = "digits"
-    """Which images: digits (scikit-learn's 8x8 digits, shipped with it), mnist, folder (your own: every image file in
-    the folder --data-dir and below it), or youtube-faces (that data set's frames, laid out as it is published; the
-    central 110 x 110 pixels of each)."""
+    """Which images: digits (scikit-learn's 8x8 digits, shipped with it), mnist, fashion-mnist, folder (your own: every
+    image file in the folder --data-dir and below it), or youtube-faces (that data set's frames, laid out as it is
+    published; the central 110 x 110 pixels of each)."""
     recipe: Literal["default", "paper"] = "default"
     """default: Q and the front end also learn that an image and its transform have the same code, and which real images
     belong together, from groups of nearest neighbours found before chosen epochs. The prior is pulled towards the code
@@ -125,8 +134,10 @@ class TrainConfig:
     """With --dataset youtube-faces: keep every n-th frame of a video; 1 keeps all."""
     split: Annotated[int, between(1, 50)] = 1
     """Which of the 50 published random class frequencies to use, 1 to 50."""
-    imbalance: Literal["split", "none"] = "split"
-    """split: subsample the classes to the frequencies of --split. none: keep every image."""
+    imbalance: Imbalance = "split"
+    """split: subsample the classes to the frequencies of --split. none: keep every image. deepdpm: the class counts
+    with which DeepDPM imbalanced MNIST and FashionMNIST (arXiv 2203.14309). fmnist-5: FashionMNIST's 60,000 training
+    images, its ten classes merged into five of unequal size (arXiv 2106.05319)."""
     image_size: int = 28
     """Side of the square training images, pixels."""
     channels: Annotated[Literal[1, 3], Limit("1 (grey) or 3 (RGB)", lambda channels: channels in (1, 3))] = 1

@@ -38,7 +38,7 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
     try:
         for name, kind in nested.items():
             inner = dict(values[name])
-            inner |= {key: tuple(inner[key]) for key in ("zoom", "at") if key in inner}
+            inner |= {key: tuple(inner[key]) for key in ("zoom", "at", "keep") if key in inner}
             values[name] = _check_types(kind(**inner))
         for name in ("data_dir", "run_dir"):
             values[name] = None if values[name] is None else Path(values[name])

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 from fastgan.config.schema import (
     FLAGS_OF,
+    IMBALANCE_OF,
     PAPER_ROTATION,
     GroupingConfig,
     TrainConfig,
@@ -55,7 +56,16 @@ def _check_data_set(c: TrainConfig) -> None:
     """What each data set needs, and the flags that it does not accept."""
     if c.own_images:
         _require(c.data_dir is not None, f"--dataset {c.dataset}: needs the folder of the images; add --data-dir DIR")
-        _require(c.imbalance == "none", f"--imbalance split: {c.dataset} has no published splits; add --imbalance none")
+        _require(
+            c.imbalance == "none",
+            f"--imbalance {c.imbalance}: {c.dataset} has no published splits; add --imbalance none",
+        )
+    allowed = IMBALANCE_OF.get(c.imbalance, (c.dataset,))
+    _require(
+        c.dataset in allowed,
+        f"--imbalance {c.imbalance}: is for --dataset {' or '.join(allowed)}; use --imbalance none or split with "
+        f"{c.dataset}",
+    )
     for name, data_sets in FLAGS_OF.items():
         value = getattr(c, name)
         flag = _flag(name, value).removesuffix(" True")

@@ -20,8 +20,8 @@ def full(image_size: int) -> ImageSet:
     return ImageSet("digits", images, torch.from_numpy(digits.target).long(), 10)
 
 
-def choose(full: ImageSet, split: int, seed: int) -> ImageSet:
-    """Digits with the class frequencies of `split`, its counts scaled to what the rarest digit allows."""
+def choose(full: ImageSet, split: int, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Digits with the class frequencies of `split`, its counts scaled to what the rarest digit allows; and the rest."""
     assert full.labels is not None
     fewest = int(torch.bincount(full.labels).min())
     return imbalanced(full, split, seed, scale=fewest / LARGEST)

@@ -1,8 +1,10 @@
-"""The 50 published random class frequencies of imbalanced MNIST (arXiv 1910.01112), and subsets of those sizes."""
+"""Published class counts: the 50 of imbalanced MNIST (arXiv 1910.01112) and DeepDPM's; and subsets of those sizes."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
@@ -34,8 +36,8 @@ def class_counts(split: int) -> Tensor:
     return torch.tensor(_table()[split - 1])
 
 
-def imbalanced(full: ImageSet, split: int, seed: int, *, scale: float = 1.0) -> ImageSet:
-    """The subset of `full` with the class counts of `split`, chosen depending only on (split, seed).
+def imbalanced(full: ImageSet, split: int, seed: int, *, scale: float = 1.0) -> tuple[ImageSet, ImageSet]:
+    """The subset of `full` with the class counts of `split`, and the rest, chosen depending only on (split, seed).
 
     Args:
         scale: multiplies the published counts, for data sets smaller than MNIST.
@@ -43,15 +45,39 @@ def imbalanced(full: ImageSet, split: int, seed: int, *, scale: float = 1.0) -> 
     Raises:
         DataError: when a class has fewer images than the split needs.
     """
+    counts = (class_counts(split) * scale).round().long().tolist()
+    return _partition(full, counts, seed, f"split-{split}", f"{full.name}-split{split}")
+
+
+# The counts of classes 0 to 9 with which DeepDPM (arXiv 2203.14309) imbalanced each data set.
+DEEPDPM = {
+    "mnist": (6903, 7877, 350, 7141, 6824, 1263, 6876, 7293, 683, 2088),
+    "fashion-mnist": (2590, 7000, 7000, 1330, 7000, 2940, 7000, 3781, 1330, 7000),
+}
+
+
+def deepdpm(full: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
+    """The subset of `full` with DeepDPM's class counts, and the rest, chosen depending only on `seed`.
+
+    Raises:
+        DataError: when a class has fewer images than that.
+    """
+    return _partition(full, DEEPDPM[full.name], seed, "deepdpm", f"{full.name}-deepdpm")
+
+
+def _partition(
+    full: ImageSet, counts_C: Sequence[int], seed: int, purpose: str, name: str
+) -> tuple[ImageSet, ImageSet]:
+    """So many images of each class, and the rest, each in the order of `full`."""
     assert full.labels is not None
-    kept = []
-    for label, count in enumerate((class_counts(split) * scale).round().long().tolist()):
+    chosen = torch.zeros(len(full.labels), dtype=torch.bool)
+    for label, count in enumerate(counts_C):
         members = torch.nonzero(full.labels == label).squeeze(1)
         if count > len(members):
             raise DataError(
-                f"split {split}: needs {pluralize(count, 'image')} of class {label}, the data has {len(members)}"
+                f"{purpose.replace('-', ' ')}: needs {pluralize(count, 'image')} of class {label}, the data has "
+                f"{len(members)}"
             )
-        order = shuffled(len(members), seed, f"split-{split}-class-{label}")
-        kept.append(members[order[:count]])
-    index = torch.cat(kept).sort().values
-    return ImageSet(f"{full.name}-split{split}", full.images[index], full.labels[index], full.label_count)
+        chosen[members[shuffled(len(members), seed, f"{purpose}-class-{label}")[:count]]] = True
+    kept, rest = (replace(full, name=name, images=full.images[x], labels=full.labels[x]) for x in (chosen, ~chosen))
+    return kept, rest

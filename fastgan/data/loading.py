@@ -9,6 +9,7 @@ from torch import Tensor
 from fastgan.config.schema import TrainConfig
 from fastgan.data import digits, faces, folder, held_out, mnist
 from fastgan.data.image_set import ImageSet, JudgeSet
+from fastgan.data.imbalance import deepdpm
 from fastgan.errors import ConfigError
 from fastgan.seeding import shuffled
 from fastgan.text import pluralize
@@ -29,9 +30,7 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
         DataError: for bad files.
         ConfigError: when the batch or the number of codes is larger than the data.
     """
-    everything = load_everything(config) if everything is None else everything
-    choose = mnist.choose if config.dataset == "mnist" else digits.choose
-    images = everything if config.imbalance == "none" else choose(everything, config.split, config.seed)
+    images, _ = _partition(config, load_everything(config) if everything is None else everything)
     if config.batch_size > len(images.images):
         held = pluralize(len(images.images), "image")
         raise ConfigError(
@@ -42,10 +41,38 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
     return images
 
 
+def load_held_out(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet | None:
+    """Labelled images of the same classes that the run is not trained on; None where it is trained on all.
+
+    Of a split, or of DeepDPM's counts, the images that it leaves out; of FMNIST-5 the test images.
+
+    Args:
+        everything: as for `load`.
+
+    Raises:
+        DataError: for bad files.
+    """
+    if config.imbalance == "fmnist-5":
+        return mnist.five(data_folder(config), config.image_size)[1]
+    if config.imbalance == "none":
+        return None
+    return _partition(config, load_everything(config) if everything is None else everything)[1]
+
+
+def _partition(config: TrainConfig, everything: ImageSet) -> tuple[ImageSet, ImageSet | None]:
+    """The images to train on, and those of a split's counts that are left."""
+    if config.imbalance == "split":
+        choose = digits.choose if config.dataset == "digits" else mnist.choose
+        return choose(everything, config.split, config.seed)
+    return deepdpm(everything, config.seed) if config.imbalance == "deepdpm" else (everything, None)
+
+
 def load_everything(config: TrainConfig) -> ImageSet:
     """All images of a data set, before a split is applied. Raises DataError for bad files."""
-    if config.dataset == "mnist":
-        return mnist.everything(data_folder(config), config.image_size)
+    if config.imbalance == "fmnist-5":
+        return mnist.five(data_folder(config), config.image_size)[0]
+    if config.dataset in mnist.TITLES:
+        return mnist.everything(data_folder(config), config.image_size, config.dataset)
     if config.dataset == "folder":
         return folder.full(
             data_folder(config),
@@ -80,8 +107,10 @@ def load_judge_set(config: TrainConfig, images: ImageSet | None = None) -> Judge
     Args:
         images: the run's own; mnist and digits do not need them, since they have one judge for all runs.
     """
-    if config.dataset == "mnist":
-        return mnist.judge_set(data_folder(config), config.image_size)
+    if config.imbalance == "fmnist-5":
+        return JudgeSet("fashion-mnist-5", *mnist.five(data_folder(config), config.image_size))
+    if config.dataset in mnist.TITLES:
+        return mnist.judge_set(data_folder(config), config.image_size, config.dataset)
     if config.dataset == "digits":
         return digits.judge_set(config.image_size)
     assert images is not None

@@ -1,4 +1,4 @@
-"""MNIST from idx files, gzip or plain, or downloaded by torchvision if they are absent."""
+"""MNIST and FashionMNIST from idx files, gzip or plain, or downloaded by torchvision if they are absent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gzip
 import io
 import math
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +26,10 @@ FILES = {
     ("test", "labels"): ("t10k-labels-idx1-ubyte", 1),
 }
 SIDE = 28
-FOLDERS = ("", "MNIST/raw")  # torchvision extracts to the second
+TITLES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}  # torchvision's classes; it extracts to TITLE/raw
+FASHION = (*("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),)
+FIVE = ("trouser", "bag", "T-shirt or dress", "pullover, coat or shirt", "shoe")
+TO_FIVE = (2, 0, 3, 2, 3, 4, 3, 4, 1, 4)  # FashionMNIST's class -> its class of FIVE (arXiv 2106.05319, section 5)
 MOST_BYTES = 1 << 30  # a header that declares more is treated as damaged
 
 
@@ -71,21 +75,22 @@ def _parse_idx(file: BinaryIO, path: Path, dimensions: int) -> Tensor:
     return torch.frombuffer(bytearray(body), dtype=torch.uint8).reshape(shape)
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    for inner in FOLDERS:
+def _find(folder: Path, name: str, data_set: str) -> Path | None:
+    for inner in (f"{TITLES[data_set]}/raw", ""):
         for file_name in (name, f"{name}.gz"):
             if (folder / inner / file_name).is_file():
                 return folder / inner / file_name
     return None
 
 
-def _download(folder: Path) -> None:
-    from torchvision.datasets import MNIST
+def _download(folder: Path, data_set: str) -> None:
+    from torchvision import datasets
 
-    raw = folder / "MNIST" / "raw"
+    title = TITLES[data_set]
+    raw = folder / title / "raw"
     makes = [path for path in (raw, *raw.parents) if not path.exists()]
     try:
-        MNIST(str(folder), download=True)
+        getattr(datasets, title)(str(folder), download=True)
     except Exception as error:  # noqa: BLE001 - torchvision raises many kinds; each means that the download failed
         # Remove what torchvision leaves: empty folders, and files that may be damaged and would be read the next time
         # instead of being downloaded (none existed before).
@@ -99,20 +104,26 @@ def _download(folder: Path) -> None:
         cause = " ".join(str(error).split()).rstrip(":. ") or type(error).__name__
         names = ", ".join(f"{name}[.gz]" for name, _ in FILES.values())
         raise DataError(
-            f"MNIST is not in {folder} and cannot be downloaded ({cause}); "
+            f"{title} is not in {folder} and cannot be downloaded ({cause}); "
             f"put {names} there, or name their folder with --data-dir"
         ) from error
 
 
-def parts(folder: Path) -> tuple[ImageSet, ImageSet]:
-    """MNIST's 60,000 training and 10,000 test images, 28x28; downloaded if they are not in `folder`."""
-    if not any(_find(folder, name) for name, _ in FILES.values()):
-        _download(folder)
+def parts(folder: Path, data_set: str = "mnist") -> tuple[ImageSet, ImageSet]:
+    """The 60,000 training and 10,000 test images, 28x28; downloaded if they are not in `folder`.
+
+    Raises:
+        DataError: when a file is missing, damaged, or of the other data set.
+    """
+    title, paths = TITLES[data_set], {key: _find(folder, name, data_set) for key, (name, _) in FILES.items()}
+    if not any(paths.values()):
+        _download(folder, data_set)
+        paths = {key: _find(folder, name, data_set) for key, (name, _) in FILES.items()}
     arrays = {}
     for key, (name, dimensions) in FILES.items():
-        path = _find(folder, name)
+        path = paths[key]
         if path is None:
-            raise DataError(f"{folder / name}[.gz]: missing; the other MNIST files are there, fetch this one as well")
+            raise DataError(f"{folder / name}[.gz]: missing; the other {title} files are there, fetch this one as well")
         arrays[key] = read_idx(path, dimensions)
     sets = []
     for part in ("train", "test"):
@@ -123,26 +134,46 @@ def parts(folder: Path) -> tuple[ImageSet, ImageSet]:
             raise DataError(f"{folder}: {part} images are {tuple(images.shape[1:])}, expected {SIDE}x{SIDE}")
         if int(labels.max()) > 9:
             raise DataError(f"{folder}: {part} labels reach {int(labels.max())}, expected 0 to 9; fetch the file again")
-        sets.append(ImageSet("mnist", images.unsqueeze(1), labels.long(), 10))
+        names = FASHION if data_set == "fashion-mnist" else None
+        sets.append(ImageSet(data_set, images.unsqueeze(1), labels.long(), 10, class_names=names))
+    _check_title(folder, data_set, arrays["train", "labels"])
     return sets[0], sets[1]
 
 
-def everything(folder: Path, image_size: int) -> ImageSet:
+def _check_title(folder: Path, data_set: str, labels_N: Tensor) -> None:
+    """Both data sets have files of the same names and sizes: the first training labels tell them apart."""
+    first = {"mnist": [5, 0, 4, 1, 9, 2, 1, 3], "fashion-mnist": [9, 0, 0, 3, 0, 2, 7, 2]}
+    for name, labels in first.items():
+        if name != data_set and labels_N[: len(labels)].tolist() == labels:
+            raise DataError(f"{folder}: these are {TITLES[name]}'s files; use --dataset {name}, or another --data-dir")
+
+
+def everything(folder: Path, image_size: int, data_set: str = "mnist") -> ImageSet:
     """All 70,000 images, resized to image_size pixels."""
-    train, test = parts(folder)
+    train, test = parts(folder, data_set)
     assert train.labels is not None and test.labels is not None
     images, labels = torch.cat((train.images, test.images)), torch.cat((train.labels, test.labels))
-    return ImageSet("mnist", resized(images, image_size), labels, 10)
+    return replace(train, images=resized(images, image_size), labels=labels)
 
 
-def choose(full: ImageSet, split: int, seed: int) -> ImageSet:
-    """The subset with the class counts of `split`."""
+def five(folder: Path, image_size: int) -> tuple[ImageSet, ImageSet]:
+    """FashionMNIST's training and test images, its ten classes merged into five of unequal size (FMNIST-5)."""
+    train, test = (_merged(part, image_size) for part in parts(folder, "fashion-mnist"))
+    return train, test
+
+
+def _merged(images: ImageSet, image_size: int) -> ImageSet:
+    assert images.labels is not None
+    labels = torch.tensor(TO_FIVE)[images.labels]
+    return ImageSet("fashion-mnist-5", resized(images.images, image_size), labels, len(FIVE), class_names=FIVE)
+
+
+def choose(full: ImageSet, split: int, seed: int) -> tuple[ImageSet, ImageSet]:
+    """The subset with the class counts of `split`, and the rest."""
     return imbalanced(full, split, seed)
 
 
-def judge_set(folder: Path, image_size: int) -> JudgeSet:
-    """MNIST's own training and test images, resized to image_size pixels."""
-    train, test = (
-        ImageSet("mnist", resized(part.images, image_size), part.labels, part.label_count) for part in parts(folder)
-    )
-    return JudgeSet("mnist", train, test)
+def judge_set(folder: Path, image_size: int, data_set: str = "mnist") -> JudgeSet:
+    """The data set's own training and test images, resized to image_size pixels."""
+    train, test = (replace(part, images=resized(part.images, image_size)) for part in parts(folder, data_set))
+    return JudgeSet(data_set, train, test)

@@ -49,7 +49,7 @@ def load_beside(path: Path, run: TrainedRun, config: TrainConfig, images: ImageS
     settings = run_folder.saved_config(path)
     for name in SAME:
         ours, theirs = getattr(config, name), getattr(settings, name)
-        if ours != theirs and not (name == "split" and config.imbalance == "none"):
+        if ours != theirs and not (name == "split" and config.imbalance != "split"):
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(
                 f"--beside {path}: is on other data ({flag} {theirs} there, {ours} here); name another run"

@@ -79,9 +79,17 @@ class Evaluator:
         if labels is not None:
             found = metrics.clustering(codes, labels, self.config.classes, self.images.label_count)
             row |= {f"cluster_{name}": value for name, value in found.items()}
+            row["cluster_prior_error"] = self._prior_error(prior_K, codes, labels)
         row |= self.about_judge
         counts = self._judge(generator, prior_K, sizes, row) if self.judge is not None else None
         return Evaluation(row, counts, sizes, codes)
+
+    def _prior_error(self, prior_K: Tensor, codes_N: Tensor, labels_N: Tensor) -> float:
+        """Error of the learned prior, with codes matched to classes on the real images instead of by the judge."""
+        frequencies = self.images.class_frequencies()
+        assert frequencies is not None
+        counts = metrics.count_matrix(codes_N, labels_N, self.config.classes, self.images.label_count)
+        return metrics.prior_error(prior_K, frequencies, counts)
 
     def _judge(self, generator: Generator, prior_K: Tensor, sizes_K: Tensor, row: dict[str, Any]) -> Tensor:
         """Add the figures of generated images, as the judge classifies them, to `row`; returns M."""

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.linalg
 import torch
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
 
@@ -63,14 +63,38 @@ def prior_error(prior_K: Tensor, frequencies_C: Tensor, counts_KC: Tensor) -> fl
     return float((learned_C - frequencies_C).square().mean().sqrt())
 
 
-def clustering(codes_N: Tensor, labels_N: Tensor, codes: int, classes: int) -> dict[str, float]:
-    """How well assignments of real images agree with their labels: accuracy after matching, NMI, ARI."""
-    counts = count_matrix(codes_N, labels_N, codes, classes).numpy()
-    rows, columns = linear_sum_assignment(counts, maximize=True)
+def clustering(
+    codes_N: Tensor, labels_N: Tensor, codes: int, classes: int, *, rarest: int | None = None
+) -> dict[str, float]:
+    """How well assignments of real images agree with their labels, after the best one-to-one matching (Hungarian).
+
+    accuracy: of all images; macro_accuracy: mean of the classes' recalls, each class counting the same; rarest_recall:
+    recall of the rarest class; nmi, ami, ari: normalised (arithmetic mean) and adjusted mutual information, and
+    adjusted Rand index; share_error: root mean square difference of cluster sizes and class frequencies, as shares.
+    Classes without an image are left out.
+
+    Args:
+        rarest: the class that counts as the rarest; left out, the one with the fewest of these images.
+    """
+    counts_KC = count_matrix(codes_N, labels_N, codes, classes)
+    rows, columns = linear_sum_assignment(counts_KC.numpy(), maximize=True)
+    counts, sizes_C = counts_KC.numpy(), counts_KC.sum(0).numpy()
+    recall_C = np.zeros(classes)
+    recall_C[columns] = counts[rows, columns] / np.maximum(sizes_C[columns], 1)
+    known = sizes_C > 0
+    rarest = int(np.where(known, sizes_C, np.inf).argmin()) if rarest is None else rarest
+    labels, found = labels_N.numpy(), codes_N.numpy()
+    frequencies_C, sizes_K = (
+        torch.bincount(x, minlength=n).double() / len(x) for x, n in ((labels_N, classes), (codes_N, codes))
+    )
     return {
-        "accuracy": float(counts[rows, columns].sum() / len(labels_N)),
-        "nmi": float(normalized_mutual_info_score(labels_N.numpy(), codes_N.numpy())),
-        "ari": float(adjusted_rand_score(labels_N.numpy(), codes_N.numpy())),
+        "accuracy": float(counts[rows, columns].sum() / len(labels)),
+        "macro_accuracy": float(recall_C[known].mean()),
+        "rarest_recall": float(recall_C[rarest]),
+        "nmi": float(normalized_mutual_info_score(labels, found)),
+        "ami": float(adjusted_mutual_info_score(labels, found)),
+        "ari": float(adjusted_rand_score(labels, found)),
+        "share_error": prior_error(sizes_K, frequencies_C, counts_KC),
     }
 
 

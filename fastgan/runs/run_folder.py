@@ -71,7 +71,8 @@ def create(config: TrainConfig, device: torch.device, how: Mapping[str, Any] = M
     if config.run_dir is not None:
         path = config.run_dir
     else:
-        split = f"-split{config.split}" if config.imbalance == "split" else ""
+        own = "" if config.imbalance == "none" else f"-{config.imbalance}"
+        split = f"-split{config.split}" if config.imbalance == "split" else own
         path = Path("runs") / f"{config.dataset}{split}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     run = RunFolder(path)
     if run.settings.exists():

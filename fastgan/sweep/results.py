@@ -25,15 +25,16 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class RunKey:
-    """Identifies a run of a sweep."""
+    """Identifies a run of a sweep. split: None where the data set has none."""
 
     method: str
-    split: int
+    split: int | None
     seed: int
 
     @property
     def name(self) -> str:
-        return f"{self.method}-split{self.split:02d}-seed{self.seed}"
+        split = "" if self.split is None else f"-split{self.split:02d}"
+        return f"{self.method}{split}-seed{self.seed}"
 
 
 class Results:

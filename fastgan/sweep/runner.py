@@ -17,24 +17,31 @@ from typing import Any
 
 import torch
 
+from fastgan.augment.suited import resolve_transform
 from fastgan.config.command_line import FREE_ON_RESUME, differences
+from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import CheckpointCorruptError, ConfigError
 from fastgan.evaluation.judge import obtain_judge
+from fastgan.inference.labelling import assign
 from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
 from fastgan.runs.run_folder import RunFolder
 from fastgan.runtime import stages
 from fastgan.runtime.distributed import RankInfo
+from fastgan.runtime.process import peak_memory
 from fastgan.runtime.turns import NO_OTHERS, SharedTurns, Turns
 from fastgan.step.losses import LOSSES
+from fastgan.sweep import rivals
 from fastgan.sweep.results import Results, RunKey
+from fastgan.sweep.rivals import RIVALS
 from fastgan.text import pluralize
 from fastgan.training.engine import Engine
 from fastgan.training.loop import TrainingLoop
 
+SHOWN = ("nmi", "ent", "cluster_accuracy", "cluster_nmi")  # figures of a finished run that are printed
 # Settings that may differ between a run of the sweep and its folder; `recipe` may, since its settings are compared.
 FREE = (FREE_ON_RESUME - {"epochs"}) | {"recipe"}
 
@@ -46,6 +53,7 @@ class Sweep:
         results: where rows are kept.
         runs: every run of the sweep, the same for all ranks; consecutive runs of one method share a trainer.
         pictures: the runs that draw their grids and curves.
+        held_out: score real images that the run was not trained on as well, where the data set has them.
         named: start each line with the run's name, for concurrent runs.
     """
 
@@ -57,9 +65,10 @@ class Sweep:
         ranks: RankInfo,
         pictures: frozenset[RunKey] = frozenset(),
         named: bool = False,
+        held_out: bool = False,
     ) -> None:
         self.results, self.runs, self.device, self.ranks = results, runs, device, ranks
-        self.pictures, self.named = pictures, named
+        self.pictures, self.named, self.held_out = pictures, named, held_out
         self.turns: Turns = NO_OTHERS
         self._trainer: Engine | None = None
         self._everything: ImageSet | None = None
@@ -106,6 +115,11 @@ class Sweep:
         begin = time.perf_counter()
         config = dataclasses.replace(config, run_dir=self.results.runs_folder / key.name)
         images = self._images(config)
+        config, _ = resolve_transform(resolve_schedule(config, len(images.images)), images)
+        if key.method in RIVALS:
+            held_out = loading.load_held_out(config, self._everything) if self.held_out else None
+            self._keep(key, rivals.row(key.method, config, images, held_out), begin)
+            return None
         trainer = self._trainer_for(config, images)
         run = self._folder(config, trainer)
         # On a GPU a run takes seconds: it is repeated rather than saved twenty times.
@@ -123,14 +137,28 @@ class Sweep:
             if outcome.signal_number is not None:
                 return outcome.signal_number
         row = row_of(run, loop.log.rows(), config.epochs)
-        self.results.write(key, row)
+        row["evaluations"][str(config.epochs)] |= self._on_held_out(config, images, trainer)
+        self._keep(key, row, begin)
         shutil.rmtree(run.checkpoints, ignore_errors=True)
-        self._say(key, row, time.perf_counter() - begin)
         return None
+
+    def _on_held_out(self, config: TrainConfig, images: ImageSet, trainer: Engine) -> dict[str, float]:
+        """The figures of Q on images that it was not trained on; none without `held_out` or such images."""
+        held_out = loading.load_held_out(config, self._everything) if self.held_out else None
+        if held_out is None:
+            return {}
+        codes, _ = assign(trainer.step.networks, held_out.images, config, self.device)
+        return rivals.on_held_out(codes, held_out, images, config.classes)
+
+    def _keep(self, key: RunKey, row: dict[str, Any], begin: float) -> None:
+        """Write the row of a finished run, with the memory that it needed, and print its figures."""
+        row["peak_memory_gb"] = peak_memory(self.device) / 2**30
+        self.results.write(key, row)
+        self._say(key, row, time.perf_counter() - begin)
 
     def _say(self, key: RunKey, row: dict[str, Any], seconds: float) -> None:
         last = row["evaluations"][max(row["evaluations"], key=int)]
-        figures = ", ".join(f"{name} {last[name]:.3f}" for name in ("nmi", "ent") if last.get(name) is not None)
+        figures = ", ".join(f"{name} {last[name]:.3f}" for name in SHOWN if last.get(name) is not None)
         done = sum(self.results.has(each) for each in self.runs)
         runs = f"{done} of {pluralize(len(self.runs), 'run')} {'is' if done == 1 else 'are'} finished"
         stages.say(f"{'' if self.named else f'{key.name}: '}{figures}; {seconds:.0f} s; {runs}")

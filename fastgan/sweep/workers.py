@@ -29,6 +29,7 @@ from fastgan.runtime.distributed import RankInfo
 from fastgan.runtime.process import tune_malloc
 from fastgan.sweep.at_once import Crew
 from fastgan.sweep.results import Results, RunKey
+from fastgan.sweep.rivals import RIVALS
 from fastgan.sweep.runner import Sweep
 
 BEAT = 1.0  # seconds between two checks that the parent is alive
@@ -48,6 +49,7 @@ class Part:
     threads: int
     parent: int
     command: Sequence[str]
+    held_out: bool = False
 
 
 class Worker:
@@ -118,7 +120,17 @@ def in_processes(sweep: Sweep, keys: Sequence[RunKey], count: int, kernels: str,
     results = sweep.results
     arguments = {name: results.sweep[name] for name in ("dataset", "recipe", "epochs")}
     command = tuple(sys.orig_argv)
-    part = Part(results.folder, arguments, sweep.runs, sweep.pictures, kernels, own_threads, os.getpid(), command)
+    part = Part(
+        results.folder,
+        arguments,
+        sweep.runs,
+        sweep.pictures,
+        kernels,
+        own_threads,
+        os.getpid(),
+        command,
+        sweep.held_out,
+    )
     workers: list[Worker] = []
 
     def stop() -> None:
@@ -129,7 +141,8 @@ def in_processes(sweep: Sweep, keys: Sequence[RunKey], count: int, kernels: str,
         for _ in range(count):
             workers.append(Worker(part))
             stack.callback(workers[-1].close)
-        sweep.keep_judge()  # while the workers load their libraries; otherwise each would train one
+        if any(key.method not in RIVALS for key in keys):
+            sweep.keep_judge()  # while the workers load their libraries; otherwise each would train one
         return Crew(keys, [contextlib.nullcontext(worker.train_one) for worker in workers], stop).train()
 
 
@@ -151,7 +164,7 @@ def _sweep(part: Part) -> Sweep:
     device.choose_kernels(part.kernels)
     threads.choose(part.threads)
     results = Results(part.folder, **part.sweep)
-    return Sweep(results, part.runs, torch.device("cpu"), RankInfo(), part.pictures, named=True)
+    return Sweep(results, part.runs, torch.device("cpu"), RankInfo(), part.pictures, named=True, held_out=part.held_out)
 
 
 def _answer(sweep: Sweep, key: RunKey) -> int | None | tuple[str, int]:

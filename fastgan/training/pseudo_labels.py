@@ -4,10 +4,13 @@ Learned a batch at a time, codes settle early: two classes share one code, a thi
 loss nor the prior undoes it. Q's embedding separates classes better than its codes do. So a sample of images, the
 landmarks, becomes a graph of nearest neighbours; the graph is cut into more parts than there are codes (normalised
 spectral clustering, Ng, Jordan, Weiss 2001, with locally scaled affinities, Zelnik-Manor and Perona 2004); and parts
-are merged, those with the highest affinity an image pair first, until K are left. Unlike k-means or a cut into K at
-once, this finds classes of unequal sizes and shapes. It is done at several resolutions; of the groupings whose
-normalised cut (Shi, Malik 2000) is near the lowest, the one that agrees most with the others is chosen, since the
-lowest may be an outlier (docs/prior.md). The other images join the groups of their nearest landmarks.
+are merged until K are left, those first that have the most affinity for their sizes. Unlike k-means or a cut into K at
+once, this finds classes of unequal sizes and shapes. With average linkage (affinity an image pair) a rare class is
+merged into its neighbour too soon: between two halves of one class, affinity runs along a boundary only, so it grows
+more slowly than the product of their sizes. A smaller power of that product (`linkage`) corrects for this. It is done
+at several resolutions; of the groupings whose normalised cut (Shi, Malik 2000) is near the lowest, the one that agrees
+most with the others is chosen, since the lowest may be an outlier (docs/prior.md). The other images join the groups of
+their nearest landmarks.
 
 Legend: N images, L landmarks, D embedding, K codes, P parts, M neighbours.
 """
@@ -52,7 +55,7 @@ def find_groups(embed_ND: Tensor, codes_N: Tensor, classes: int, config: Groupin
     landmarks_LD = unit_ND[chosen_L]
     neighbours = min(config.neighbours, len(landmarks_LD) - 1)
     graph_LL = _affinities(*_nearest(landmarks_LD, landmarks_LD, neighbours, skip_first=True))
-    group_L = torch.from_numpy(_consensus(graph_LL, classes, seed))
+    group_L = torch.from_numpy(_consensus(graph_LL, classes, config.linkage, seed))
 
     similarity_NM, index_NM = _nearest(unit_ND, landmarks_LD, neighbours, skip_first=False)
     weight_NM = torch.exp(similarity_NM / 0.1)
@@ -94,7 +97,7 @@ def _affinities(similarity_LM: Tensor, index_LM: Tensor) -> sparse.csr_matrix:
     return (graph + graph.T) / 2
 
 
-def _consensus(graph_LL: sparse.csr_matrix, classes: int, seed: int) -> NDArray[np.int64]:
+def _consensus(graph_LL: sparse.csr_matrix, classes: int, linkage: float, seed: int) -> NDArray[np.int64]:
     """The group of each landmark [L]: the good grouping that agrees most with those at other resolutions."""
     count = graph_LL.shape[0]
     flow_LE = _eigenvectors(graph_LL, min(round(max(DIRECTIONS) * classes), count - 1), seed)
@@ -106,7 +109,7 @@ def _consensus(graph_LL: sparse.csr_matrix, classes: int, seed: int) -> NDArray[
             with warnings.catch_warnings():  # fewer distinct parts than requested, if images are duplicates
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 part_L = KMeans(min(parts * classes, count), n_init=1, random_state=seed).fit_predict(unit_LE)
-            found.append(_merge(graph_LL, np.unique(part_L, return_inverse=True)[1], classes))
+            found.append(_merge(graph_LL, np.unique(part_L, return_inverse=True)[1], classes, linkage))
     cuts = [normalised_cut(graph_LL, group_L) for group_L in found]
     good = [group_L for group_L, cut in zip(found, cuts, strict=True) if cut <= SLACK * min(cuts)]
     agreement = [sum(normalized_mutual_info_score(ours, theirs) for theirs in good) for ours in good]
@@ -145,16 +148,19 @@ def _between(graph_LL: sparse.csr_matrix, part_L: NDArray[Any]) -> NDArray[np.fl
     return total_PP
 
 
-def _merge(graph_LL: sparse.csr_matrix, part_L: NDArray[Any], classes: int) -> NDArray[np.int64]:
-    """The group of each landmark [L], by average linkage over the graph until `classes` groups are left."""
+def _merge(graph_LL: sparse.csr_matrix, part_L: NDArray[Any], classes: int, linkage: float) -> NDArray[np.int64]:
+    """The group of each landmark [L], by agglomeration of parts until `classes` groups are left.
+
+    Two groups' affinity is divided by the product of their sizes to the power `linkage`: 1 is average linkage.
+    """
     total_PP = _between(graph_LL, part_L)
     size_P = np.bincount(part_L).astype(float)
     owner_P = np.arange(len(size_P))  # the group of each part, named after one of its parts
     left = list(range(len(size_P)))
     while len(left) > classes:
-        mean = total_PP[np.ix_(left, left)] / np.outer(size_P[left], size_P[left])
-        np.fill_diagonal(mean, -1.0)
-        a, b = (left[int(i)] for i in np.unravel_index(mean.argmax(), mean.shape))
+        close = total_PP[np.ix_(left, left)] / np.outer(size_P[left], size_P[left]) ** linkage
+        np.fill_diagonal(close, -1.0)
+        a, b = (left[int(i)] for i in np.unravel_index(close.argmax(), close.shape))
         total_PP[a] += total_PP[b]
         total_PP[:, a] += total_PP[:, b]
         size_P[a] += size_P[b]

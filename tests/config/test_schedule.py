@@ -31,7 +31,8 @@ def test_a_run_shows_enough_images_and_no_more_than_it_must(images: int) -> None
 @pytest.mark.parametrize("dataset, images", [("mnist", 37_000), ("digits", 1_182)])
 def test_the_rule_gives_the_groupings_of_the_tuned_presets(dataset: str, images: int) -> None:
     tuned = preset(dataset)
-    assert resolve_schedule(replace(tuned, grouping=GroupingConfig(at=(0,))), images).grouping == tuned.grouping
+    left_to_the_rule = replace(tuned, grouping=replace(tuned.grouping, at=(0,)))
+    assert resolve_schedule(left_to_the_rule, images).grouping == tuned.grouping
 
 
 @pytest.mark.parametrize("epochs, at", [(1, ()), (2, (1,)), (3, (1, 2)), (4, (1, 2, 3))])

@@ -49,20 +49,23 @@ def digest(images: ImageSet) -> str:
 def test_the_chosen_subset_never_changes() -> None:
     """Split 1, seed 0 of the digits at their own 8 x 8 pixels, where no resizing can round differently."""
     expected = "8c3ae48bbfce70a645cdf83845946ca8bbaf40efb291dc88c4cb2852a4ec874e"
-    assert digest(digits.choose(digits.full(8), 1, 0)) == expected
+    assert digest(digits.choose(digits.full(8), 1, 0)[0]) == expected
     torch.manual_seed(3)  # the global generator has no part in it
-    assert digest(digits.choose(digits.full(8), 1, 0)) == expected
+    assert digest(digits.choose(digits.full(8), 1, 0)[0]) == expected
 
 
 def test_another_split_or_seed_is_another_subset() -> None:
-    chosen = [digest(digits.choose(digits.full(8), split, seed)) for split, seed in ((1, 0), (2, 0), (1, 1), (50, 7))]
+    chosen = [
+        digest(digits.choose(digits.full(8), split, seed)[0]) for split, seed in ((1, 0), (2, 0), (1, 1), (50, 7))
+    ]
     assert len(set(chosen)) == 4
 
 
 @pytest.mark.parametrize("split", [1, 2, 50])
 def test_digits_are_as_frequent_as_the_split_says(split: int) -> None:
     """Scaled so that 174 images, the rarest digit's, stand for 6,300."""
-    chosen = digits.choose(digits.full(8), split, 0)
+    chosen, rest = digits.choose(digits.full(8), split, 0)
+    assert len(chosen.images) + len(rest.images) == 1797
     assert chosen.labels is not None
     expected = (class_counts(split) * (174 / 6300)).round().long()
     assert torch.bincount(chosen.labels).tolist() == expected.tolist()
@@ -77,9 +80,10 @@ def test_a_subset_has_no_image_twice() -> None:
     number = torch.arange(count)
     images = torch.stack([(number >> shift) & 255 for shift in (0, 8, 16)], dim=1).to(torch.uint8).view(count, 3, 1, 1)
     labels = number % 10
-    chosen = imbalanced(ImageSet("numbers", images, labels, 10), split, seed=0)
+    chosen, rest = imbalanced(ImageSet("numbers", images, labels, 10), split, seed=0)
     assert chosen.labels is not None
-    index = (chosen.images.flatten(1).long() * torch.tensor([1, 256, 65_536])).sum(1)
+    index, others = ((x.images.flatten(1).long() * torch.tensor([1, 256, 65_536])).sum(1) for x in (chosen, rest))
+    assert torch.equal(torch.cat((index, others)).sort().values, number)  # the held-out images are all the others
     assert len(index.unique()) == len(index) == sum(FIRST_SPLIT)
     assert torch.equal(chosen.labels, index % 10)  # an image keeps its label
     assert torch.bincount(chosen.labels).tolist() == FIRST_SPLIT

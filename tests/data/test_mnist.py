@@ -245,7 +245,7 @@ def test_real_mnist(mnist_dir: Path) -> None:
     everything = mnist.everything(mnist_dir, 28)
     assert everything.images.shape == (70_000, 1, 28, 28) and everything.labels is not None
     assert torch.bincount(everything.labels).tolist() == [6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958]
-    chosen = mnist.choose(everything, 1, 0)
+    chosen, _ = mnist.choose(everything, 1, 0)
     assert chosen.labels is not None and len(chosen.images) == len(chosen.labels) == 42_794
     assert torch.bincount(chosen.labels).tolist() == class_counts(1).tolist()
 
@@ -255,3 +255,54 @@ def test_load_follows_the_config(tmp_path: Path) -> None:
     config = dataclasses.replace(preset("mnist"), data_dir=tmp_path, imbalance="none", batch_size=18, image_size=16)
     assert loading.load(config).images.shape == (18, 1, 16, 16)
     assert len(loading.load_judge_set(config).test.images) == 6
+
+
+# --- FashionMNIST, whose files have the same names ---
+
+FASHION_LABELS = bytes([9, 0, 0, 3, 0, 2, 7, 2, 5, 5, 1, 8])
+
+
+def test_fashion_mnist_and_its_five_classes(tmp_path: Path) -> None:
+    write_mnist(tmp_path, train_labels=idx((12,), FASHION_LABELS))
+    config = dataclasses.replace(preset("fashion-mnist"), data_dir=tmp_path, batch_size=2, imbalance="none", classes=2)
+    everything = loading.load(config)
+    assert everything.name == "fashion-mnist" and len(everything.images) == 18
+    assert everything.class_names is not None and everything.class_names[9] == "ankle boot"
+    assert loading.load_held_out(config) is None
+    five = dataclasses.replace(config, imbalance="fmnist-5")
+    images, held_out, judged = loading.load(five), loading.load_held_out(five), loading.load_judge_set(five)
+    assert images.labels is not None and held_out is not None and held_out.labels is not None
+    assert images.label_count == 5 and images.labels.tolist() == [4, 2, 2, 2, 2, 3, 4, 3, 4, 4, 0, 1]
+    assert held_out.labels.tolist() == [4, 1, 4, 3, 4, 3]  # 9 8 7 6 5 4
+    assert judged.name == "fashion-mnist-5" and len(judged.train.images) == 12 and len(judged.test.images) == 6
+
+
+@pytest.mark.parametrize(
+    ("data_set", "labels", "other"),
+    [
+        ("mnist", FASHION_LABELS, "fashion-mnist"),
+        ("fashion-mnist", bytes([5, 0, 4, 1, 9, 2, 1, 3, 1, 4, 3, 5]), "mnist"),
+    ],
+)
+def test_files_of_the_other_data_set(tmp_path: Path, data_set: str, labels: bytes, other: str) -> None:
+    write_mnist(tmp_path, train_labels=idx((12,), labels))
+    with pytest.raises(DataError, match=f"use --dataset {other}, or another --data-dir"):
+        mnist.parts(tmp_path, data_set)
+
+
+def test_each_data_set_has_its_own_download_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(root: str, **_: Any) -> None:
+        write_mnist(Path(root) / "FashionMNIST" / "raw", train_labels=idx((12,), FASHION_LABELS))
+
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST", download)
+    write_mnist(tmp_path / "MNIST" / "raw")
+    assert mnist.parts(tmp_path, "mnist")[0].name == "mnist"
+    assert mnist.parts(tmp_path, "fashion-mnist")[0].name == "fashion-mnist"
+
+
+def test_deepdpms_counts(mnist_dir: Path) -> None:
+    config = dataclasses.replace(preset("mnist"), data_dir=mnist_dir, imbalance="deepdpm")
+    images, held_out = loading.load(config), loading.load_held_out(config)
+    assert images.labels is not None and held_out is not None and held_out.labels is not None
+    assert torch.bincount(images.labels).tolist() == [6903, 7877, 350, 7141, 6824, 1263, 6876, 7293, 683, 2088]
+    assert len(images.images) + len(held_out.images) == 70_000

@@ -83,7 +83,24 @@ def test_prior_error_adds_up_codes_of_one_class() -> None:
 def test_clustering_is_perfect_up_to_names() -> None:
     labels = torch.arange(30) % 3
     found = metrics.clustering((labels + 1) % 3, labels, 3, 3)
-    assert found == {"accuracy": 1.0, "nmi": pytest.approx(1.0), "ari": pytest.approx(1.0)}
+    perfect = dict.fromkeys(("accuracy", "macro_accuracy", "rarest_recall", "nmi", "ami", "ari"), pytest.approx(1.0))
+    assert found == {**perfect, "share_error": 0.0}
+
+
+def test_clustering_of_a_lost_rare_class() -> None:
+    """Eight images of class 0, of which two have a code of their own, and two of class 1, which share the others'."""
+    labels, codes = torch.tensor([0] * 8 + [1] * 2), torch.tensor([0] * 6 + [1] * 2 + [0] * 2)
+    found = metrics.clustering(codes, labels, 2, 2)
+    assert found["accuracy"] == pytest.approx(0.6) and found["macro_accuracy"] == pytest.approx((6 / 8 + 0) / 2)
+    assert found["rarest_recall"] == 0.0 and found["share_error"] == pytest.approx(0.0)
+    assert found["ami"] < found["nmi"] + 1e-9 and found["ari"] < 0.1
+    assert metrics.clustering(codes, labels, 2, 2, rarest=0)["rarest_recall"] == pytest.approx(6 / 8)
+
+
+def test_clustering_leaves_out_classes_without_images() -> None:
+    labels = torch.tensor([0, 0, 2, 2])
+    found = metrics.clustering(labels, labels, 3, 3)
+    assert found["macro_accuracy"] == found["rarest_recall"] == 1.0
 
 
 def test_frechet_distance_of_equal_and_of_shifted_sets() -> None:

@@ -7,6 +7,7 @@ before any thread of torch's is started, so a child is as good as a fresh proces
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -75,8 +76,9 @@ class Child:
 
     def kill(self, number: int) -> None:
         """Send a signal, if it still runs."""
-        if self._process.is_alive():
-            os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it may end just before the signal
+            if self._process.is_alive():
+                os.kill(self.pid, number)
 
     def wait(self, patience: float = PATIENCE) -> Ended:
         """Wait for its end; one that takes longer is killed, and the exit code tells."""

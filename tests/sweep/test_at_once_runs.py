@@ -63,7 +63,9 @@ def bits(folder: Path) -> dict[str, Any]:
         run = row["run"]
         kept = {**row, "evaluations": evaluations}
         found[f"{run['method']}-{run['split']}-{run['seed']}"] = {
-            name: value for name, value in kept.items() if name not in ("environment", "train_seconds")
+            name: value
+            for name, value in kept.items()
+            if name not in ("environment", "train_seconds", "peak_memory_gb")
         }
     return found
 

@@ -118,10 +118,20 @@ def test_parts_with_most_affinity_an_image_pair_merge_first() -> None:
     for (a, b), weight in links.items():
         dense[a, b] = dense[b, a] = weight
     graph = sparse.csr_matrix(dense)
-    assert same(_merge(graph, part, 3), [0, 0, 0, 1, 2, 2, 2])  # 3 a pair, against 2 and 5/3
-    assert same(_merge(graph, part, 2), [0, 0, 0, 1, 1, 1, 1])  # 5/3 a pair, against 2/3 now that 0 and 1 are one
-    assert same(_merge(graph, part, 1), [0] * 7)
-    assert same(_merge(graph, part, 4), part.tolist())
+    assert same(_merge(graph, part, 3, 1.0), [0, 0, 0, 1, 2, 2, 2])  # 3 a pair, against 2 and 5/3
+    assert same(_merge(graph, part, 2, 1.0), [0, 0, 0, 1, 1, 1, 1])  # 5/3 a pair, against 2/3 now that 0 and 1 are one
+    assert same(_merge(graph, part, 1, 1.0), [0] * 7)
+    assert same(_merge(graph, part, 4, 1.0), part.tolist())
+
+
+def test_linkage_decides_between_a_rare_class_and_two_halves_of_a_frequent_one() -> None:
+    """Parts 0 and 1, 100 images each, are halves of one class; part 2, of 20 images, touches part 1 in a few places."""
+    part = np.repeat([0, 1, 2], [100, 100, 20])
+    affinity_PP = np.array([[9.0, 0.0080, 0.0], [0.0080, 9.0, 0.0100], [0.0, 0.0100, 9.0]])  # per image pair
+    graph = sparse.csr_matrix(affinity_PP[part][:, part])
+    rare_lost, kept = np.repeat([0, 1, 1], [100, 100, 20]), np.repeat([0, 0, 1], [100, 100, 20])
+    assert same(_merge(graph, part, 2, 1.0), rare_lost.tolist())
+    assert same(_merge(graph, part, 2, 0.75), kept.tolist())
 
 
 def test_normalised_cut_by_hand() -> None:

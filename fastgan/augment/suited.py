@@ -1,0 +1,128 @@
+"""Chooses the transforms that suit what is in the images, from the images alone: `--transform.kind auto`.
+
+What a transform varies is what the codes cannot live on, so it must vary what people of one class vary in and nothing
+that tells classes apart. Three measurements of a sample decide (docs/transforms.md has them for known data sets):
+
+- plain: the share of an image's border that has one colour. Above PLAIN, things stand on a background: nothing is
+  cropped. Else these are photographs, of which any part shows the same thing: crops, shifts and colour jitter.
+- mirror: how much farther the nearest neighbour of a mirrored image is than that of the image itself (median ratio).
+  Below MIRRORED, mirrored images are as usual as their originals: they may be flipped. Things on a background that may
+  not be are taken for writing, which varies in slant and width.
+- spread: the standard deviation, between images, of the mean brightness of what stands on the background. What varies
+  much in brightness gets as much jitter of brightness and contrast.
+
+Legend: N images, CHW an image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastgan.config.schema import TrainConfig, TransformConfig
+from fastgan.data.image_set import ImageSet
+from fastgan.seeding import shuffled
+
+SAMPLE = 4000  # images that are measured, at most
+SIDE = 14  # pixels, at which neighbours are compared
+NEAR = 0.05  # of the range of grey levels: as good as the same colour
+PLAIN = 0.6
+MIRRORED = 1.25
+STEADY = 0.08  # a spread of brightness below this is no reason for jitter
+PHOTO_JITTER, MOST_JITTER, JITTER_OF_SPREAD = 0.2, 0.5, 3.3
+COLOURED = 0.02  # mean difference between channels, above which images are in colour
+
+WRITING = TransformConfig(kind="whole", rotation=20.0, shear=20.0, stretch=0.15, shift=0.05)
+THINGS = TransformConfig(kind="whole", rotation=10.0, shear=5.0, stretch=0.15, shift=0.05)
+PHOTOGRAPHS = TransformConfig(kind="default", rotation=15.0, zoom=(1.0, 1.8), shift=0.15)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What decides: see the module. coloured: the mean difference between channels."""
+
+    plain: float
+    mirror: float
+    spread: float
+    coloured: float
+
+
+def measure(images_NCHW: Tensor) -> Measured:
+    """Measure uint8 images; of more than SAMPLE a random part that depends only on their number."""
+    index = shuffled(len(images_NCHW), 0, "suited")[:SAMPLE]
+    sample = images_NCHW[index.to(images_NCHW.device)].cpu().float() / 255.0
+    edges = (sample[:, :, 0], sample[:, :, -1], sample[:, :, :, 0], sample[:, :, :, -1])
+    border_NCE = torch.cat(edges, dim=2)
+    ground_NC1 = border_NCE.median(2, keepdim=True).values
+    plain = ((border_NCE - ground_NC1).abs() < NEAR).all(1).float().mean()
+    front_NCP = (sample.flatten(2) - ground_NC1).abs() > NEAR
+    counted_N = front_NCP.flatten(1).sum(1)
+    bright_N = (sample.flatten(2) * front_NCP).flatten(1).sum(1) / counted_N.clamp_min(1)
+    spread = bright_N[counted_N > 0].std() if int((counted_N > 0).sum()) > 1 else torch.zeros(())
+    coloured = (sample.amax(1) - sample.amin(1)).mean()
+    return Measured(float(plain), _mirror(sample), float(spread), float(coloured))
+
+
+def _mirror(images_NCHW: Tensor) -> float:
+    """The median over images of the distance of the mirrored image to its nearest neighbour, over that of the image."""
+    own = F.adaptive_avg_pool2d(images_NCHW, SIDE).flatten(1)
+    mirrored = F.adaptive_avg_pool2d(images_NCHW.flip(3), SIDE).flatten(1)
+    if len(own) < 2:
+        return 1.0
+
+    def nearest(rows: Tensor) -> Tensor:
+        distance = torch.cdist(rows, own)
+        return distance.fill_diagonal_(torch.inf).min(1).values  # neither image has itself for a neighbour
+
+    return float((nearest(mirrored) / nearest(own).clamp_min(1e-6)).median())
+
+
+def suited(found: Measured) -> TransformConfig:
+    """The transforms that the measurements ask for."""
+    photographs, mirrored = found.plain < PLAIN, found.mirror <= MIRRORED
+    base = PHOTOGRAPHS if photographs else THINGS if mirrored else WRITING
+    jitter = min(MOST_JITTER, round(JITTER_OF_SPREAD * found.spread, 1)) if found.spread > STEADY else 0.0
+    jitter = max(jitter, PHOTO_JITTER) if photographs else jitter
+    coloured = found.coloured > COLOURED
+    return replace(
+        base,
+        flip=0.5 if mirrored else 0.0,
+        brightness=jitter,
+        contrast=jitter,
+        saturation=0.4 if coloured else 0.0,
+        hue=20.0 if coloured else 0.0,
+    )
+
+
+def resolve_transform(config: TrainConfig, images: ImageSet) -> tuple[TrainConfig, Measured | None]:
+    """`config` with its transforms chosen, and what was measured; as it is, and None, without `kind` auto.
+
+    Settings named in `transform.keep` stay as they are.
+    """
+    own = config.transform
+    if own.kind != "auto":
+        return config, None
+    found = measure(images.images)
+    names = {field.name for field in fields(TransformConfig)} - {"kind", "keep", "interpolation"} - set(own.keep)
+    chosen = suited(found)
+    changes = {name: getattr(chosen, name) for name in names}
+    return replace(config, transform=replace(own, kind=chosen.kind, **changes)), found
+
+
+def describe_choice(chosen: TransformConfig, found: Measured) -> str:
+    """One line for the user: what was seen, and the flags that were chosen for it."""
+    kind = "photographs" if found.plain < PLAIN else "things on a plain background"
+    mirrored = "may be mirrored" if found.mirror <= MIRRORED else "may not be mirrored"
+    shown = {
+        field.name: getattr(chosen, field.name)
+        for field in fields(TransformConfig)
+        if field.name not in ("keep", "interpolation") and getattr(chosen, field.name) != field.default
+    }
+    flags = " ".join(
+        f"--transform.{name} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in shown.items()
+    )
+    return f"transforms chosen for {kind} that {mirrored}: {flags}"

@@ -1,0 +1,211 @@
+"""The suite of worlds: one recipe and its rivals on many data sets, each run as a user would type it.
+
+A world is a data set with the flags of `python -m fastgan.train` that it needs; what they leave out is the default
+recipe's. Its rows are kept in a folder of its own, RESULTS/<world>/, in the form of every sweep.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from fastgan.config.command_line import train_config
+from fastgan.config.schema import TrainConfig
+from fastgan.errors import ConfigError
+from fastgan.runtime import threads
+from fastgan.runtime.device import choose_device, choose_kernels
+from fastgan.runtime.distributed import RankInfo
+from fastgan.runtime.process import tune_malloc
+from fastgan.sweep import rivals, workers
+from fastgan.sweep.methods import parse_numbers
+from fastgan.sweep.results import Results, RunKey
+from fastgan.sweep.rivals import RIVALS
+from fastgan.sweep.runner import Sweep
+from fastgan.text import pluralize
+
+OURS = "elastic"
+METHODS = (OURS, *RIVALS)
+
+
+@dataclass(frozen=True)
+class World:
+    """A data set as it is trained on.
+
+    title: as tables show it. folder: below --data-dir. flags: of `python -m fastgan.train`. splits: of imbalanced
+    MNIST, empty where there are none. epochs: of each run; evaluated at the end and every `eval_every`.
+    """
+
+    title: str
+    folder: str
+    flags: str
+    epochs: int
+    eval_every: int
+    splits: tuple[int, ...] = ()
+
+
+_CIFAR = "--dataset folder --labels-from-folders --image-size 32 --classes 2 --network.width 32 --network.hidden 512"
+WORLDS: dict[str, World] = {
+    "mnist": World("MNIST, imbalanced", "mnist", "--dataset mnist", 5, 5, tuple(range(1, 51))),
+    "mnist-20": World("MNIST, imbalanced, 20 epochs", "mnist", "--dataset mnist", 20, 5, tuple(range(1, 51))),
+    "mnist-unknown-k": World("MNIST, K unknown", "mnist", "--dataset mnist --imbalance deepdpm --classes 15", 5, 5),
+    "fmnist-5": World("FMNIST-5", "fashion-mnist", "--dataset fashion-mnist --imbalance fmnist-5 --classes 5", 5, 5),
+    "fmnist-10": World("FMNIST-10", "fashion-mnist", "--dataset fashion-mnist --imbalance none", 5, 5),
+    "fmnist-unknown-k": World(
+        "FMNIST, K unknown",
+        "fashion-mnist",
+        "--dataset fashion-mnist --imbalance deepdpm --classes 15",
+        5,
+        5,
+    ),
+    "cifar-2": World("CIFAR-2, 7:3", "cifar2-7-3", _CIFAR, 20, 5),
+    "lfw": World("LFW, 62 people", "lfw-as-ytf", "--dataset youtube-faces --identities 62", 100, 25),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldsConfig:
+    """Which runs on which data sets."""
+
+    suite: Literal["worlds"] = "worlds"
+    """paper: the paper's variants on imbalanced MNIST (`--suite paper --help`). worlds: many data sets, one recipe, and
+    its rivals."""
+    worlds: str = "all"
+    """all, or some of mnist, mnist-20, mnist-unknown-k, fmnist-5, fmnist-10, fmnist-unknown-k, cifar-2, lfw, with
+    commas."""
+    methods: str = "all"
+    """all, or some of elastic (the default recipe), kmeans, pca-gmm, spectral, umap-kmeans, umap-gmm, umap-hdbscan,
+    with commas. UMAP is an extra: pip install 'fastgan[rivals]'."""
+    splits: str = "1-6"
+    """Which of the 50 published imbalances of MNIST: numbers and ranges, such as 1-3,7."""
+    seeds: str = "0-2"
+    """Which seeds of each: numbers and ranges."""
+    results: Path = Path("results/worlds")
+    """Where finished runs are kept, a folder for each world; a run that is there is not run again."""
+    table: bool = False
+    """Print the table of the runs in --results, save it there, and stop."""
+    dry_run: bool = False
+    """Print which runs are left, and stop."""
+    data_dir: Path = Path("data")
+    """Folder that holds the data sets, each in its own: mnist, fashion-mnist, cifar2-7-3, lfw-as-ytf (docs/worlds.md
+    says where each comes from)."""
+    cache_dir: Path | None = None
+    """Where judges and decoded images are kept. Left out: $XDG_CACHE_HOME/fastgan or ~/.cache/fastgan."""
+    amp: bool = False
+    """Automatic mixed precision, in bfloat16 where the device has instructions for it, else in float32."""
+    compile: bool = False
+    """On a CUDA GPU, compile with torch.compile."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; rivals always use the CPU."""
+    threads: int = 0
+    """CPU threads of each run. 0: one for each processor that this process may use and that is idle."""
+
+
+def chosen(args: WorldsConfig) -> list[str]:
+    """The worlds of --worlds in the order of WORLDS; raises ConfigError for another name."""
+    return _names("worlds", args.worlds, tuple(WORLDS))
+
+
+def runs_of(args: WorldsConfig, name: str) -> dict[RunKey, TrainConfig]:
+    """Every run on one world, validated, by method, split and seed.
+
+    Raises:
+        ConfigError: naming the flag.
+    """
+    world, seeds = WORLDS[name], parse_numbers("seeds", args.seeds, 0, None)
+    splits = parse_numbers("splits", args.splits, 1, 50) if world.splits else [None]
+    methods = _names("methods", args.methods, METHODS)
+    flags = [*world.flags.split(), "--data-dir", str(args.data_dir / world.folder), "--epochs", str(world.epochs)]
+    base = dataclasses.replace(
+        train_config(flags, _none_saved),
+        eval_every=world.eval_every,
+        save_every=1,
+        **{part: getattr(args, part) for part in ("cache_dir", "amp", "compile", "device", "threads")},
+    )
+    return {
+        RunKey(method, split, seed): dataclasses.replace(base, split=split or base.split, seed=seed)
+        for method in methods
+        for split in splits
+        for seed in seeds
+    }
+
+
+def train_worlds(args: WorldsConfig) -> int:
+    """Train the runs that are left, world by world. Returns the exit code."""
+    names = chosen(args)
+    plans = {name: runs_of(args, name) for name in names}
+    rivals.check(sorted({key.method for runs in plans.values() for key in runs}))
+    left = {
+        name: [key for key in runs if not (args.results / name / "rows" / f"{key.name}.json").exists()]
+        for name, runs in plans.items()
+    }
+    if args.dry_run:
+        for name, keys in left.items():
+            for key in keys:
+                print(f"{name}: {key.name}")
+        return 0
+    every = sum(map(len, plans.values()))
+    print(f"{sum(map(len, left.values()))} of {pluralize(every, 'run')} left, in {args.results}", file=sys.stderr)
+    for name in names:
+        if left[name]:
+            _check_data(args, name)
+    tune_malloc()
+    device = choose_device(args.device)
+    choose_kernels("auto")
+    note = threads.choose(args.threads)
+    if note and device.type == "cpu":
+        print(f"note: {note}", file=sys.stderr)
+    for name in names:
+        stopped = _train(args, name, plans[name], left[name], device)
+        if stopped is not None:
+            print("stopped and saved; the same command continues", file=sys.stderr)
+            return 128 + stopped
+    return 0
+
+
+def _train(
+    args: WorldsConfig, name: str, runs: dict[RunKey, TrainConfig], left: list[RunKey], device: torch.device
+) -> int | None:
+    """Train what is left of one world; returns the signal that stopped it, or None."""
+    if not left:
+        return None
+    world = WORLDS[name]
+    results = Results(args.results / name, dataset=name, recipe="default", epochs=world.epochs)
+    pictures = frozenset(key for key in runs if key.method == OURS and key.seed == 0 and key.split in (None, 1))
+    sweep = Sweep(results, runs, device, RankInfo(), pictures, held_out=True)
+    for key in left:
+        print(f"{name}: {key.name} ...", file=sys.stderr)
+        if device.type == "cuda" and key.method == OURS:
+            stopped = sweep.train_one(key)
+        else:  # each in a process of its own, whose memory is its own too
+            stopped = workers.in_processes(sweep, [key], 1, "auto", args.threads or torch.get_num_threads())
+        if stopped is not None:
+            return stopped
+    return None
+
+
+def _check_data(args: WorldsConfig, name: str) -> None:
+    """Raise ConfigError where the folder of a world is missing; MNIST and FashionMNIST can be downloaded."""
+    folder = args.data_dir / WORLDS[name].folder
+    if WORLDS[name].folder not in ("mnist", "fashion-mnist") and not folder.is_dir():
+        raise ConfigError(
+            f"--worlds {name}: its images are not in {folder}; put them there (docs/worlds.md says where they come "
+            "from), name another --data-dir, or leave it out"
+        )
+
+
+def _names(flag: str, text: str, known: tuple[str, ...]) -> list[str]:
+    """ "all", or names separated by commas, in the order of `known`; raises ConfigError for another name."""
+    names = list(known) if text == "all" else [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--{flag} {name}: not known; choose all, or some of {', '.join(known)}")
+    return [name for name in known if name in names]
+
+
+def _none_saved(path: Path) -> TrainConfig:
+    raise ConfigError(f"{path}: no run is resumed here")
