@@ -15,7 +15,17 @@ import torch
 import fastgan
 from fastgan.runtime.device import device_name
 
-PACKAGES = ("torch", "torchvision", "triton", "numpy", "scikit-learn", "scipy", "safetensors", "nvidia-dali-cuda130")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "triton",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "safetensors",
+    "nvidia-dali-cuda130",
+    "umap-learn",
+)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -116,10 +116,11 @@ def row(method: str, config: TrainConfig, images: ImageSet, held_out: ImageSet |
     figures |= {"clusters": float(len(torch.unique(codes))), "train_seconds": seconds}
     if held_out is not None:
         figures |= on_held_out(held_codes, held_out, images, int(max(codes.max(), held_codes.max())) + 1)
-    settings = {"method": method, "classes": config.classes, "seed": config.seed, "threads": torch.get_num_threads()}
+    about = environment(torch.device("cpu"))
+    del about["command"]  # as in every row: paths of one machine
     return {
-        "settings": settings,
-        "environment": environment(torch.device("cpu")),
+        "settings": {"method": method, "classes": config.classes, "seed": config.seed},
+        "environment": about,
         "evaluations": {str(config.epochs): figures},
         "train_seconds": seconds,
     }
