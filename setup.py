@@ -28,6 +28,7 @@ setup(
         "numpy>=2.0",
         "scipy>=1.13",
         "scikit-learn>=1.5",
+        "threadpoolctl>=3.5",
         "joblib>=1.3",
         "tyro>=0.9",
         "tqdm>=4.66",

@@ -11,12 +11,12 @@ import os
 import sys
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.rows import DEVICE, Row, load_images, make_row
+from fastgan.runtime.process import peak_memory
 
 SETTLE = 2  # untimed steps at the start of each block: caches and a DataLoader's queue get back to their usual state
 
@@ -45,24 +45,10 @@ def _block(row: Row, steps: int) -> dict[str, list[float]]:
     return {"total": total, "loading": loading}
 
 
-def _peak_mib() -> float:
-    """The most memory that was held: the device's, or on a CPU this process's, torch included."""
-    if DEVICE.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not ru_maxrss: on Linux that starts at what the parent held before exec.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**10
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def _answer(row: Row, request: dict[str, Any], said: list[warnings.WarningMessage]) -> dict[str, Any]:
     if "about" in request:
         compile_said = [str(warning.message) for warning in said if str(warning.message).startswith("--compile")]
-        return {"peak_mib": _peak_mib(), "compile": compile_said[0] if compile_said else None}
+        return {"peak_mib": peak_memory(DEVICE) / 2**20, "compile": compile_said[0] if compile_said else None}
     row.begin()
     try:
         if "warmup" in request:

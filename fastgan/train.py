@@ -15,9 +15,7 @@ from pathlib import Path
 
 import torch
 
-from fastgan.augment.suited import describe_choice, resolve_transform
 from fastgan.config.command_line import run_command, train_config
-from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import to_json
 from fastgan.data import cache, loading
@@ -35,6 +33,7 @@ from fastgan.runtime.process import tune_malloc
 from fastgan.text import pluralize
 from fastgan.training.engine import Engine
 from fastgan.training.loop import Outcome, TrainingLoop
+from fastgan.training.resolve import resolve
 
 
 def _python() -> str:
@@ -178,10 +177,9 @@ def main(argv: Sequence[str]) -> int:
 
 def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Communicator) -> int:
     """Start or resume a run. Returns the exit code."""
-    config = comm.run_on_all(lambda: resolve_schedule(config, len(images.images), comm.world_size))
-    config, measured = comm.run_on_all(lambda: resolve_transform(config, images))
-    if measured is not None and comm.is_main:
-        print(describe_choice(config.transform, measured), file=sys.stderr)
+    config, chosen = comm.run_on_all(lambda: resolve(config, images, comm.world_size))
+    if chosen is not None and comm.is_main:
+        print(chosen, file=sys.stderr)
     # Before the folder is made, so that a failure here leaves nothing behind.
     trainer = comm.run_on_all(lambda: Engine(config, images, device, comm))
     how = trainer.how

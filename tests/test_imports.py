@@ -24,30 +24,8 @@ ROOMS: dict[str, set[str]] = {
     "training": {"runtime", "config", "data", "runs", "models", "augment", "inference", "step"},
     "evaluation": {"runtime", "config", "data", "runs", "models", "augment", "inference"},
     "reporting": {"runtime", "config", "data", "runs", "models", "inference", "evaluation"},
-    "sweep": {
-        "runtime",
-        "config",
-        "data",
-        "runs",
-        "augment",
-        "inference",
-        "step",
-        "training",
-        "evaluation",
-        "reporting",
-    },
-    "commands": {
-        "runtime",
-        "config",
-        "data",
-        "runs",
-        "augment",
-        "inference",
-        "training",
-        "evaluation",
-        "reporting",
-        "sweep",
-    },
+    "sweep": {"runtime", "config", "data", "runs", "inference", "step", "training", "evaluation", "reporting"},
+    "commands": {"runtime", "config", "data", "runs", "inference", "training", "evaluation", "reporting", "sweep"},
 }
 SMALL = {"errors", "seeding", "text"}
 

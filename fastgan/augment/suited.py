@@ -1,7 +1,8 @@
 """Chooses the transforms that suit what is in the images, from the images alone: `--transform.kind auto`.
 
-What a transform varies is what the codes cannot live on, so it must vary what people of one class vary in and nothing
-that tells classes apart. Three measurements of a sample decide (docs/transforms.md has them for known data sets):
+What a transform varies is what the codes cannot live on, so it must vary what the images of one class vary in and
+nothing that tells classes apart. Three measurements of a sample decide (docs/transforms.md has them for known data
+sets):
 
 - plain: the share of an image's border that has one colour. Above PLAIN, things stand on a background: nothing is
   cropped. Else these are photographs, of which any part shows the same thing: crops, shifts and colour jitter.
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan.config.schema import TrainConfig, TransformConfig
+from fastgan.config.validation import as_flag
 from fastgan.data.image_set import ImageSet
 from fastgan.seeding import shuffled
 
@@ -33,6 +35,7 @@ PLAIN = 0.6
 MIRRORED = 1.25
 STEADY = 0.08  # a spread of brightness below this is no reason for jitter
 PHOTO_JITTER, MOST_JITTER, JITTER_OF_SPREAD = 0.2, 0.5, 3.3
+LEFT = ("keep", "interpolation")  # settings that nothing is chosen for
 COLOURED = 0.02  # mean difference between channels, above which images are in colour
 
 WRITING = TransformConfig(kind="whole", rotation=20.0, shear=20.0, stretch=0.15, shift=0.05)
@@ -48,6 +51,14 @@ class Measured:
     mirror: float
     spread: float
     coloured: float
+
+    @property
+    def photographs(self) -> bool:
+        return self.plain < PLAIN
+
+    @property
+    def mirrored(self) -> bool:
+        return self.mirror <= MIRRORED
 
 
 def measure(images_NCHW: Tensor) -> Measured:
@@ -82,14 +93,13 @@ def _mirror(images_NCHW: Tensor) -> float:
 
 def suited(found: Measured) -> TransformConfig:
     """The transforms that the measurements ask for."""
-    photographs, mirrored = found.plain < PLAIN, found.mirror <= MIRRORED
-    base = PHOTOGRAPHS if photographs else THINGS if mirrored else WRITING
+    base = PHOTOGRAPHS if found.photographs else THINGS if found.mirrored else WRITING
     jitter = min(MOST_JITTER, round(JITTER_OF_SPREAD * found.spread, 1)) if found.spread > STEADY else 0.0
-    jitter = max(jitter, PHOTO_JITTER) if photographs else jitter
+    jitter = max(jitter, PHOTO_JITTER) if found.photographs else jitter
     coloured = found.coloured > COLOURED
     return replace(
         base,
-        flip=0.5 if mirrored else 0.0,
+        flip=0.5 if found.mirrored else 0.0,
         brightness=jitter,
         contrast=jitter,
         saturation=0.4 if coloured else 0.0,
@@ -106,7 +116,7 @@ def resolve_transform(config: TrainConfig, images: ImageSet) -> tuple[TrainConfi
     if own.kind != "auto":
         return config, None
     found = measure(images.images)
-    names = {field.name for field in fields(TransformConfig)} - {"kind", "keep", "interpolation"} - set(own.keep)
+    names = {field.name for field in fields(TransformConfig)} - {"kind", *LEFT, *own.keep}
     chosen = suited(found)
     changes = {name: getattr(chosen, name) for name in names}
     return replace(config, transform=replace(own, kind=chosen.kind, **changes)), found
@@ -114,15 +124,8 @@ def resolve_transform(config: TrainConfig, images: ImageSet) -> tuple[TrainConfi
 
 def describe_choice(chosen: TransformConfig, found: Measured) -> str:
     """One line for the user: what was seen, and the flags that were chosen for it."""
-    kind = "photographs" if found.plain < PLAIN else "things on a plain background"
-    mirrored = "may be mirrored" if found.mirror <= MIRRORED else "may not be mirrored"
-    shown = {
-        field.name: getattr(chosen, field.name)
-        for field in fields(TransformConfig)
-        if field.name not in ("keep", "interpolation") and getattr(chosen, field.name) != field.default
-    }
-    flags = " ".join(
-        f"--transform.{name} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for name, value in shown.items()
-    )
+    kind = "photographs" if found.photographs else "things on a plain background"
+    mirrored = "may be mirrored" if found.mirrored else "may not be mirrored"
+    shown = (field.name for field in fields(TransformConfig) if getattr(chosen, field.name) != field.default)
+    flags = " ".join(as_flag(f"transform.{name}", getattr(chosen, name)) for name in shown if name not in LEFT)
     return f"transforms chosen for {kind} that {mirrored}: {flags}"

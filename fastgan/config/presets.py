@@ -37,6 +37,10 @@ _NATURAL: dict[str, Any] = {
     "network": NetworkConfig(feature_norm="layer"),
     "transform": TransformConfig(kind="auto"),
 }
+# What 70,000 small grey images need. The averaged generator makes better ones: on MNIST a Frechet distance of 0.52 to
+# 0.54 instead of 0.62 after 19.5 epochs of the paper's recipe, NMI 0.801 to 0.807 instead of 0.801.
+_MNIST: dict[str, Any] = {"average_decay": 0.999, "save_share": 0.02, "grouping": replace(_GROUPING, at=(2, 3, 4))}
+# Faces are aligned: crops that suit photographs would cut features off.
 _FACES = TransformConfig(
     kind="default", rotation=15.0, flip=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=10.0
 )
@@ -57,27 +61,20 @@ PRESETS: dict[str, TrainConfig] = {
         average_decay=0.998,
         **_DEFAULT,
     ),
-    # The averaged generator makes better images: Frechet distance 0.52 to 0.54 instead of 0.62 after 19.5 epochs of
-    # the paper's recipe, NMI 0.801 to 0.807 instead of 0.801.
     "mnist": TrainConfig(
         dataset="mnist",
-        average_decay=0.999,
-        save_share=0.02,
-        grouping=replace(_GROUPING, at=(2, 3, 4)),
+        **_MNIST,
         transform=TransformConfig(kind="whole", shear=20.0, stretch=0.15, shift=0.05),
         **_DEFAULT,
     ),
     "fashion-mnist": TrainConfig(
         dataset="fashion-mnist",
-        average_decay=0.999,
-        save_share=0.02,
-        grouping=replace(_GROUPING, at=(2, 3, 4)),
+        **_MNIST,
         transform=TransformConfig(kind="auto"),
         **_DEFAULT,
     ),
     "folder": TrainConfig(dataset="folder", **_NATURAL, **_DEFAULT),
     # One code per person; a person is as frequent as their videos are long.
-    # Faces are aligned: crops that suit photographs would cut features off.
     "youtube-faces": TrainConfig(
         dataset="youtube-faces", classes=TrainConfig.identities, **{**_NATURAL, "transform": _FACES}, **_DEFAULT
     ),

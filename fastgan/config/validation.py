@@ -38,7 +38,7 @@ def _require(holds: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def _flag(name: str, value: Any) -> str:
+def as_flag(name: str, value: Any) -> str:
     """A setting as it is given on the command line."""
     words = " ".join(map(str, value)) if isinstance(value, tuple) else value
     return f"--{name.replace('_', '-')} {words}"
@@ -49,7 +49,7 @@ def _check_limits(settings: Any, prefix: str = "") -> None:
     for name, hint in get_type_hints(type(settings), include_extras=True).items():
         value = getattr(settings, name)
         for limit in getattr(hint, "__metadata__", ()):
-            _require(value is None or limit.holds(value), f"{_flag(prefix + name, value)}: must be {limit.words}")
+            _require(value is None or limit.holds(value), f"{as_flag(prefix + name, value)}: must be {limit.words}")
 
 
 def _check_data_set(c: TrainConfig) -> None:
@@ -68,7 +68,7 @@ def _check_data_set(c: TrainConfig) -> None:
     )
     for name, data_sets in FLAGS_OF.items():
         value = getattr(c, name)
-        flag = _flag(name, value).removesuffix(" True")
+        flag = as_flag(name, value).removesuffix(" True")
         _require(
             c.dataset in data_sets or value == getattr(TrainConfig, name),
             f"{flag}: is for --dataset {' or '.join(data_sets)}; leave it out with {c.dataset}",
@@ -78,7 +78,7 @@ def _check_data_set(c: TrainConfig) -> None:
 def _check_training(c: TrainConfig) -> None:
     least = _fewest_epochs(c)
     for name in ("epochs", "eval_every", "save_every"):
-        _require(getattr(c, name) >= least, f"{_flag(name, getattr(c, name))}: must be at least {least}")
+        _require(getattr(c, name) >= least, f"{as_flag(name, getattr(c, name))}: must be at least {least}")
     _require(
         c.finer_codes == 0 or c.agreement_weight > 0,
         f"--finer-codes {c.finer_codes}: learns by agreement alone; add --agreement-weight 1, or --finer-codes 0",
@@ -98,7 +98,7 @@ def _fewest_epochs(c: TrainConfig) -> int:
 def _check_grouping(g: GroupingConfig, c: TrainConfig) -> None:
     chosen_later = g.at == (0,) and _fewest_epochs(c) == 0
     _require(
-        all(epoch >= 1 for epoch in g.at) or chosen_later, f"{_flag('grouping.at', g.at)}: epochs must be 1 or more"
+        all(epoch >= 1 for epoch in g.at) or chosen_later, f"{as_flag('grouping.at', g.at)}: epochs must be 1 or more"
     )
     _require(
         g.landmarks > max(g.neighbours, 10 * c.classes) or not g.at,

@@ -115,15 +115,14 @@ def parts(folder: Path, data_set: str = "mnist") -> tuple[ImageSet, ImageSet]:
     Raises:
         DataError: when a file is missing, damaged, or of the other data set.
     """
-    title, paths = TITLES[data_set], {key: _find(folder, name, data_set) for key, (name, _) in FILES.items()}
-    if not any(paths.values()):
+    if not any(_find(folder, name, data_set) for name, _ in FILES.values()):
         _download(folder, data_set)
-        paths = {key: _find(folder, name, data_set) for key, (name, _) in FILES.items()}
     arrays = {}
     for key, (name, dimensions) in FILES.items():
-        path = paths[key]
+        path = _find(folder, name, data_set)
         if path is None:
-            raise DataError(f"{folder / name}[.gz]: missing; the other {title} files are there, fetch this one as well")
+            others = f"the other {TITLES[data_set]} files are there"
+            raise DataError(f"{folder / name}[.gz]: missing; {others}, fetch this one as well")
         arrays[key] = read_idx(path, dimensions)
     sets = []
     for part in ("train", "test"):

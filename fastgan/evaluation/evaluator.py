@@ -79,17 +79,12 @@ class Evaluator:
         if labels is not None:
             found = metrics.clustering(codes, labels, self.config.classes, self.images.label_count)
             row |= {f"cluster_{name}": value for name, value in found.items()}
-            row["cluster_prior_error"] = self._prior_error(prior_K, codes, labels)
+            frequencies = metrics.cluster_sizes(labels, self.images.label_count)
+            counts = metrics.count_matrix(codes, labels, self.config.classes, self.images.label_count)
+            row["cluster_prior_error"] = metrics.prior_error(prior_K, frequencies, counts)
         row |= self.about_judge
-        counts = self._judge(generator, prior_K, sizes, row) if self.judge is not None else None
-        return Evaluation(row, counts, sizes, codes)
-
-    def _prior_error(self, prior_K: Tensor, codes_N: Tensor, labels_N: Tensor) -> float:
-        """Error of the learned prior, with codes matched to classes on the real images instead of by the judge."""
-        frequencies = self.images.class_frequencies()
-        assert frequencies is not None
-        counts = metrics.count_matrix(codes_N, labels_N, self.config.classes, self.images.label_count)
-        return metrics.prior_error(prior_K, frequencies, counts)
+        judged = self._judge(generator, prior_K, sizes, row) if self.judge is not None else None
+        return Evaluation(row, judged, sizes, codes)
 
     def _judge(self, generator: Generator, prior_K: Tensor, sizes_K: Tensor, row: dict[str, Any]) -> Tensor:
         """Add the figures of generated images, as the judge classifies them, to `row`; returns M."""
@@ -152,3 +147,12 @@ def context_rows(images: ImageSet, classes: int) -> dict[str, float]:
         found = metrics.clustering(codes, labels, classes, images.label_count)
         row |= {f"kmeans_{name}_accuracy": found["accuracy"], f"kmeans_{name}_nmi": found["nmi"]}
     return row
+
+
+def held_out_row(codes_M: Tensor, held_out: ImageSet, train: ImageSet, codes: int) -> dict[str, float]:
+    """Figures of held-out real images with these codes; the rarest class is that of the training images."""
+    assert held_out.labels is not None and train.labels is not None
+    rarest = int(torch.bincount(train.labels, minlength=train.label_count).argmin())
+    found = metrics.clustering(codes_M, held_out.labels, codes, held_out.label_count, rarest=rarest)
+    del found["share_error"]  # the classes have other frequencies there
+    return {f"held_out_{name}": value for name, value in found.items()}

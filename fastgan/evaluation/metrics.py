@@ -84,9 +84,6 @@ def clustering(
     known = sizes_C > 0
     rarest = int(np.where(known, sizes_C, np.inf).argmin()) if rarest is None else rarest
     labels, found = labels_N.numpy(), codes_N.numpy()
-    frequencies_C, sizes_K = (
-        torch.bincount(x, minlength=n).double() / len(x) for x, n in ((labels_N, classes), (codes_N, codes))
-    )
     return {
         "accuracy": float(counts[rows, columns].sum() / len(labels)),
         "macro_accuracy": float(recall_C[known].mean()),
@@ -94,7 +91,7 @@ def clustering(
         "nmi": float(normalized_mutual_info_score(labels, found)),
         "ami": float(adjusted_mutual_info_score(labels, found)),
         "ari": float(adjusted_rand_score(labels, found)),
-        "share_error": prior_error(sizes_K, frequencies_C, counts_KC),
+        "share_error": prior_error(cluster_sizes(codes_N, codes), cluster_sizes(labels_N, classes), counts_KC),
     }
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import torch
@@ -58,15 +59,19 @@ def tune_malloc() -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most memory that this process has held so far, bytes: of a CUDA device, else of the host.
+    """The most memory that this process has held so far, bytes: of a CUDA device, else of the host, torch included.
 
-    0 on a system without `resource`.
+    0 on a system that does not tell.
     """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not ru_maxrss: on Linux that starts at what the parent held before exec.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) << 10
     try:
         import resource
     except ImportError:
         return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)

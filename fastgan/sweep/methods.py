@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from fastgan.config.schema import GroupingConfig, TrainConfig
@@ -34,13 +35,17 @@ def with_method(config: TrainConfig, method: str) -> TrainConfig:
 
 def parse_methods(text: str) -> list[str]:
     """ "all", or names with commas between them, in the order of METHODS; raises ConfigError for any other name."""
-    if text == "all":
-        return list(METHODS)
-    names = [name.strip() for name in text.split(",")]
+    return parse_names("methods", text, METHODS)
+
+
+def parse_names(flag: str, text: str, known: Iterable[str]) -> list[str]:
+    """ "all", or names with commas, in the order of `known`; raises ConfigError naming the flag for another name."""
+    known = list(known)
+    names = known if text == "all" else [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in METHODS:
-            raise ConfigError(f"--methods {name}: not known; choose all, or some of {', '.join(METHODS)}")
-    return [name for name in METHODS if name in names]
+        if name not in known:
+            raise ConfigError(f"--{flag} {name}: not known; choose all, or some of {', '.join(known)}")
+    return [name for name in known if name in names]
 
 
 def parse_numbers(flag: str, text: str, least: int, most: int | None) -> list[int]:

@@ -37,6 +37,11 @@ class RunKey:
         return f"{self.method}{split}-seed{self.seed}"
 
 
+def row_path(folder: Path, key: RunKey) -> Path:
+    """The file of a finished run in a results folder."""
+    return folder / "rows" / f"{key.name}.json"
+
+
 class Results:
     """The folder, opened for one data set, recipe and number of epochs.
 
@@ -65,7 +70,7 @@ class Results:
         return self.folder / "runs"
 
     def _row(self, key: RunKey) -> Path:
-        return self.rows_folder / f"{key.name}.json"
+        return row_path(self.folder, key)
 
     def has(self, key: RunKey) -> bool:
         """Whether this run is finished."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,20 @@ from sklearn.cluster import HDBSCAN, KMeans, SpectralClustering
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from fastgan.config.schema import TrainConfig
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError
 from fastgan.evaluation import metrics
+from fastgan.evaluation.evaluator import held_out_row
 from fastgan.runtime.environment import environment
 
 Pixels = NDArray[np.float32]
 Labels = NDArray[np.int64]
+Embed = Callable[[Pixels], Any]
+Predict = Callable[[Pixels], Any]
 
 COMPONENTS = 50  # of PCA, where images have so many pixels
 STARTS = 10  # of k-means and of the Gaussian mixture: the best counts
@@ -39,63 +44,25 @@ SPECTRAL_IMAGES = 10_000  # images that are cut by their graph; the others join 
 VOTERS = 10  # nearest neighbours that label an image
 
 
-def kmeans(train_NP: Pixels, held_MP: Pixels, classes: int, seed: int) -> tuple[Labels, Labels]:
-    """K-means on PCA's components."""
-    return _kmeans(*_pca(train_NP, held_MP, seed), classes, seed)
+def label(method: str, train_NP: Pixels, held_MP: Pixels, classes: int, seed: int) -> tuple[Labels, Labels]:
+    """Fit one of RIVALS: the cluster of every training and of every held-out image, of which there may be none."""
+    embed, cluster = RIVALS[method]
+    with _own_threads():
+        train_ND, embed_held = embed(train_NP, seed)
+        found_N, predict = cluster(train_ND, classes, seed)
+        found_M = predict(embed_held(held_MP)) if len(held_MP) else found_N[:0]
+    return found_N.astype(np.int64), found_M.astype(np.int64)
 
 
-def pca_gmm(train_NP: Pixels, held_MP: Pixels, classes: int, seed: int) -> tuple[Labels, Labels]:
-    """A Gaussian mixture with full covariances on PCA's components."""
-    return _mixture(*_pca(train_NP, held_MP, seed), classes, seed)
-
-
-def spectral(train_NP: Pixels, held_MP: Pixels, classes: int, seed: int) -> tuple[Labels, Labels]:
-    """Normalised spectral clustering of a graph of nearest neighbours on PCA's components."""
-    train, held = _pca(train_NP, held_MP, seed)
-    chosen = np.random.default_rng(seed).permutation(len(train))[:SPECTRAL_IMAGES]
-    model = SpectralClustering(
-        classes, affinity="nearest_neighbors", n_neighbors=VOTERS, assign_labels="cluster_qr", random_state=seed
-    )
-    with warnings.catch_warnings():  # a graph of several pieces is what clusters are
-        warnings.simplefilter("ignore", UserWarning)
-        found = model.fit_predict(train[chosen])
-    vote = KNeighborsClassifier(VOTERS).fit(train[chosen], found)
-    return _int(vote.predict(train)), _int(vote.predict(held)) if len(held) else _none()
-
-
-def umap_kmeans(train_NP: Pixels, held_MP: Pixels, classes: int, seed: int) -> tuple[Labels, Labels]:
-    """K-means on UMAP's embedding."""
-    return _kmeans(*_umap(train_NP, held_MP, seed), classes, seed)
-
-
-def umap_gmm(train_NP: Pixels, held_MP: Pixels, classes: int, seed: int) -> tuple[Labels, Labels]:
-    """A Gaussian mixture with full covariances on UMAP's embedding."""
-    return _mixture(*_umap(train_NP, held_MP, seed), classes, seed)
-
-
-def umap_hdbscan(train_NP: Pixels, held_MP: Pixels, classes: int, seed: int) -> tuple[Labels, Labels]:
-    """HDBSCAN on UMAP's embedding: it finds the number of clusters. What it calls noise joins the nearest cluster."""
-    train, held = _umap(train_NP, held_MP, seed)
-    found = HDBSCAN(min_cluster_size=max(2, round(SMALLEST_CLUSTER * len(train))), copy=True).fit_predict(train)
-    known = found >= 0
-    if not known.any():
-        return np.zeros(len(train), np.int64), np.zeros(len(held), np.int64)
-    nearest = KNeighborsClassifier(1).fit(train[known], found[known])
-    labels = _int(found)
-    if not known.all():
-        labels[~known] = nearest.predict(train[~known])
-    return labels, _int(nearest.predict(held)) if len(held) else _none()
-
-
-RIVALS: dict[str, Callable[[Pixels, Pixels, int, int], tuple[Labels, Labels]]] = {
-    "kmeans": kmeans,
-    "pca-gmm": pca_gmm,
-    "spectral": spectral,
-    "umap-kmeans": umap_kmeans,
-    "umap-gmm": umap_gmm,
-    "umap-hdbscan": umap_hdbscan,
-}
-"""The methods by the names of the table: each returns the cluster of every training and of every held-out image."""
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Within, libraries keep to the number of threads of torch; it is restored, since importing UMAP raises it."""
+    count = torch.get_num_threads()
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        torch.set_num_threads(count)
 
 
 def row(method: str, config: TrainConfig, images: ImageSet, held_out: ImageSet | None) -> dict[str, Any]:
@@ -107,7 +74,7 @@ def row(method: str, config: TrainConfig, images: ImageSet, held_out: ImageSet |
     """
     begin = time.perf_counter()
     held = images.images[:0] if held_out is None else held_out.images
-    found = RIVALS[method](_pixels(images.images), _pixels(held), config.classes, config.seed)
+    found = label(method, _pixels(images.images), _pixels(held), config.classes, config.seed)
     codes, held_codes = (torch.from_numpy(x) for x in found)
     seconds = time.perf_counter() - begin
     assert images.labels is not None
@@ -115,7 +82,7 @@ def row(method: str, config: TrainConfig, images: ImageSet, held_out: ImageSet |
     figures = {f"cluster_{name}": value for name, value in scores.items()}
     figures |= {"clusters": float(len(torch.unique(codes))), "train_seconds": seconds}
     if held_out is not None:
-        figures |= on_held_out(held_codes, held_out, images, int(max(codes.max(), held_codes.max())) + 1)
+        figures |= held_out_row(held_codes, held_out, images, int(max(codes.max(), held_codes.max())) + 1)
     about = environment(torch.device("cpu"))
     del about["command"]  # as in every row: paths of one machine
     return {
@@ -124,15 +91,6 @@ def row(method: str, config: TrainConfig, images: ImageSet, held_out: ImageSet |
         "evaluations": {str(config.epochs): figures},
         "train_seconds": seconds,
     }
-
-
-def on_held_out(codes_M: Tensor, held_out: ImageSet, train: ImageSet, codes: int) -> dict[str, float]:
-    """Figures of held-out real images; the rarest class is that of the training images."""
-    assert held_out.labels is not None and train.labels is not None
-    rarest = int(torch.bincount(train.labels, minlength=train.label_count).argmin())
-    found = metrics.clustering(codes_M, held_out.labels, codes, held_out.label_count, rarest=rarest)
-    del found["share_error"]  # the classes have other frequencies there
-    return {f"held_out_{name}": value for name, value in found.items()}
 
 
 def _pixels(images_NCHW: Tensor) -> Pixels:
@@ -153,35 +111,72 @@ def check(methods: list[str]) -> None:
             ) from error
 
 
-def _pca(train_NP: Pixels, held_MP: Pixels, seed: int) -> tuple[Pixels, Pixels]:
-    count = min(COMPONENTS, *train_NP.shape)
-    model = PCA(count, random_state=seed).fit(train_NP)
-    return model.transform(train_NP), model.transform(held_MP) if len(held_MP) else held_MP[:, :count]
+def _pca(train_NP: Pixels, seed: int) -> tuple[Pixels, Embed]:
+    """The first principal components."""
+    model = PCA(min(COMPONENTS, *train_NP.shape), random_state=seed).fit(train_NP)
+    return model.transform(train_NP), model.transform
 
 
-def _umap(train_NP: Pixels, held_MP: Pixels, seed: int) -> tuple[Pixels, Pixels]:
+def _umap(train_NP: Pixels, seed: int) -> tuple[Pixels, Embed]:
+    """UMAP's embedding."""
     import umap
 
-    with warnings.catch_warnings():  # that a seed makes it single-threaded, and what its dependencies deprecate
-        warnings.simplefilter("ignore")
-        model = umap.UMAP(**UMAP_SETTINGS, random_state=seed).fit(train_NP)
-        held = model.transform(held_MP) if len(held_MP) else held_MP[:, : UMAP_SETTINGS["n_components"]]
-    return model.embedding_, held
+    def quietly(call: Embed) -> Embed:
+        def quiet(pixels_NP: Pixels) -> Any:
+            with warnings.catch_warnings():  # that a seed makes it single-threaded, and what its packages deprecate
+                warnings.simplefilter("ignore")
+                return call(pixels_NP)
+
+        return quiet
+
+    model = umap.UMAP(**UMAP_SETTINGS, random_state=seed)
+    quietly(model.fit)(train_NP)
+    return model.embedding_, quietly(model.transform)
 
 
-def _kmeans(train_ND: Pixels, held_MD: Pixels, classes: int, seed: int) -> tuple[Labels, Labels]:
+def _kmeans(train_ND: Pixels, classes: int, seed: int) -> tuple[Labels, Predict]:
+    """K-means."""
     model = KMeans(classes, n_init=STARTS, random_state=seed).fit(train_ND)
-    return _int(model.labels_), _int(model.predict(held_MD)) if len(held_MD) else _none()
+    return model.labels_, model.predict
 
 
-def _mixture(train_ND: Pixels, held_MD: Pixels, classes: int, seed: int) -> tuple[Labels, Labels]:
+def _mixture(train_ND: Pixels, classes: int, seed: int) -> tuple[Labels, Predict]:
+    """A Gaussian mixture with full covariances."""
     model = GaussianMixture(classes, n_init=STARTS, random_state=seed).fit(train_ND)
-    return _int(model.predict(train_ND)), _int(model.predict(held_MD)) if len(held_MD) else _none()
+    return model.predict(train_ND), model.predict
 
 
-def _int(labels: NDArray[Any]) -> Labels:
-    return labels.astype(np.int64)
+def _spectral(train_ND: Pixels, classes: int, seed: int) -> tuple[Labels, Predict]:
+    """Normalised spectral clustering of a graph of nearest neighbours."""
+    chosen_LD = train_ND[np.random.default_rng(seed).permutation(len(train_ND))[:SPECTRAL_IMAGES]]
+    model = SpectralClustering(
+        classes, affinity="nearest_neighbors", n_neighbors=VOTERS, assign_labels="cluster_qr", random_state=seed
+    )
+    with warnings.catch_warnings():  # a graph of several pieces is what clusters are
+        warnings.simplefilter("ignore", UserWarning)
+        found_L = model.fit_predict(chosen_LD)
+    vote = KNeighborsClassifier(VOTERS).fit(chosen_LD, found_L)
+    return vote.predict(train_ND), vote.predict
 
 
-def _none() -> Labels:
-    return np.zeros(0, np.int64)
+def _hdbscan(train_ND: Pixels, classes: int, seed: int) -> tuple[Labels, Predict]:
+    """HDBSCAN, which finds the number of clusters. What it calls noise joins the nearest cluster."""
+    found_N = HDBSCAN(min_cluster_size=max(2, round(SMALLEST_CLUSTER * len(train_ND))), copy=True).fit_predict(train_ND)
+    known_N = found_N >= 0
+    if not known_N.any():
+        return np.zeros_like(found_N), lambda others_MD: np.zeros(len(others_MD), found_N.dtype)
+    nearest = KNeighborsClassifier(1).fit(train_ND[known_N], found_N[known_N])
+    if not known_N.all():
+        found_N[~known_N] = nearest.predict(train_ND[~known_N])
+    return found_N, nearest.predict
+
+
+RIVALS: dict[str, tuple[Callable[[Pixels, int], tuple[Pixels, Embed]], Callable[..., tuple[Labels, Predict]]]] = {
+    "kmeans": (_pca, _kmeans),
+    "pca-gmm": (_pca, _mixture),
+    "spectral": (_pca, _spectral),
+    "umap-kmeans": (_umap, _kmeans),
+    "umap-gmm": (_umap, _mixture),
+    "umap-hdbscan": (_umap, _hdbscan),
+}
+"""The methods by the names of the table: an embedding of the pixels and a clustering of that."""

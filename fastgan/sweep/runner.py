@@ -17,13 +17,12 @@ from typing import Any
 
 import torch
 
-from fastgan.augment.suited import resolve_transform
 from fastgan.config.command_line import FREE_ON_RESUME, differences
-from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import CheckpointCorruptError, ConfigError
+from fastgan.evaluation.evaluator import held_out_row
 from fastgan.evaluation.judge import obtain_judge
 from fastgan.inference.labelling import assign
 from fastgan.reporting.run_reporter import RunReporter
@@ -40,6 +39,7 @@ from fastgan.sweep.rivals import RIVALS
 from fastgan.text import pluralize
 from fastgan.training.engine import Engine
 from fastgan.training.loop import TrainingLoop
+from fastgan.training.resolve import resolve
 
 SHOWN = ("nmi", "ent", "cluster_accuracy", "cluster_nmi")  # figures of a finished run that are printed
 # Settings that may differ between a run of the sweep and its folder; `recipe` may, since its settings are compared.
@@ -115,11 +115,10 @@ class Sweep:
         begin = time.perf_counter()
         config = dataclasses.replace(config, run_dir=self.results.runs_folder / key.name)
         images = self._images(config)
-        config, _ = resolve_transform(resolve_schedule(config, len(images.images)), images)
         if key.method in RIVALS:
-            held_out = loading.load_held_out(config, self._everything) if self.held_out else None
-            self._keep(key, rivals.row(key.method, config, images, held_out), begin)
+            self._keep(key, rivals.row(key.method, config, images, self._held_out(config)), begin)
             return None
+        config, _ = resolve(config, images)
         trainer = self._trainer_for(config, images)
         run = self._folder(config, trainer)
         # On a GPU a run takes seconds: it is repeated rather than saved twenty times.
@@ -137,18 +136,12 @@ class Sweep:
             if outcome.signal_number is not None:
                 return outcome.signal_number
         row = row_of(run, loop.log.rows(), config.epochs)
-        row["evaluations"][str(config.epochs)] |= self._on_held_out(config, images, trainer)
+        if (held_out := self._held_out(config)) is not None:
+            codes, _ = assign(trainer.step.networks, held_out.images, config, self.device)
+            row["evaluations"][str(config.epochs)] |= held_out_row(codes, held_out, images, config.classes)
         self._keep(key, row, begin)
         shutil.rmtree(run.checkpoints, ignore_errors=True)
         return None
-
-    def _on_held_out(self, config: TrainConfig, images: ImageSet, trainer: Engine) -> dict[str, float]:
-        """The figures of Q on images that it was not trained on; none without `held_out` or such images."""
-        held_out = loading.load_held_out(config, self._everything) if self.held_out else None
-        if held_out is None:
-            return {}
-        codes, _ = assign(trainer.step.networks, held_out.images, config, self.device)
-        return rivals.on_held_out(codes, held_out, images, config.classes)
 
     def _keep(self, key: RunKey, row: dict[str, Any], begin: float) -> None:
         """Write the row of a finished run, with the memory that it needed, and print its figures."""
@@ -168,6 +161,10 @@ class Sweep:
         if self._everything is None:
             self._everything = loading.load_everything(config)
         return loading.load(config, self._everything)
+
+    def _held_out(self, config: TrainConfig) -> ImageSet | None:
+        """The images to score that a run is not trained on; None without `held_out` or such images."""
+        return loading.load_held_out(config, self._everything) if self.held_out else None
 
     def _trainer_for(self, config: TrainConfig, images: ImageSet) -> Engine:
         """The trainer of the previous run, with its compiled and captured parts, if it fits; otherwise a new one."""

@@ -66,9 +66,14 @@ def summarise(rows: Iterable[Row]) -> dict[tuple[str, int], dict[str, Cell]]:
             for key, merit in MERITS.items():
                 values = [value for row in own if (value := figure_of(row, epoch, key)) is not None]
                 if values:
-                    worst = min(values) if merit.higher_is_better else max(values)
-                    cells[key] = Cell(fmean(values), _std(values), worst, len(values))
+                    cells[key] = cell_of(values, merit)
     return summary
+
+
+def cell_of(values: list[float], merit: Merit) -> Cell:
+    """One figure over the runs that have it, at least one."""
+    worst = min(values) if merit.higher_is_better else max(values)
+    return Cell(fmean(values), _std(values), worst, len(values))
 
 
 def gains(
@@ -79,7 +84,7 @@ def gains(
     Args:
         epoch: left out, the last epoch that both runs of at least one pair have.
     """
-    pairs = _pairs(checked_rows(rows), method, over)
+    pairs = pairs_of(checked_rows(rows), method, over)
     if epoch is None:
         epoch = _last_common_epoch(pairs)
     if epoch is None:
@@ -147,7 +152,7 @@ def _std(values: list[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
-def _pairs(runs: list[Row], method: str, over: str) -> list[tuple[Row, Row]]:
+def pairs_of(runs: list[Row], method: str, over: str) -> list[tuple[Row, Row]]:
     """The runs of both methods with the same split and seed."""
     by_identity = {_identity(row): row for row in runs}
     found = [(row, by_identity.get((over, *_identity(row)[1:]))) for row in runs if row["run"]["method"] == method]
@@ -162,7 +167,7 @@ def compared_with_uniform(runs: list[Row]) -> list[tuple[str, int, dict[str, Gai
     """(method, last common epoch, gains at that epoch) of every other method that has pairs with uniform."""
     found = []
     for method in methods_of(runs):
-        epoch = None if method == "uniform" else _last_common_epoch(_pairs(runs, method, "uniform"))
+        epoch = None if method == "uniform" else _last_common_epoch(pairs_of(runs, method, "uniform"))
         if epoch is not None:
             found.append((method, epoch, gains(runs, method, "uniform", epoch)))
     return found

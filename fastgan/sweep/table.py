@@ -95,13 +95,13 @@ def as_markdown(rows: Iterable[Row]) -> str:
     return "\n\n".join(
         [
             _escaped(_title(runs)),
-            _markdown_table(["method", "epoch", *names], main),
+            markdown_table(["method", "epoch", *names], main),
             LEGEND,
             ARTICLE_LINE,
             TIMES + ":",
-            _markdown_table(["method", "train seconds", "epochs", "n", "device"], times),
+            markdown_table(["method", "train seconds", "epochs", "n", "device"], times),
             GAINS,
-            _markdown_table(["method", "epoch", *names], differences) if differences else "No pairs.",
+            markdown_table(["method", "epoch", *names], differences) if differences else "No pairs.",
         ]
     )
 
@@ -190,7 +190,8 @@ def _aligned(parts: list[str], blocks: dict[str, list[list[list[str]]]]) -> list
     return shown
 
 
-def _markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in GitHub Markdown."""
     every = [heads, ["---"] * len(heads), *lines]
     return "\n".join("| " + " | ".join(_escaped(text) for text in line) + " |" for line in every)
 

@@ -17,13 +17,14 @@ import torch
 from fastgan.config.command_line import train_config
 from fastgan.config.schema import TrainConfig
 from fastgan.errors import ConfigError
+from fastgan.runs.run_folder import saved_config
 from fastgan.runtime import threads
 from fastgan.runtime.device import choose_device, choose_kernels
 from fastgan.runtime.distributed import RankInfo
 from fastgan.runtime.process import tune_malloc
 from fastgan.sweep import rivals, workers
-from fastgan.sweep.methods import parse_numbers
-from fastgan.sweep.results import Results, RunKey
+from fastgan.sweep.methods import parse_names, parse_numbers
+from fastgan.sweep.results import Results, RunKey, row_path
 from fastgan.sweep.rivals import RIVALS
 from fastgan.sweep.runner import Sweep
 from fastgan.text import pluralize
@@ -36,8 +37,8 @@ METHODS = (OURS, *RIVALS)
 class World:
     """A data set as it is trained on.
 
-    title: as tables show it. folder: below --data-dir. flags: of `python -m fastgan.train`. splits: of imbalanced
-    MNIST, empty where there are none. epochs: of each run; evaluated at the end and every `eval_every`.
+    title: as tables show it. folder: below --data-dir. flags: of `python -m fastgan.train`. splits: whether it has
+    the 50 of imbalanced MNIST. epochs: of each run; evaluated at the end and every `eval_every`.
     """
 
     title: str
@@ -45,13 +46,13 @@ class World:
     flags: str
     epochs: int
     eval_every: int
-    splits: tuple[int, ...] = ()
+    splits: bool = False
 
 
 _CIFAR = "--dataset folder --labels-from-folders --image-size 32 --classes 2 --network.width 32 --network.hidden 512"
 WORLDS: dict[str, World] = {
-    "mnist": World("MNIST, imbalanced", "mnist", "--dataset mnist", 5, 5, tuple(range(1, 51))),
-    "mnist-20": World("MNIST, imbalanced, 20 epochs", "mnist", "--dataset mnist", 20, 5, tuple(range(1, 51))),
+    "mnist": World("MNIST, imbalanced", "mnist", "--dataset mnist", 5, 5, splits=True),
+    "mnist-20": World("MNIST, imbalanced, 20 epochs", "mnist", "--dataset mnist", 20, 5, splits=True),
     "mnist-unknown-k": World("MNIST, K unknown", "mnist", "--dataset mnist --imbalance deepdpm --classes 15", 5, 5),
     "fmnist-5": World("FMNIST-5", "fashion-mnist", "--dataset fashion-mnist --imbalance fmnist-5 --classes 5", 5, 5),
     "fmnist-10": World("FMNIST-10", "fashion-mnist", "--dataset fashion-mnist --imbalance none", 5, 5),
@@ -105,11 +106,6 @@ class WorldsConfig:
     """CPU threads of each run. 0: one for each processor that this process may use and that is idle."""
 
 
-def chosen(args: WorldsConfig) -> list[str]:
-    """The worlds of --worlds in the order of WORLDS; raises ConfigError for another name."""
-    return _names("worlds", args.worlds, tuple(WORLDS))
-
-
 def runs_of(args: WorldsConfig, name: str) -> dict[RunKey, TrainConfig]:
     """Every run on one world, validated, by method, split and seed.
 
@@ -118,10 +114,10 @@ def runs_of(args: WorldsConfig, name: str) -> dict[RunKey, TrainConfig]:
     """
     world, seeds = WORLDS[name], parse_numbers("seeds", args.seeds, 0, None)
     splits = parse_numbers("splits", args.splits, 1, 50) if world.splits else [None]
-    methods = _names("methods", args.methods, METHODS)
+    methods = parse_names("methods", args.methods, METHODS)
     flags = [*world.flags.split(), "--data-dir", str(args.data_dir / world.folder), "--epochs", str(world.epochs)]
     base = dataclasses.replace(
-        train_config(flags, _none_saved),
+        train_config(flags, saved_config),
         eval_every=world.eval_every,
         save_every=1,
         **{part: getattr(args, part) for part in ("cache_dir", "amp", "compile", "device", "threads")},
@@ -136,12 +132,11 @@ def runs_of(args: WorldsConfig, name: str) -> dict[RunKey, TrainConfig]:
 
 def train_worlds(args: WorldsConfig) -> int:
     """Train the runs that are left, world by world. Returns the exit code."""
-    names = chosen(args)
+    names = parse_names("worlds", args.worlds, WORLDS)
     plans = {name: runs_of(args, name) for name in names}
     rivals.check(sorted({key.method for runs in plans.values() for key in runs}))
     left = {
-        name: [key for key in runs if not (args.results / name / "rows" / f"{key.name}.json").exists()]
-        for name, runs in plans.items()
+        name: [key for key in runs if not row_path(args.results / name, key).exists()] for name, runs in plans.items()
     }
     if args.dry_run:
         for name, keys in left.items():
@@ -196,16 +191,3 @@ def _check_data(args: WorldsConfig, name: str) -> None:
             f"--worlds {name}: its images are not in {folder}; put them there (docs/worlds.md says where they come "
             "from), name another --data-dir, or leave it out"
         )
-
-
-def _names(flag: str, text: str, known: tuple[str, ...]) -> list[str]:
-    """ "all", or names separated by commas, in the order of `known`; raises ConfigError for another name."""
-    names = list(known) if text == "all" else [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"--{flag} {name}: not known; choose all, or some of {', '.join(known)}")
-    return [name for name in known if name in names]
-
-
-def _none_saved(path: Path) -> TrainConfig:
-    raise ConfigError(f"{path}: no run is resumed here")

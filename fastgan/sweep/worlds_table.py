@@ -6,30 +6,24 @@ counts. Means are over splits and seeds; a figure that a row lacks leaves it out
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any
+from statistics import fmean
 
 from scipy.stats import ttest_rel
 
 from fastgan.errors import ConfigError
 from fastgan.sweep import results
+from fastgan.sweep.statistics import Cell, Merit, Row, cell_of, epochs_of, figure_of, pairs_of
+from fastgan.sweep.table import markdown_table
 from fastgan.sweep.worlds import METHODS, OURS, WORLDS
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A column: its heading, the keys of a row's last evaluation in the order of preference, decimals, direction."""
+class Figure(Merit):
+    """A column; keys: of a row's last evaluation, in the order of preference."""
 
-    name: str
-    keys: tuple[str, ...]
-    decimals: int = 3
-    higher_is_better: bool = True
+    keys: tuple[str, ...] = ()
 
 
 def _real(name: str) -> tuple[str, ...]:
@@ -37,20 +31,20 @@ def _real(name: str) -> tuple[str, ...]:
 
 
 FIGURES = (
-    Figure("accuracy", _real("accuracy")),
-    Figure("macro", _real("macro_accuracy")),
-    Figure("rarest", _real("rarest_recall")),
-    Figure("NMI", _real("nmi")),
-    Figure("AMI", _real("ami")),
-    Figure("ARI", _real("ari")),
-    Figure("prior error", ("cluster_prior_error",), 4, False),
-    Figure("share error", ("cluster_share_error",), 4, False),
-    Figure("NMI of samples", ("nmi",)),
-    Figure("ENT", ("ent",), 3, False),
-    Figure("Fréchet", ("frechet_distance",), 2, False),
-    Figure("diversity", ("diversity",)),
-    Figure("seconds", ("train_seconds",), 0, False),
-    Figure("GB", ("peak_memory_gb",), 1, False),
+    Figure("accuracy", True, keys=_real("accuracy")),
+    Figure("macro", True, keys=_real("macro_accuracy")),
+    Figure("rarest", True, keys=_real("rarest_recall")),
+    Figure("NMI", True, keys=_real("nmi")),
+    Figure("AMI", True, keys=_real("ami")),
+    Figure("ARI", True, keys=_real("ari")),
+    Figure("prior error", False, 4, ("cluster_prior_error",)),
+    Figure("share error", False, 4, ("cluster_share_error",)),
+    Figure("NMI of samples", True, keys=("nmi",)),
+    Figure("ENT", False, keys=("ent",)),
+    Figure("Fréchet", False, 2, ("frechet_distance",)),
+    Figure("diversity", True, keys=("diversity",)),
+    Figure("seconds", False, 0, ("train_seconds",)),
+    Figure("GB", False, 1, ("peak_memory_gb",)),
 )
 COMPARED = "NMI"
 FEWEST_PAIRS = 3  # for a paired t-test
@@ -82,71 +76,53 @@ def write_worlds(folder: Path) -> str:
 
 def as_markdown(name: str, rows: list[Row]) -> str:
     """The table of one world: a line for each method, the best mean of each figure in bold."""
-    by_method: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_method[row["run"]["method"]].append(row)
-    methods = [method for method in METHODS if method in by_method]
-    found = {
-        (m, f.name): [x for row in by_method[m] if (x := value(row, f)) is not None] for m in methods for f in FIGURES
-    }
-    shown = [f for f in FIGURES if any(found[method, f.name] for method in methods)]
-    best = {f.name: _best(f, [fmean(found[m, f.name]) for m in methods if found[m, f.name]]) for f in shown}
-    lines = [f"### {WORLDS[name].title}", "", _line(["method", "n", *(f.name for f in shown)])]
-    lines.append(_line(["---"] * (len(shown) + 2)))
+    own = {method: [row for row in rows if row["run"]["method"] == method] for method in METHODS}
+    methods = [method for method in METHODS if own[method]]
+    cells: dict[tuple[str, str], Cell] = {}
     for method in methods:
-        cells = [_cell(f, found[method, f.name], best[f.name]) for f in shown]
-        lines.append(_line([method, str(len(by_method[method])), *cells]))
-    machines = sorted({f"{row['environment']['device']}" for row in rows})
-    lines += ["", *_tests(by_method, methods), f"Made on: {'; '.join(machines)}."]
-    return "\n".join(lines)
+        for figure in FIGURES:
+            values = [x for row in own[method] if (x := value(row, figure)) is not None]
+            if values:
+                cells[method, figure.name] = cell_of(values, figure)
+    shown = [figure for figure in FIGURES if any((method, figure.name) in cells for method in methods)]
+    lines = [[m, str(len(own[m])), *(_text(figure, m, cells) for figure in shown)] for m in methods]
+    devices = sorted({row["environment"]["device"] for row in rows})
+    table = markdown_table(["method", "n", *(figure.name for figure in shown)], lines)
+    return "\n\n".join([f"### {WORLDS[name].title}", table, *_tests(rows, methods), f"Made on: {'; '.join(devices)}."])
 
 
 def value(row: Row, figure: Figure) -> float | None:
-    """A figure of a row's last evaluation, None where it has none; memory is the row's own."""
-    last = row["evaluations"][max(row["evaluations"], key=int)] | {"peak_memory_gb": row.get("peak_memory_gb")}
-    numbers = (last.get(key) for key in figure.keys)
-    return next((float(x) for x in numbers if x is not None and math.isfinite(x)), None)
+    """A figure of a row's last evaluation, None where it has none; memory is kept beside the evaluations."""
+    epoch = epochs_of(row)[-1]
+    values = (figure_of(row, epoch, key) for key in figure.keys)
+    return next((x for x in values if x is not None), row.get(figure.keys[0]))
 
 
-def _best(figure: Figure, means: list[float]) -> float:
-    return max(means) if figure.higher_is_better else min(means)
-
-
-def _cell(figure: Figure, values: list[float], best: float) -> str:
-    if not values:
+def _text(figure: Figure, method: str, cells: dict[tuple[str, str], Cell]) -> str:
+    """A cell: the mean, bold if no method's is better, with the spread and the worst of several runs."""
+    cell = cells.get((method, figure.name))
+    if cell is None:
         return ""
-    mean, decimals = fmean(values), figure.decimals
-    text = f"{mean:.{decimals}f}"
-    text = f"**{text}**" if mean == best else text
-    if len(values) == 1:
-        return text
-    worst = min(values) if figure.higher_is_better else max(values)
-    return f"{text} ± {stdev(values):.{decimals}f} ({worst:.{decimals}f})"
+    means = [each.mean for (_, name), each in cells.items() if name == figure.name]
+    bold = "**" if cell.mean == (max if figure.higher_is_better else min)(means) else ""
+    mean, worst = (f"{x:.{figure.decimals}f}" for x in (cell.mean, cell.worst))
+    spread = "" if cell.std is None else f" ± {cell.std:.{figure.decimals}f} ({worst})"
+    return f"{bold}{mean}{bold}{spread}"
 
 
-def _tests(by_method: dict[str, list[Row]], methods: list[str]) -> list[str]:
+def _tests(rows: list[Row], methods: list[str]) -> list[str]:
     """Our NMI against each rival's on the same splits and seeds: mean difference, wins, and a paired t-test."""
     figure = next(f for f in FIGURES if f.name == COMPARED)
-
-    def values(method: str) -> dict[tuple[int | None, int], float]:
-        return {
-            (r["run"]["split"], r["run"]["seed"]): x for r in by_method[method] if (x := value(r, figure)) is not None
-        }
-
     lines = []
-    ours = values(OURS) if OURS in by_method else {}
     for method in methods:
-        theirs = values(method)
-        pairs = [(ours[key], theirs[key]) for key in sorted(ours, key=str) if key in theirs]
-        if method == OURS or not pairs:
+        pairs = [(value(ours, figure), value(theirs, figure)) for ours, theirs in pairs_of(rows, OURS, method)]
+        both = [(a, b) for a, b in pairs if a is not None and b is not None]
+        if method == OURS or not both:
             continue
-        gain, wins = fmean(a - b for a, b in pairs), sum(a > b for a, b in pairs)
+        differences = [a - b for a, b in both]
         sure = ""
-        if len(pairs) >= FEWEST_PAIRS and len({a - b for a, b in pairs}) > 1:
-            sure = f", p = {ttest_rel(*zip(*pairs, strict=True)).pvalue:.2g} (paired t-test, two-sided)"
-        lines.append(f"{COMPARED} against {method}: {gain:+.3f}, better in {wins} of {len(pairs)}{sure}.")
-    return [*lines, ""] if lines else []
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+        if len(both) >= FEWEST_PAIRS and len(set(differences)) > 1:
+            sure = f", p = {ttest_rel(*zip(*both, strict=True)).pvalue:.2g} (paired t-test, two-sided)"
+        wins = f"better in {sum(d > 0 for d in differences)} of {len(both)}"
+        lines.append(f"{COMPARED} against {method}: {fmean(differences):+.3f}, {wins}{sure}.")
+    return ["\n".join(lines)] if lines else []

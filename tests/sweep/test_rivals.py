@@ -14,6 +14,7 @@ from fastgan.config.presets import preset
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError
 from fastgan.evaluation import metrics
+from fastgan.evaluation.evaluator import held_out_row
 from fastgan.sweep import rivals
 from fastgan.sweep.rivals import RIVALS
 
@@ -39,7 +40,9 @@ def test_each_finds_clear_classes(method: str) -> None:
     if method.startswith("umap") and not HAS_UMAP:
         pytest.skip("umap-learn is not installed")
     config = dataclasses.replace(preset("digits"), classes=3, epochs=7)
+    threads = torch.get_num_threads()
     row = rivals.row(method, config, TRAIN, HELD_OUT)
+    assert torch.get_num_threads() == threads == row["environment"]["threads"]  # later runs of a process depend on it
     figures = row["evaluations"]["7"]
     assert figures["cluster_accuracy"] > 0.95 and figures["cluster_macro_accuracy"] > 0.95
     assert figures["held_out_accuracy"] > 0.95 and figures["clusters"] >= 3
@@ -50,14 +53,14 @@ def test_each_finds_clear_classes(method: str) -> None:
 @pytest.mark.parametrize("method", [name for name in RIVALS if not name.startswith("umap")])
 def test_seeds_and_repeats(method: str) -> None:
     pixels = TRAIN.images.flatten(1).numpy().astype(np.float32) / 255
-    first, none = RIVALS[method](pixels, pixels[:0], 3, 0)
-    again, _ = RIVALS[method](pixels, pixels[:0], 3, 0)
+    first, none = rivals.label(method, pixels, pixels[:0], 3, 0)
+    again, _ = rivals.label(method, pixels, pixels[:0], 3, 0)
     assert np.array_equal(first, again) and len(none) == 0 and first.dtype == np.int64
 
 
 def test_the_rarest_class_is_that_of_the_training_images() -> None:
     codes = torch.where(HELD_OUT.labels == 2, 0, HELD_OUT.labels)  # type: ignore[arg-type]  # class 2 is lost
-    figures = rivals.on_held_out(codes, HELD_OUT, TRAIN, 3)
+    figures = held_out_row(codes, HELD_OUT, TRAIN, 3)
     assert figures["held_out_rarest_recall"] == 0.0
     assert metrics.clustering(codes, HELD_OUT.labels, 3, 3)["rarest_recall"] == 1.0  # type: ignore[arg-type]
 
