@@ -29,18 +29,28 @@ class DefaultLoop(LiteralLoop):
     Args:
         finer: codes of the overclustering head.
         prior_learning_rate, pull: of the prior.
+        temperature: of the contrastive loss.
     """
 
     def __init__(
-        self, prior_logits: Tensor, *, finer: int, prior_learning_rate: float, pull: float, **sizes: int
+        self,
+        prior_logits: Tensor,
+        *,
+        finer: int,
+        prior_learning_rate: float,
+        pull: float,
+        temperature: float,
+        **sizes: int,
     ) -> None:
         super().__init__(prior_logits, learn_prior=True, contrastive_weight=1.0, **sizes)
         self.finer = nn.Linear(sizes["embedding"], finer).to(prior_logits)
         self.networks.append(self.finer)
-        self.pull = pull
+        self.pull, self.temperature = pull, temperature
         g_side = [p for part in (self.generator, self.embed, self.code, self.finer) for p in part.parameters()]
         groups = [{"params": g_side, "lr": 2e-4}, {"params": [self.prior_logits], "lr": prior_learning_rate}]
         self.g_optimizer = torch.optim.Adam(groups, betas=(0.5, 0.999))
+        real_side = [p for part in (self.front_end, self.embed, self.code, self.finer) for p in part.parameters()]
+        self.pretrainer = torch.optim.Adam(real_side, lr=6e-4, betas=(0.5, 0.999))
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -51,6 +61,19 @@ class DefaultLoop(LiteralLoop):
         yield
         for norm in norms:
             norm.momentum = 0.1
+
+    def pretrain(self, real: Tensor, other: Tensor) -> Tensor:
+        """One step of pretraining, without groups; returns the losses [6], three of them 0."""
+        self.pretrainer.zero_grad()
+        view_BD = self.embed(self.front_end(real))
+        with self.quiet():
+            other_BD = self.embed(self.front_end(other))
+        contrast = nt_xent(view_BD, other_BD, temperature=self.temperature)
+        agreement = -mutual_information(self.finer(view_BD), self.finer(other_BD))
+        (contrast + agreement).backward()
+        self.pretrainer.step()
+        none = torch.zeros_like(contrast)
+        return torch.stack((none, none, none, contrast, agreement, none)).detach()
 
     def learn(self, real: Tensor, other: Tensor, noise_BZ: Tensor, gumbel_BK: Tensor, group_B: Tensor) -> Tensor:
         """One D step and one G step; returns the losses [6]: D, G, information, contrastive, agreement, grouping."""
@@ -68,7 +91,7 @@ class DefaultLoop(LiteralLoop):
             other_BH, fake_BH = self.front_end(other), self.front_end(fake.detach())
             other_BD = self.embed(other_BH)
         d_loss = self.bce(self.discriminator(real_BH), one) + self.bce(self.discriminator(fake_BH), zero)
-        contrast = nt_xent(view_BD, other_BD, temperature=0.5)
+        contrast = nt_xent(view_BD, other_BD, temperature=self.temperature)
         agreement = -mutual_information(self.finer(view_BD), self.finer(other_BD))
         grouping, pull = torch.zeros_like(contrast), torch.zeros_like(contrast)
         logits_BK, logits_other_BK = self.code(view_BD), self.code(other_BD)

@@ -12,16 +12,20 @@ from fastgan.errors import ConfigError
 # part gains.
 _DEFAULT: dict[str, Any] = {
     "contrastive_weight": 1.0,
-    "contrastive_temperature": 0.5,
+    "contrastive_temperature": 0.2,
     "agreement_weight": 1.0,
     "finer_codes": 40,
     "front_end_learns": True,
     "real_averages": True,
     "prior_pull": 10.0,
-    "prior_learning_rate": 1e-3,
+    "learning_rate": 1e-3,
+    "discriminator_learning_rate": 2e-3,
+    "prior_learning_rate": 3e-3,
+    "final_rate": 0.05,
+    "pretrain_epochs": -1,
 }
 # Groups that keep rare classes (docs/prior.md).
-_GROUPING = GroupingConfig(landmarks=20_000, linkage=0.75)
+_GROUPING = GroupingConfig(landmarks=10_000, linkage=0.75, samples=3, stability=0.9)
 # What real-world image files need in addition. schedule.py chooses each 0 by the number of images, and
 # augment/suited.py the transforms by what is in them.
 _NATURAL: dict[str, Any] = {

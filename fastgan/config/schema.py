@@ -95,6 +95,11 @@ class GroupingConfig:
     """Largest number of images that are clustered; the others join the groups of their nearest neighbours."""
     neighbours: Annotated[int, at_least(1)] = 10
     """Number of nearest neighbours per image."""
+    samples: Annotated[int, at_least(1)] = 1
+    """How many samples of landmarks are clustered, each at fifteen resolutions; all groupings are compared."""
+    stability: Annotated[float, between(0, 1)] = 0.0
+    """An image that is in the same group in fewer of these groupings than is usual for its group, by this factor, gets
+    no pseudo-label; 0 labels all."""
     linkage: Annotated[float, between(0, 1)] = 1.0
     """Which parts are merged first: those with the most affinity, divided by the product of their sizes to this power.
     1 is average linkage, which merges a rare class into its neighbour before two halves of a frequent one; 0.5 divides
@@ -171,13 +176,24 @@ class TrainConfig:
 
     epochs: int = 20
     """Passes over the training images. 0, for your own images: enough to show 320,000 images, and at least 20."""
+    pretrain_epochs: Annotated[int, at_least(-1)] = 0
+    """Epochs, the run's first, in which the front end and Q learn from real images and nothing is generated; each takes
+    less than half the time. -1: until the first grouping, and at most half of the run."""
+    pretrain_learning_rate: Annotated[float, above(0)] = 6e-4
+    """Adam's learning rate in these epochs."""
     batch_size: Annotated[int, at_least(2, " (BatchNorm and NT-Xent need a pair)")] = 64
     """Real images per step, on each rank under torchrun; an epoch's last, smaller batch is dropped."""
     sync_batchnorm: bool = True
     """Under torchrun: BatchNorm's statistics are over the images of all ranks, as in one process. Without it each rank
     normalises its own images, and the model that is saved and evaluated has the mean of the ranks' running averages."""
     learning_rate: Annotated[float, above(0)] = 2e-4
-    """Adam's learning rate, for the discriminator and the generator."""
+    """Adam's learning rate, for the generator, Q and, left alone, all others."""
+    discriminator_learning_rate: Annotated[float | None, above(0)] = None
+    """Adam's learning rate for the discriminator and the front end (two time scales, arXiv 1706.08500). Left out:
+    --learning-rate."""
+    final_rate: Annotated[float, above(0), at_most(1)] = 1.0
+    """Adam's learning rates at the end of the run, as a share of those at its start: they fall linearly, in 50 steps,
+    from the end of pretraining on. 1: they stay."""
     average_decay: Annotated[float, Limit("0 or more and below 1", lambda decay: 0 <= decay < 1)] = 0.0
     """Decay per step of the averaged generator, used for samples and evaluation; 0 uses the generator itself."""
     seed: Annotated[int, at_least(0)] = 0

@@ -83,6 +83,15 @@ def _check_training(c: TrainConfig) -> None:
         c.finer_codes == 0 or c.agreement_weight > 0,
         f"--finer-codes {c.finer_codes}: learns by agreement alone; add --agreement-weight 1, or --finer-codes 0",
     )
+    _require(
+        c.pretrain_epochs <= 0 or (c.front_end_learns and c.learns_from_real),
+        f"--pretrain-epochs {c.pretrain_epochs}: the front end has no loss on real images; add --front-end-learns and "
+        "a --contrastive-weight, or use --pretrain-epochs 0",
+    )
+    _require(
+        c.pretrain_epochs < c.epochs or c.epochs == 0,
+        f"--pretrain-epochs {c.pretrain_epochs}: must be below --epochs {c.epochs}, or the generator never learns",
+    )
     divisor = 2 ** num_downsamples(c.image_size)
     _require(
         8 <= c.image_size <= 256 and c.image_size % divisor == 0,

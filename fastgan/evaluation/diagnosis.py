@@ -12,14 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
-from fastgan.config.schedule import GROUPED_AT, SHOWN
+from fastgan.config.schedule import SHOWN
 from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
 from fastgan.evaluation.metrics import UNUSED_SHARE, effective_classes, unused_codes
 from fastgan.text import pluralize, words
 
 # Images below which a run is hardly trained: where a run of the default length first groups them. NMI was 0.003 after
 # 37,312 images of MNIST, and of the digits 0.000 after 46,080 and 0.931 after 92,160.
-FEW_SHOWN = GROUPED_AT[0]
+FEW_SHOWN = SHOWN // 5
 NEAR_ONE = 1.2  # effective number of classes below which it counts as one; two classes of 95% and 5% have 1.22
 PRIOR_AT_UNIFORM = 0.1  # a prior whose every probability is within this, relative to 1/K, has not left uniform
 SIZES_UNEVEN = 0.5  # cluster sizes of which one is further than this from 1/K, relative to it, are uneven

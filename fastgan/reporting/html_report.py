@@ -18,7 +18,7 @@ from fastgan.evaluation.diagnosis import Finding
 from fastgan.evaluation.metrics import UNUSED_SHARE
 from fastgan.reporting import images, plots
 from fastgan.reporting.images import Picture
-from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN
+from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN, has_losses
 from fastgan.text import words
 
 NAME = "report.html"
@@ -234,9 +234,9 @@ def _frequencies(codes: Sequence[Code], *, labelled: bool) -> Picture:
 def _charts(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Picture]]:
     """Losses and figures over images seen; what was never logged is left out."""
     found = []
-    logged = [row for row in rows if row.get("d_loss") is not None]
+    logged = [row for row in rows if has_losses(row)]
     if logged:
-        last = ", ".join(f"{name} {logged[-1][key]:.3f}" for key, name in LOSS_NAMES.items())
+        last = ", ".join(f"{name} {logged[-1][key]:.3f}" for key, name in LOSS_NAMES.items() if key in logged[-1])
         text = f"Curves of the losses over images seen; at the end: {last}."
         found.append(("Losses", images.chart(lambda theme: plots.losses_chart(logged, theme), text)))
     evaluated = [row for row in rows if row.get("confidence") is not None]

@@ -37,6 +37,11 @@ SHOWN = {
 }
 
 
+def has_losses(row: dict[str, Any]) -> bool:
+    """Whether a row of the log reports losses; pretraining's reports only some of them."""
+    return any(row.get(name) is not None for name in LOSS_NAMES)
+
+
 def table(row: dict[str, Any]) -> str:
     """The figures of an evaluation as text, a line each."""
     lines = []

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402 - the backend comes first: no display is needed
 from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: E402
 
-from fastgan.reporting.labels import FIGURES, LOSS_NAMES
+from fastgan.reporting.labels import FIGURES, LOSS_NAMES, has_losses
 
 
 def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:
@@ -33,12 +33,13 @@ def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:
 
 def _draw_losses(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     """Losses over images seen."""
-    logged = [row for row in rows if "d_loss" in row]
+    logged = [row for row in rows if has_losses(row)]
     dot = "." if len(logged) < 3 else None  # a line of one or two points is hardly visible
     for key, name in LOSS_NAMES.items():
-        values = [row.get(key) or 0.0 for row in logged]
-        if any(values):  # a loss that the recipe does not use has no curve
-            axes.plot([row["images_seen"] for row in logged], values, label=name, linewidth=1, marker=dot)
+        # A loss that the recipe does not use has no curve, and pretraining has no generator's.
+        points = [(row["images_seen"], row[key] or 0.0) for row in logged if key in row]
+        if any(value for _, value in points):
+            axes.plot(*zip(*points, strict=True), label=name, linewidth=1, marker=dot)
     axes.set(ylabel="loss")
 
 

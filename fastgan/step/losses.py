@@ -112,3 +112,4 @@ def prior_loss(prior_logits_K: Tensor, mean_K: Tensor) -> Tensor:
 
 
 LOSSES = ("d_loss", "g_loss", "information_loss", "contrastive_loss", "agreement_loss", "grouping_loss")
+GENERATION_LOSSES = LOSSES[:3]  # those that pretraining does not have

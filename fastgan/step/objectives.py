@@ -44,6 +44,14 @@ class Objectives:
         """Compile only the front end; returns what was compiled."""
         return compile_in_place(self, ("_front_end", "_forward_groups"))
 
+    def of_real_images(self, real_BCHW: Tensor, augmented_BCHW: Tensor, group_B: Tensor | None) -> tuple[Tensor, Parts]:
+        """The losses on real images alone, for pretraining: their weighted sum, and its parts. Args as below."""
+        real = image_set.to_unit_range(real_BCHW, self.prior.logits.dtype)
+        real_BH = self._front_end(real)
+        augmented_BH = self._front_end(augmented_BCHW.to(real.dtype), not self.config.real_averages)
+        total, parts = self._on_real_images(real_BH, augmented_BH, group_B)
+        return total, parts
+
     def of_discriminator(
         self, real_BCHW: Tensor, augmented_BCHW: Tensor | None, fake_BCHW: Tensor, group_B: Tensor | None
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, Parts | None]:

@@ -47,7 +47,7 @@ class Optimizers:
         self._prior = [model.prior.logits] if isinstance(model.prior.logits, nn.Parameter) else []
         self._names = {p: name for name, p in networks.named_parameters()} | dict.fromkeys(self._prior, "prior")
         adam = partial(make_adam, config, precision.dtype, networks)
-        self.d_optimizer = adam(list(networks.discriminator_parameters()), [])
+        self.d_optimizer = adam(list(networks.discriminator_parameters()), [], rate=config.discriminator_learning_rate)
         self.g_optimizer = adam(list(networks.generator_parameters()), self._prior, model.average)
         self.by_name = {"d_optimizer": self.d_optimizer, "g_optimizer": self.g_optimizer}
         copies = low_precision_copies(self.d_optimizer, self.g_optimizer)
@@ -69,17 +69,32 @@ class Optimizers:
 
     def update(self, optimizer: Adam, loss: Tensor, average_share: Tensor | None = None) -> None:
         """Differentiate this rank's loss and update the parameters of `optimizer` by the mean gradient of all ranks."""
-        masters, scaled = parameters_of(optimizer), self.scaler.is_enabled()
-        if scaled:  # after a non-finite loss all gradients become infinite, so that the scaler skips the update
+        self._apply(optimizer, self._differentiate(loss), average_share)
+
+    def update_all(self, loss: Tensor, average_share: Tensor | None = None) -> None:
+        """As `update`, for both sides by one loss. Parameters that it does not reach stay as they are."""
+        loss = self._differentiate(loss)
+        self._apply(self.d_optimizer, loss)
+        self._apply(self.g_optimizer, loss, average_share)
+        self.update_scale()
+
+    def _differentiate(self, loss: Tensor) -> Tensor:
+        """Compute the gradients; returns the loss whose finiteness an update depends on."""
+        if self.scaler.is_enabled():  # after a non-finite loss all gradients become infinite, so the update is skipped
             self.guard.check(self._mean_over_ranks(loss), [])
             loss = loss / (1.0 - self.guard.found_nonfinite)
         self.scaler.scale(loss).backward(self._one.to(loss.dtype))
+        return loss
+
+    def _apply(self, optimizer: Adam, loss: Tensor, average_share: Tensor | None = None) -> None:
+        """Update the parameters of `optimizer` by the gradients that are there."""
+        masters = parameters_of(optimizer)
         if self.low is not None:
             self.low.take_gradients(masters)
         # A non-finite value on one rank makes the mean non-finite on all: they freeze together.
         mean = self._mean_over_ranks(loss, optimizer)
         more = {} if average_share is None or not averages_of(optimizer) else {"average_share": average_share}
-        if scaled:
+        if self.scaler.is_enabled():
             self.scaler.step(optimizer, **more)
         else:
             self.guard.check(mean, [p.grad for p in self._last_reached[optimizer] if p.grad is not None])
@@ -103,13 +118,24 @@ class Optimizers:
             self.scaler.update()
             self.guard.count_skip(self._scale() < before)
 
-    def set_learning_rate(self, value: float) -> None:
-        """Set Adam's learning rate, and the prior's own in proportion, in captured steps as well."""
-        own = self.config.prior_learning_rate
+    def set_learning_rate(self, value: float, *, same: bool = False) -> None:
+        """Set Adam's learning rate, and those that have their own in proportion, in captured steps as well.
+
+        Args:
+            same: set `value` for all.
+        """
         for optimizer in self.by_name.values():
             for group in optimizer.param_groups:
-                is_prior = own is not None and any(group["params"][0] is logits for logits in self._prior)
-                group["lr"].fill_(value * own / self.config.learning_rate if is_prior and own else value)
+                own = self._learning_rate(optimizer, group["params"])
+                group["lr"].fill_(value if same else own * (value / self.config.learning_rate))
+
+    def _learning_rate(self, optimizer: Adam, parameters: list[nn.Parameter]) -> float:
+        """The learning rate that the settings give to one group of parameters."""
+        config, is_prior = self.config, any(parameters[0] is logits for logits in self._prior)
+        own = config.prior_learning_rate if is_prior else None
+        if optimizer is self.d_optimizer:
+            own = config.discriminator_learning_rate
+        return own or config.learning_rate
 
     def drop_gradients(self) -> None:
         """Drop the gradients of an update that was interrupted half way."""
@@ -174,10 +200,15 @@ class Optimizers:
         self.refresh_copies()
 
     @torch.no_grad()
-    def restart(self) -> None:
-        """Start again with a newly initialised model, in place."""
+    def forget(self) -> None:
+        """Zero all moments and step counts, in place."""
         for value in self._adam_state().values():
             value.zero_()
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Start again with a newly initialised model, in place."""
+        self.forget()
         if self.scaler.is_enabled():
             self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": FIRST_SCALE, "_growth_tracker": 0})
         self.refresh_copies()
@@ -197,6 +228,7 @@ def make_adam(
     parameters: list[nn.Parameter],
     prior: list[nn.Parameter],
     average: Generator | None = None,
+    rate: float | None = None,
 ) -> Adam:
     """Adam for some of the networks' parameters, and for the prior's logits at their own learning rate.
 
@@ -206,8 +238,9 @@ def make_adam(
     Args:
         precision: of the step's products.
         average: the averaged generator, whose weights our kernel updates together with the generator's.
+        rate: the learning rate; left out, that of the run.
     """
-    settings: dict[str, Any] = {"lr": config.learning_rate, "betas": BETAS}
+    settings: dict[str, Any] = {"lr": rate or config.learning_rate, "betas": BETAS}
     groups: list[dict[str, Any]] = [{"params": parameters}]
     if config.prior_learning_rate is None:
         groups[0]["params"] = [*parameters, *prior]

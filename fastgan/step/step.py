@@ -53,6 +53,7 @@ class Step:
     ) -> None:
         self.networks, self.prior, self.config, self.device, self.comm = networks, prior, config, device, comm
         self.images_seen = torch.zeros((), dtype=torch.int64, device=device)
+        self.pretrained_images = torch.zeros_like(self.images_seen)  # shown before the generator began
         self.noise_seed = torch.tensor(stream_seed(config.seed, "noise"), device=device)
         if comm.world_size > 1 and config.sync_batchnorm:
             convert_sync_batchnorm(networks, comm)
@@ -63,11 +64,11 @@ class Step:
         self.optimizers = Optimizers(self.model, config, self.precision, self.guard, comm)
         self.low = self.optimizers.low
         self._running = self.low.networks if self.low is not None else networks  # what a step runs
-        self._objectives = Objectives(self._running, prior, config, comm)
+        self.objectives = Objectives(self._running, prior, config, comm)
         # `compile` replaces these names.
         self._noise, self._share, self._finish = self.noise, self.share, self.finish
         self._generator = self._running.generator
-        self._of_d, self._of_g = self._objectives.of_discriminator, self._objectives.of_generator
+        self._of_d, self._of_g = self.objectives.of_discriminator, self.objectives.of_generator
         self.compiled: list[Compiled] = []
         if config.compile and device.type == "cuda":
             self.compile()
@@ -78,7 +79,7 @@ class Step:
         # Each side's losses together with the networks below them. Collectives cannot be part of a compiled function,
         # so with several ranks only the networks are compiled.
         if self.comm.world_size > 1:
-            self.compiled += self._objectives.compile_networks()
+            self.compiled += self.objectives.compile_networks()
         losses = ("_of_d", "_of_g") if self.comm.world_size == 1 else ()
         self.compiled += compile_in_place(self, ("_noise", "_generator", *losses, "_share", "_finish"))
 
@@ -138,7 +139,8 @@ class Step:
         """The weight of the generator in its moving average at this step; None without an average."""
         if self.average is None:
             return None
-        return ema_share(images_seen / (self.config.batch_size * self.comm.world_size), self.config.average_decay)
+        images = images_seen - self.pretrained_images
+        return ema_share(images / (self.config.batch_size * self.comm.world_size), self.config.average_decay)
 
     @torch.no_grad()
     def finish(self, losses: Sequence[Tensor], images: int, share: Tensor | None) -> Tensor:

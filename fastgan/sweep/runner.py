@@ -199,10 +199,10 @@ def row_of(run: RunFolder, log: list[dict[str, Any]], epochs: int) -> dict[str, 
     evaluations = {
         str(row["epoch"]): {k: v for k, v in row.items() if k != "epoch"} for row in log if "effective_classes" in row
     }
-    losses: dict[int, list[float]] = {}
+    losses: dict[int, list[float | None]] = {}
     for row in log:
-        if LOSSES[0] in row:
-            losses[min(int(row["epoch"]), epochs)] = [row["epoch"], *(row[name] for name in LOSSES)]
+        if LOSSES[-1] in row:  # pretraining has only some of them
+            losses[min(int(row["epoch"]), epochs)] = [row["epoch"], *(row.get(name) for name in LOSSES)]
     assert str(epochs) in evaluations, "a finished run ends with an evaluation"
     return {
         **kept,

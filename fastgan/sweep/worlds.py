@@ -38,7 +38,8 @@ class World:
     """A data set as it is trained on.
 
     title: as tables show it. folder: below --data-dir. flags: of `python -m fastgan.train`. splits: whether it has
-    the 50 of imbalanced MNIST. epochs: of each run; evaluated at the end and every `eval_every`.
+    the 50 of imbalanced MNIST. epochs: of each run, for files as many as a run chooses by itself; evaluated at the end
+    and every `eval_every`.
     """
 
     title: str
@@ -63,8 +64,8 @@ WORLDS: dict[str, World] = {
         5,
         5,
     ),
-    "cifar-2": World("CIFAR-2, 7:3", "cifar2-7-3", _CIFAR, 20, 5),
-    "lfw": World("LFW, 62 people", "lfw-as-ytf", "--dataset youtube-faces --identities 62", 100, 25),
+    "cifar-2": World("CIFAR-2, 7:3", "cifar2-7-3", _CIFAR, 38, 10),
+    "lfw": World("LFW, 62 people", "lfw-as-ytf", "--dataset youtube-faces --identities 62", 107, 27),
 }
 
 

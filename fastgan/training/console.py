@@ -62,7 +62,9 @@ class Console:
     def show_losses(self, row: Mapping[str, float]) -> None:
         """Show the losses beside the bar, or in the next lines."""
         assert self._training is not None
-        self._training.set_note(", ".join(f"{name.removesuffix('_loss')} {row[name]:.3f}" for name in LOSSES))
+        self._training.set_note(
+            ", ".join(f"{name.removesuffix('_loss')} {row[name]:.3f}" for name in LOSSES if name in row)
+        )
 
     def _place(self, images_seen: int) -> str:
         return f"epoch {images_seen / self.epoch_images:.1f} of {self.epochs}"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fastgan.augment import factory
+from fastgan.config.schedule import Phases
 from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
 from fastgan.data.image_set import ImageSet
@@ -24,6 +25,7 @@ from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator
 from fastgan.seeding import stream_seed
 from fastgan.step.compile import Compiled
 from fastgan.step.losses import LOSSES
+from fastgan.step.pretraining import PretrainingStep
 from fastgan.step.step import Step
 from fastgan.training.cuda_graphs import CudaGraphRunner
 from fastgan.training.loader import DeviceLoader, chunk_images, placed
@@ -96,8 +98,8 @@ def _order(config: TrainConfig, images: ImageSet, comm: Communicator = SINGLE_PR
 class Engine:
     """The parts of a run that hold tensors, on `device`.
 
-    `iterations.run(n)` makes n steps, whose images must have been prefetched; each adds its losses to `loss_sum`,
-    float64 [6], in the order of LOSSES.
+    `run` makes steps, whose images must have been prefetched; each adds its losses to `loss_sum`, float64 [6], in the
+    order of LOSSES.
 
     The clock counts the images of all ranks, `batch` a step and `epoch_images` an epoch; the feed counts its rank's.
 
@@ -117,9 +119,10 @@ class Engine:
             self.step.compiled.append(self._batch_at)
         self.batch = config.batch_size * comm.world_size
         self.loss_sum = torch.zeros(len(LOSSES), dtype=torch.float64, device=device)
-        self.iterations = CudaGraphRunner(
-            self._iterate, self._state, device=device, capture=config.capture, recover=self.step.leave_compiler
-        )
+        self.iterations = self._runner(self.step)
+        self._pretraining = self._runner(PretrainingStep(self.step)) if config.pretrain_epochs > 0 else None
+        self._rate = config.learning_rate, False  # as the optimisers have it, and whether it is that of pretraining
+        self.step.pretrained_images.fill_(self.phases.pretrained)
         self.prepared = False
 
     @property
@@ -138,6 +141,11 @@ class Engine:
         """Images of all ranks in an epoch."""
         return self.feed.epoch_images * self.comm.world_size
 
+    @property
+    def phases(self) -> Phases:
+        """When pretraining ends, and which learning rate holds."""
+        return Phases.of(self.config, self.epoch_images)
+
     def prefetch(self, first: int, last: int) -> None:
         """Load this rank's share of the run's images first ... last - 1 into the ring."""
         self.feed.prefetch(first // self.comm.world_size, last // self.comm.world_size)
@@ -151,31 +159,59 @@ class Engine:
         if self.prepared:
             return
         self.prefetch(images_seen, images_seen + self.batch)
-        if not self.iterations.prepare() and self.step.compiled:
-            self.iterations.warm_up()
+        for iterations in (self.iterations, self._pretraining):
+            if iterations is not None and not iterations.prepare() and self.step.compiled:
+                iterations.warm_up()
         self.prepared = True
 
-    def regroup(self) -> float:
+    def run(self, images_seen: int, count: int) -> None:
+        """Make `count` steps after `images_seen` images, all with the same learning rate (`phases.constant_for`)."""
+        phases = self.phases
+        pretrains = images_seen < phases.pretrained
+        rate = phases.learning_rate(images_seen), pretrains
+        if rate != self._rate:
+            self.step.optimizers.set_learning_rate(rate[0], same=pretrains)
+            self._rate = rate
+        if pretrains:
+            assert self._pretraining is not None
+            self._pretraining.run(count)
+            return
+        if self._pretraining is not None and images_seen == phases.pretrained:
+            # Moments are of other losses, and step counts of parameters that had no gradient.
+            self.step.optimizers.forget()
+        self.iterations.run(count)
+
+    def regroup(self) -> tuple[float, float]:
         """Group the real images again, on rank 0 for all, and pass the groups to the feed.
 
         Returns:
-            The share of the images whose code is not its group.
+            The share of the images with a group whose code is another, and the share without a group.
         """
         self.step.model.sync_running_stats(self.comm)
-        groups, moved = self.comm.run_on_main(self._grouped)
+        groups, *shares = self.comm.run_on_main(self._grouped)
         self.feed.regroup(groups)
-        return moved
+        return shares[0], shares[1]
 
-    def _grouped(self) -> tuple[Tensor, float]:
+    def _grouped(self) -> tuple[Tensor, float, float]:
         embeddings, logits = labelling.read(self.step.networks, self.feed.images, self.config, self.device)
         codes = logits.argmax(1).cpu()
         groups = find_groups(embeddings, codes, self.config.classes, self.config.grouping, self.config.seed)
-        return groups, float((groups != codes).double().mean())
+        known = groups >= 0
+        return groups, float((groups != codes)[known].double().mean()), float((~known).double().mean())
 
-    def _iterate(self) -> None:
-        """One iteration, on fixed tensors only, so that it can be captured."""
+    def _runner(self, step: Callable[..., Tensor]) -> CudaGraphRunner:
+        return CudaGraphRunner(
+            lambda: self._iterate(step),
+            self._state,
+            device=self.device,
+            capture=self.config.capture,
+            recover=self.step.leave_compiler,
+        )
+
+    def _iterate(self, step: Callable[..., Tensor]) -> None:
+        """One iteration of `step`, on fixed tensors only, so that it can be captured."""
         clock, ranks = self.step.images_seen, self.comm.world_size
-        self.loss_sum += self.step(*self._batch_at(clock if ranks == 1 else clock // ranks))
+        self.loss_sum += step(*self._batch_at(clock if ranks == 1 else clock // ranks))
 
     def _state(self) -> dict[str, Tensor]:
         return {**self.step.live_state(), "loss_sum": self.loss_sum}
@@ -192,6 +228,9 @@ class Engine:
         self.feed.restart(placed(images.images, self.device), _order(config, images))
         if self.feed.transform is not None:
             self.feed.transform.reseed(stream_seed(config.seed, "transform"))
+        self.step.optimizers.set_learning_rate(config.learning_rate)
+        self._rate = config.learning_rate, False
+        self.step.pretrained_images.fill_(self.phases.pretrained)
         self.loss_sum.zero_()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # the feed's stream must see the new seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastgan.config.schedule import Phases
 from fastgan.config.schema import TrainConfig
 
 
@@ -15,7 +16,8 @@ class Events:
 
     def __init__(self, config: TrainConfig, *, batch: int, epoch_images: int) -> None:
         self.batch, self.epoch_images = batch, epoch_images
-        self.total = config.epochs * epoch_images
+        self.phases = Phases.of(config, epoch_images)
+        self.total = self.phases.total
         self._log_every = config.log_every
         self._eval_every = config.eval_every * epoch_images
         self._save_every = config.save_every * epoch_images
@@ -25,11 +27,19 @@ class Events:
         """Whether the last epoch is trained."""
         return images_seen >= self.total
 
+    def pretrains(self, images_seen: int) -> bool:
+        """Whether the steps that lead to `images_seen` are of pretraining."""
+        return images_seen <= self.phases.pretrained
+
     def report_due(self, images_seen: int) -> bool:
-        return self.done(images_seen) or self._passed(self._log_every, images_seen)
+        """Also at the end of pretraining: a report is of steps of one kind."""
+        ends = images_seen == self.phases.pretrained
+        return self.done(images_seen) or ends or self._passed(self._log_every, images_seen)
 
     def evaluation_due(self, images_seen: int) -> bool:
-        return self.done(images_seen) or self._passed(self._eval_every, images_seen)
+        """Not in pretraining: nothing is generated yet."""
+        due = not self.pretrains(images_seen) and self._passed(self._eval_every, images_seen)
+        return self.done(images_seen) or due
 
     def checkpoint_due(self, images_seen: int) -> bool:
         """Whether one may be saved if there is time for it; the last one is saved in any case."""
@@ -45,7 +55,11 @@ class Events:
         periods = [self._log_every, self._eval_every, self._save_every]
         if self._grouping_at:
             periods.append(self.epoch_images)
-        images = min(self.total - images_seen, *(every - images_seen % every for every in periods))
+        images = min(
+            self.total - images_seen,
+            self.phases.constant_for(images_seen),
+            *(every - images_seen % every for every in periods),
+        )
         return min(most, -(-images // self.batch))
 
     def _passed(self, every: int, images_seen: int) -> bool:

@@ -15,6 +15,7 @@ from fastgan.runs.run_folder import RunFolder
 from fastgan.runtime.distributed import Communicator
 from fastgan.runtime.process import stop_signals
 from fastgan.runtime.turns import NO_OTHERS, Turns
+from fastgan.step.losses import GENERATION_LOSSES
 from fastgan.training.checkpointer import Checkpointer
 from fastgan.training.console import Console
 from fastgan.training.engine import Engine
@@ -134,7 +135,7 @@ class TrainingLoop:
                 self.trainer.prefetch(self.images_seen, self.images_seen + images)
 
                 # Step: as many at once as fit before the next event, since a captured graph holds several.
-                self.trainer.iterations.run(count)
+                self.trainer.run(self.images_seen, count)
                 self.progress.steps += count
                 self.images_seen += images
                 self.console.advance(images)
@@ -182,11 +183,11 @@ class TrainingLoop:
     def _regroup(self) -> None:
         """Group the real images again; a run resumed here repeats it, with the same result."""
         start, epoch = time.perf_counter(), self.images_seen // self.epoch_images
-        moved = self.trainer.regroup()
+        moved, left = self.trainer.regroup()
         seconds = time.perf_counter() - start
-        row = {"images_seen": self.images_seen, "epoch": epoch, "regrouped": moved, "grouping_seconds": seconds}
-        self.log.append(row)
-        message = f"grouped the images in {seconds:.1f} s; {moved:.1%} change their code"
+        row = {"images_seen": self.images_seen, "epoch": epoch, "regrouped": moved, "ungrouped": left}
+        self.log.append(row | {"grouping_seconds": seconds})
+        message = f"grouped the images in {seconds:.1f} s; {moved:.1%} change their code, {left:.1%} are in no group"
         self.console.say(f"epoch {epoch} of {self.config.epochs}: {message}")
 
     def _report(self) -> None:
@@ -194,6 +195,8 @@ class TrainingLoop:
         means = self.progress.pop_mean_losses()
         self.comm.run_on_main(lambda: self.checkpointer.check_finite(means))
         clock = {"images_seen": self.images_seen, "epoch": self.images_seen / self.epoch_images}
+        if self.events.pretrains(self.images_seen):
+            means = {name: value for name, value in means.items() if name not in GENERATION_LOSSES}
         row = {**clock, **means, **self.progress.pace(self.images_seen)}
         self.log.append(row)
         self.console.show_losses(row)

@@ -2,48 +2,33 @@
 
 Learned a batch at a time, codes settle early: two classes share one code, a third class has two, and neither the IIC
 loss nor the prior undoes it. Q's embedding separates classes better than its codes do. So a sample of images, the
-landmarks, becomes a graph of nearest neighbours; the graph is cut into more parts than there are codes (normalised
-spectral clustering, Ng, Jordan, Weiss 2001, with locally scaled affinities, Zelnik-Manor and Perona 2004); and parts
-are merged until K are left, those first that have the most affinity for their sizes. Unlike k-means or a cut into K at
-once, this finds classes of unequal sizes and shapes. With average linkage (affinity an image pair) a rare class is
-merged into its neighbour too soon: between two halves of one class, affinity runs along a boundary only, so it grows
-more slowly than the product of their sizes. A smaller power of that product (`linkage`) corrects for this. It is done
-at several resolutions; of the groupings whose normalised cut (Shi, Malik 2000) is near the lowest, the one that agrees
-most with the others is chosen, since the lowest may be an outlier (docs/prior.md). The other images join the groups of
-their nearest landmarks.
+landmarks, becomes a graph of nearest neighbours, which is cut into groups at several resolutions (spectral.py); the
+other images join the groups of their nearest landmarks. One cut is a gamble: the resolution and the sample decide
+whether a rare class is lost. So several samples are cut, and of all groupings whose normalised cut (Shi, Malik 2000)
+is near its sample's lowest, the one that agrees most with the others is chosen; the lowest may be an outlier. An image
+that the groupings dispute gets no label, and Q decides (docs/prior.md).
 
-Legend: N images, L landmarks, D embedding, K codes, P parts, M neighbours.
+Legend: N images, L landmarks, D embedding, K codes, M neighbours, G groupings.
 """
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 from fastgan.config.schema import GroupingConfig
 from fastgan.seeding import shuffled
+from fastgan.training import spectral
 
-SCALE = 7  # this neighbour's distance is the scale of an image's affinities
-DIRECTIONS = (1.0, 1.5, 2.0, 3.0, 4.5)  # eigenvectors per code; each is tried with all of PARTS
-PARTS = (4, 6, 12)  # parts per code
-SLACK = 1.5  # times the lowest normalised cut counts as near it
-FEW = 500  # landmarks up to which a dense solver computes all eigenvectors
 BATCH = 1000
+Groups = NDArray[np.int64]
 
 
 def find_groups(embed_ND: Tensor, codes_N: Tensor, classes: int, config: GroupingConfig, seed: int) -> Tensor:
-    """The group of each image, int64 [N] in [0, K), on the CPU, matched to the images' current codes.
+    """The group of each image, int64 [N] in [0, K), or -1 for none, on the CPU, matched to the images' current codes.
 
     Args:
         embed_ND: Q's embeddings, float32 [N, D], on any device.
@@ -51,21 +36,75 @@ def find_groups(embed_ND: Tensor, codes_N: Tensor, classes: int, config: Groupin
         seed: for the choice of landmarks and k-means.
     """
     unit_ND = torch.nn.functional.normalize(embed_ND, dim=1)
-    chosen_L = shuffled(len(embed_ND), seed, "landmarks")[: config.landmarks].to(embed_ND.device)
+    found: list[Groups] = []
+    compared: list[Groups] = []  # the groups of the first sample's landmarks
+    first_L = torch.empty(0)
+    for sample in range(config.samples):
+        chosen_L = shuffled(len(unit_ND), seed, f"landmarks-{sample}" if sample else "landmarks")[: config.landmarks]
+        first_L = chosen_L if sample == 0 else first_L
+        for group_L, group_N in _cut(unit_ND, chosen_L.to(unit_ND.device), classes, config, seed + sample):
+            found.append(group_N)
+            compared.append(group_L if sample == 0 else group_N[first_L.numpy()])
+    agreement = [sum(_shared_information(ours, theirs, classes) for theirs in compared) for ours in compared]
+    group_N = found[int(np.argmax(agreement))]
+    if config.stability > 0:
+        group_N = _stable(found, group_N, classes, config.stability)
+    names_K = _matching(group_N[group_N >= 0], codes_N.cpu().numpy()[group_N >= 0], classes)
+    return torch.from_numpy(np.where(group_N >= 0, names_K[group_N], -1))
+
+
+def _cut(
+    unit_ND: Tensor, chosen_L: Tensor, classes: int, config: GroupingConfig, seed: int
+) -> list[tuple[Groups, Groups]]:
+    """For each good resolution the groups of one sample of landmarks [L], and those of all images [N]."""
     landmarks_LD = unit_ND[chosen_L]
     neighbours = min(config.neighbours, len(landmarks_LD) - 1)
-    graph_LL = _affinities(*_nearest(landmarks_LD, landmarks_LD, neighbours, skip_first=True))
-    group_L = torch.from_numpy(_consensus(graph_LL, classes, config.linkage, seed))
-
+    graph_LL = spectral.affinities(*_nearest(landmarks_LD, landmarks_LD, neighbours, skip_first=True))
+    groups = spectral.groupings(graph_LL, classes, config.linkage, seed)
     similarity_NM, index_NM = _nearest(unit_ND, landmarks_LD, neighbours, skip_first=False)
     weight_NM = torch.exp(similarity_NM / 0.1)
-    votes_NK = torch.zeros(len(unit_ND), classes).scatter_add_(1, group_L[index_NM], weight_NM)
-    group_N = votes_NK.argmax(1)
+    found = []
+    for group_L in groups:
+        votes_NK = torch.zeros(len(unit_ND), classes)
+        votes_NK.scatter_add_(1, torch.from_numpy(group_L)[index_NM], weight_NM)
+        found.append((group_L, votes_NK.argmax(1).numpy()))
+    return found
 
-    shared_KK = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(shared_KK, (group_N.numpy(), codes_N.cpu().numpy()), 1)
-    _, names_K = linear_sum_assignment(-shared_KK)
-    return torch.from_numpy(names_K)[group_N]
+
+def _stable(found: list[Groups], reference_N: Groups, classes: int, stability: float) -> Groups:
+    """The group [N] that most groupings give an image; -1 where that share is below `stability` of its group's median.
+
+    The share is relative, since where some groupings lose a rare class, all of its images are disputed.
+    """
+    votes_NK = np.zeros((len(reference_N), classes), dtype=np.float32)
+    for group_N in found:
+        votes_NK[np.arange(len(reference_N)), _matching(group_N, reference_N, classes)[group_N]] += 1.0
+    group_N, share_N = votes_NK.argmax(1), votes_NK.max(1)
+    median_K = np.array([np.median(share_N[group_N == k]) if (group_N == k).any() else 0.0 for k in range(classes)])
+    return np.where(share_N >= stability * median_K[group_N], group_N, -1).astype(np.int64)
+
+
+def _matching(group_N: Groups, others_N: Groups, classes: int) -> Groups:
+    """For each group [K] the other grouping's, one to one, so that most images are in matched groups."""
+    _, others_K = linear_sum_assignment(-_shared(group_N, others_N, classes))
+    return np.asarray(others_K, dtype=np.int64)
+
+
+def _shared(ours_N: Groups, theirs_N: Groups, classes: int) -> NDArray[np.int64]:
+    """How many images each pair of groups shares [K, K]."""
+    return np.bincount(ours_N * classes + theirs_N, minlength=classes**2).reshape(classes, classes)
+
+
+def _shared_information(ours_N: Groups, theirs_N: Groups, classes: int) -> float:
+    """Normalised mutual information, arithmetic mean; sklearn's takes a hundred times as long, for 2,000 pairs."""
+    joint_KK = _shared(ours_N, theirs_N, classes) / len(ours_N)
+
+    def entropy(shares: NDArray[np.float64]) -> float:
+        positive = shares[shares > 0]
+        return float(-(positive * np.log(positive)).sum())
+
+    ours, theirs = entropy(joint_KK.sum(1)), entropy(joint_KK.sum(0))
+    return 2.0 * (ours + theirs - entropy(joint_KK.ravel())) / max(ours + theirs, 1e-12)
 
 
 def _nearest(unit_ND: Tensor, others_LD: Tensor, count: int, *, skip_first: bool) -> tuple[Tensor, Tensor]:
@@ -84,86 +123,3 @@ def _nearest(unit_ND: Tensor, others_LD: Tensor, count: int, *, skip_first: bool
         similarity_NM[start : start + BATCH] = found.values[:, first:]
         index_NM[start : start + BATCH] = found.indices[:, first:]
     return similarity_NM, index_NM
-
-
-def _affinities(similarity_LM: Tensor, index_LM: Tensor) -> sparse.csr_matrix:
-    """exp(-d^2 / (scale_i scale_j)) between neighbours, symmetric; d is the Euclidean distance of unit vectors."""
-    squared_LM = (2.0 - 2.0 * similarity_LM).clamp_min(0.0)
-    count, neighbours = squared_LM.shape
-    scale_L = squared_LM[:, min(SCALE, neighbours) - 1].sqrt().clamp_min(1e-6)
-    affinity_LM = torch.exp(-squared_LM / (scale_L[:, None] * scale_L[index_LM]))
-    rows = np.repeat(np.arange(count), neighbours)
-    graph = sparse.csr_matrix((affinity_LM.double().numpy().ravel(), (rows, index_LM.numpy().ravel())), (count, count))
-    return (graph + graph.T) / 2
-
-
-def _consensus(graph_LL: sparse.csr_matrix, classes: int, linkage: float, seed: int) -> NDArray[np.int64]:
-    """The group of each landmark [L]: the good grouping that agrees most with those at other resolutions."""
-    count = graph_LL.shape[0]
-    flow_LE = _eigenvectors(graph_LL, min(round(max(DIRECTIONS) * classes), count - 1), seed)
-    found: list[NDArray[np.int64]] = []
-    for directions in DIRECTIONS:
-        unit_LE = flow_LE[:, : round(directions * classes)]
-        unit_LE = unit_LE / np.maximum(np.linalg.norm(unit_LE, axis=1, keepdims=True), 1e-12)
-        for parts in PARTS:
-            with warnings.catch_warnings():  # fewer distinct parts than requested, if images are duplicates
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                part_L = KMeans(min(parts * classes, count), n_init=1, random_state=seed).fit_predict(unit_LE)
-            found.append(_merge(graph_LL, np.unique(part_L, return_inverse=True)[1], classes, linkage))
-    cuts = [normalised_cut(graph_LL, group_L) for group_L in found]
-    good = [group_L for group_L, cut in zip(found, cuts, strict=True) if cut <= SLACK * min(cuts)]
-    agreement = [sum(normalized_mutual_info_score(ours, theirs) for theirs in good) for ours in good]
-    return good[int(np.argmax(agreement))]
-
-
-def normalised_cut(graph_LL: sparse.csr_matrix, group_L: NDArray[Any]) -> float:
-    """The sum over groups of the share of their affinity to other groups; from 0 (best) to the number of groups."""
-    total_PP = _between(graph_LL, group_L)
-    whole_P = total_PP.sum(1)
-    return float(((whole_P - np.diag(total_PP)) / np.maximum(whole_P, 1e-12)).sum())
-
-
-def _eigenvectors(graph_LL: sparse.csr_matrix, count: int, seed: int) -> NDArray[np.float64]:
-    """Eigenvectors [L, E] of the normalised graph, for its largest eigenvalues, in descending order."""
-    # Images without neighbours get a small degree, to avoid division by zero.
-    root_L = np.sqrt(np.maximum(np.asarray(graph_LL.sum(1)).ravel(), 1e-9))
-    normalised_LL = sparse.diags(1.0 / root_L) @ graph_LL @ sparse.diags(1.0 / root_L)
-    if graph_LL.shape[0] <= FEW:
-        values_E, vectors_LE = np.linalg.eigh(normalised_LL.toarray())
-    else:
-        start_L = np.random.default_rng(seed).random(graph_LL.shape[0])
-        try:
-            values_E, vectors_LE = eigsh(normalised_LL, k=count, which="LA", v0=start_L, tol=1e-3)
-        except ArpackNoConvergence as error:  # those that have converged are enough
-            values_E, vectors_LE = error.eigenvalues, error.eigenvectors
-    found: NDArray[np.float64] = vectors_LE[:, np.argsort(-values_E)[:count]]
-    return found
-
-
-def _between(graph_LL: sparse.csr_matrix, part_L: NDArray[Any]) -> NDArray[np.float64]:
-    """The affinity between parts [P, P], each image pair counted twice."""
-    count = int(part_L.max()) + 1
-    member_PL = sparse.csr_matrix((np.ones(len(part_L)), (part_L, np.arange(len(part_L)))), (count, len(part_L)))
-    total_PP: NDArray[np.float64] = (member_PL @ graph_LL @ member_PL.T).toarray()
-    return total_PP
-
-
-def _merge(graph_LL: sparse.csr_matrix, part_L: NDArray[Any], classes: int, linkage: float) -> NDArray[np.int64]:
-    """The group of each landmark [L], by agglomeration of parts until `classes` groups are left.
-
-    Two groups' affinity is divided by the product of their sizes to the power `linkage`: 1 is average linkage.
-    """
-    total_PP = _between(graph_LL, part_L)
-    size_P = np.bincount(part_L).astype(float)
-    owner_P = np.arange(len(size_P))  # the group of each part, named after one of its parts
-    left = list(range(len(size_P)))
-    while len(left) > classes:
-        close = total_PP[np.ix_(left, left)] / np.outer(size_P[left], size_P[left]) ** linkage
-        np.fill_diagonal(close, -1.0)
-        a, b = (left[int(i)] for i in np.unravel_index(close.argmax(), close.shape))
-        total_PP[a] += total_PP[b]
-        total_PP[:, a] += total_PP[:, b]
-        size_P[a] += size_P[b]
-        owner_P[owner_P == b] = a
-        left.remove(b)
-    return np.searchsorted(left, owner_P)[part_L].astype(np.int64)

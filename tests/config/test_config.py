@@ -97,7 +97,7 @@ def test_what_both_recipes_have_of_the_paper(recipe: str) -> None:
     """Elastic-InfoGAN's published settings for MNIST."""
     c = preset("mnist", recipe)
     assert (c.image_size, c.classes, c.prior, c.batch_size, c.epochs) == (28, 10, "learned", 64, 20)
-    assert (c.learning_rate, c.temperature) == (2e-4, 0.1)
+    assert (c.temperature, c.average_decay == 0.0) == (0.1, recipe == "paper")
     assert c.network == NetworkConfig(noise=62, width=64, hidden=1024, embedding=128)
     assert (c.transform.rotation, c.transform.zoom) == (20.0, (0.9, 1.1))
 
@@ -106,6 +106,7 @@ def test_what_both_recipes_have_of_the_paper(recipe: str) -> None:
 def test_the_papers_recipe_has_nothing_of_ours(name: str) -> None:
     c = preset(name, "paper")
     assert (c.contrastive_weight, c.contrastive_temperature) == (10.0, 1.0)
+    assert (c.learning_rate, c.discriminator_learning_rate, c.final_rate, c.pretrain_epochs) == (2e-4, None, 1.0, 0)
     assert (c.agreement_weight, c.finer_codes, c.prior_pull, c.prior_learning_rate) == (0.0, 0, 0.0, None)
     assert not (c.front_end_learns or c.real_averages or c.grouping.at or c.average_decay)
     assert c.transform == TransformConfig(kind="paper", interpolation="bicubic")

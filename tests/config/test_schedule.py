@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fastgan.config.presets import preset
-from fastgan.config.schedule import FEWEST_EPOCHS, SHOWN, resolve_schedule
+from fastgan.config.schedule import FEWEST_EPOCHS, RATES, SHOWN, Phases, resolve_schedule
 from fastgan.config.schema import GroupingConfig, TrainConfig
 from fastgan.config.validation import validate
 from fastgan.errors import ConfigError
@@ -28,20 +30,23 @@ def test_a_run_shows_enough_images_and_no_more_than_it_must(images: int) -> None
     assert validate(replace(config, dataset="mnist", data_dir=None, channels=1)).epochs == config.epochs  # no 0 left
 
 
-@pytest.mark.parametrize("dataset, images", [("mnist", 37_000), ("digits", 1_182)])
-def test_the_rule_gives_the_groupings_of_the_tuned_presets(dataset: str, images: int) -> None:
-    tuned = preset(dataset)
-    left_to_the_rule = replace(tuned, grouping=replace(tuned.grouping, at=(0,)))
-    assert resolve_schedule(left_to_the_rule, images).grouping == tuned.grouping
+@pytest.mark.parametrize(
+    "images, epochs, at", [(3_000, 0, (55, 71, 87)), (8_571, 0, (19, 25, 31)), (3_000, 1_000, (55, 71, 87))]
+)
+def test_images_are_grouped_after_half_of_a_run_and_no_later_in_a_longer_one(
+    images: int, epochs: int, at: tuple[int, ...]
+) -> None:
+    config = resolve_schedule(replace(OPEN, epochs=epochs), images)
+    assert config.grouping.at == at and config.pretrain_epochs == at[0]
 
 
-@pytest.mark.parametrize("epochs, at", [(1, ()), (2, (1,)), (3, (1, 2)), (4, (1, 2, 3))])
+@pytest.mark.parametrize("epochs, at", [(1, ()), (2, (1,)), (3, (2,)), (4, (2, 3))])
 def test_a_short_run_is_grouped_as_often_as_it_can_be(epochs: int, at: tuple[int, ...]) -> None:
     assert resolve_schedule(replace(OPEN, epochs=epochs), 3_000).grouping.at == at
 
 
 def test_what_is_given_stays() -> None:
-    given = replace(OPEN, epochs=7, eval_every=3, save_every=2, grouping=GroupingConfig(at=(1, 5)))
+    given = replace(OPEN, epochs=7, eval_every=3, save_every=2, pretrain_epochs=1, grouping=GroupingConfig(at=(1, 5)))
     assert resolve_schedule(given, 3_000) == given
     assert resolve_schedule(replace(OPEN, grouping=GroupingConfig()), 3_000).grouping.at == ()
 
@@ -65,3 +70,55 @@ def test_ranks_share_a_larger_batch() -> None:
     assert resolve_schedule(OPEN, 3_000, 4) == replace(
         resolve_schedule(replace(OPEN, batch_size=256), 3_000), batch_size=64
     )
+
+
+@pytest.mark.parametrize("epochs, expected", [(1, 0), (2, 1), (3, 2), (5, 2), (20, 2)])
+def test_pretraining_lasts_until_the_first_grouping_and_half_of_the_run(epochs: int, expected: int) -> None:
+    config = replace(preset("mnist"), epochs=epochs)
+    assert config.pretrain_epochs == -1
+    assert resolve_schedule(config, 38_000).pretrain_epochs == expected
+
+
+def test_pretraining_needs_something_to_learn() -> None:
+    mnist = preset("mnist")
+    for nothing in (
+        {"front_end_learns": False},
+        {"grouping": GroupingConfig()},
+        {"contrastive_weight": 0.0, "agreement_weight": 0.0, "prior_pull": 0.0, "grouping": GroupingConfig()},
+    ):
+        assert resolve_schedule(replace(mnist, **nothing), 38_000).pretrain_epochs == 0  # type: ignore[arg-type]
+    assert resolve_schedule(replace(mnist, pretrain_epochs=3), 38_000).pretrain_epochs == 3
+    assert resolve_schedule(preset("mnist", "paper"), 38_000).pretrain_epochs == 0
+    with pytest.raises(ConfigError, match="^--pretrain-epochs 2: .*--front-end-learns"):
+        validate(replace(mnist, pretrain_epochs=2, front_end_learns=False))
+    with pytest.raises(ConfigError, match="^--pretrain-epochs 20: must be below --epochs 20"):
+        validate(replace(mnist, pretrain_epochs=20))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    epochs=st.integers(1, 7),
+    epoch_images=st.integers(1, 3000),
+    pretrained=st.integers(0, 6),
+    final=st.floats(0.01, 0.9),
+)
+def test_learning_rates_fall_in_steps_that_are_known_beforehand(
+    epochs: int, epoch_images: int, pretrained: int, final: float
+) -> None:
+    """Each holds for as long as `constant_for` says; they fall to the final share, and pretraining has its own."""
+    config = replace(OPEN, epochs=epochs, pretrain_epochs=min(pretrained, epochs - 1), final_rate=final)
+    phases = Phases.of(config, epoch_images)
+    seen, rates = 0, []
+    while seen < phases.total:
+        count = phases.constant_for(seen)
+        assert count >= 1 and seen + count <= phases.total
+        assert len({phases.learning_rate(images) for images in (seen, seen + count // 2, seen + count - 1)}) == 1
+        if seen >= phases.pretrained:
+            rates.append(phases.learning_rate(seen))
+        else:
+            assert phases.learning_rate(seen) == config.pretrain_learning_rate and count == phases.pretrained
+        seen += count
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == config.learning_rate
+    if phases.total - phases.pretrained >= RATES:
+        assert len(set(rates)) == RATES and rates[-1] == pytest.approx(final * config.learning_rate)

@@ -93,10 +93,10 @@ def stop_before(step: int, signal_number: int) -> None:
     """Send this process a signal before step number `step` of the run, counted from 0; the step is finished."""
     real = Engine._iterate
 
-    def wrapped(self: Engine) -> None:
+    def wrapped(self: Engine, kind: Callable[..., Tensor]) -> None:
         if int(self.step.images_seen) == step * self.config.batch_size:
             os.kill(os.getpid(), signal_number)
-        real(self)
+        real(self, kind)
 
     Engine._iterate = wrapped  # type: ignore[method-assign]
 
@@ -244,7 +244,7 @@ def watch_resources(path: Path, every: int) -> None:
     """Append to `path`, every so many steps: step, resident KiB, open files, threads."""
     real = Engine._iterate
 
-    def watched(self: Engine) -> None:
+    def watched(self: Engine, kind: Callable[..., Tensor]) -> None:
         step, rest = divmod(int(self.step.images_seen), self.config.batch_size)
         assert rest == 0
         if step % every == 0:
@@ -253,7 +253,7 @@ def watch_resources(path: Path, every: int) -> None:
             with path.open("a", encoding="utf-8") as file:
                 files = len(os.listdir("/proc/self/fd"))
                 file.write(f"{step} {found['VmRSS']} {files} {found['Threads']}\n")
-        real(self)
+        real(self, kind)
 
     Engine._iterate = watched  # type: ignore[method-assign]
 

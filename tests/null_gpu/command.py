@@ -17,10 +17,10 @@ from fastgan.training import engine
 from null_gpu.seen import graphs, problems
 
 
-def _grouped(self: engine.Engine) -> tuple[torch.Tensor, float]:
+def _grouped(self: engine.Engine) -> tuple[torch.Tensor, float, float]:
     """Groups of any kind, after the device has read the images for them."""
     engine.labelling.read(self.step.networks, self.feed.images, self.config, self.device)
-    return torch.arange(len(self.feed.images)) % self.config.classes, 0.5
+    return torch.arange(len(self.feed.images)) % self.config.classes, 0.5, 0.0
 
 
 def make_believe() -> None:

@@ -52,15 +52,15 @@ def caught(step: Step) -> dict[str, Tensor]:
     return found
 
 
-def test_equals_literal_loop_of_the_default_recipe() -> None:
-    """float64, 20 steps, the first five without groups: every parameter, buffer and prior logit to 1e-8."""
-    step = make_step(DEFAULT, torch.float64)
-    n = DEFAULT.network
+def literal_of(step: Step) -> DefaultLoop:
+    """The loop written out, with the weights of `step`."""
+    n = step.config.network
     literal = DefaultLoop(
         torch.zeros(10, dtype=torch.float64),
         finer=15,
-        prior_learning_rate=1e-3,
+        prior_learning_rate=step.config.prior_learning_rate or 0.0,
         pull=10.0,
+        temperature=step.config.contrastive_temperature,
         width=n.width,
         hidden=n.hidden,
         embedding=n.embedding,
@@ -68,6 +68,22 @@ def test_equals_literal_loop_of_the_default_recipe() -> None:
     with torch.no_grad():
         for ours, theirs in zip(step.networks.parameters(), literal.networks.parameters(), strict=True):
             theirs.copy_(ours)
+    return literal
+
+
+def assert_same_model(step: Step, literal: DefaultLoop) -> None:
+    """Every parameter, buffer and prior logit to 1e-8."""
+    theirs = dict(zip(step.networks.state_dict(), literal.networks.state_dict().values(), strict=True))
+    for name, ours in step.networks.state_dict().items():
+        if not name.endswith("num_batches_tracked"):  # counts passes that a momentum of 0 leaves without effect
+            torch.testing.assert_close(ours, theirs[name], **EXACT, msg=lambda text, name=name: f"{name}: {text}")
+    torch.testing.assert_close(step.prior.logits.detach(), literal.prior_logits.detach(), **EXACT)
+
+
+def test_equals_literal_loop_of_the_default_recipe() -> None:
+    """float64, 20 steps, the first five without groups."""
+    step = make_step(DEFAULT, torch.float64)
+    literal, n = literal_of(step), DEFAULT.network
     for number, images in enumerate(batches(DEFAULT, 20)):
         real, other, group_B = (
             to_unit_range(images, torch.float64),
@@ -80,12 +96,7 @@ def test_equals_literal_loop_of_the_default_recipe() -> None:
         assert other is not None
         expected = literal.learn(real, other, noise, philox.to_gumbel(words, torch.float64), group_B)
         torch.testing.assert_close(step(images, other, group_B), expected, **EXACT)
-
-    theirs = dict(zip(step.networks.state_dict(), literal.networks.state_dict().values(), strict=True))
-    for name, ours in step.networks.state_dict().items():
-        if not name.endswith("num_batches_tracked"):  # counts passes that a momentum of 0 leaves without effect
-            torch.testing.assert_close(ours, theirs[name], **EXACT, msg=lambda text, name=name: f"{name}: {text}")
-    torch.testing.assert_close(step.prior.logits.detach(), literal.prior_logits.detach(), **EXACT)
+    assert_same_model(step, literal)
 
 
 def test_the_prior_learns_through_the_gumbel_softmax_sample() -> None:

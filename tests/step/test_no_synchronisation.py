@@ -105,7 +105,7 @@ def test_an_iteration_touches_one_device_only(config: TrainConfig, monkeypatch: 
     """
 
     def descent(
-        config: TrainConfig, precision: Any, networks: Networks, parameters: Any, prior: Any, average: Any = None
+        config: TrainConfig, precision: Any, networks: Networks, parameters: Any, prior: Any, *more: Any, **named: Any
     ) -> torch.optim.Optimizer:
         return torch.optim.SGD([*parameters, *prior], lr=0.1)
 

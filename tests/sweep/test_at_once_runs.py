@@ -111,10 +111,10 @@ def test_a_signal_stops_all_threads_and_they_go_on(tmp_path: Path, monkeypatch: 
     under_way, train = threading.Barrier(2), runner.TrainingLoop.train
 
     def stopped(self: Any) -> Any:
-        step, calls = self.trainer.iterations.run, []
+        step, calls = self.trainer.run, []
 
-        def run_and_stop(count: int) -> None:
-            step(count)
+        def run_and_stop(images_seen: int, count: int) -> None:
+            step(images_seen, count)
             calls.append(count)
             if len(calls) == 3:
                 if under_way.wait(60) == 0:
@@ -122,11 +122,11 @@ def test_a_signal_stops_all_threads_and_they_go_on(tmp_path: Path, monkeypatch: 
                 while not process._collected:  # the main thread may look a moment later
                     time.sleep(0.01)
 
-        self.trainer.iterations.run = run_and_stop
+        self.trainer.run = run_and_stop
         try:
             return train(self)
         finally:
-            self.trainer.iterations.run = step
+            self.trainer.run = step
 
     cut = a_sweep(tmp_path / "cut", ("elastic",))
     with monkeypatch.context() as patched:

@@ -111,7 +111,7 @@ def test_a_rival_is_fitted_once_and_kept(tmp_path: Path, capsys: pytest.CaptureF
     assert run(*flags, "--dry-run") == 0 and capsys.readouterr().out.strip() == "cifar-2: kmeans-seed0"
     assert run(*flags) == 0
     kept = json.loads((tmp_path / "results" / "cifar-2" / "rows" / "kmeans-seed0.json").read_text())
-    assert kept["evaluations"]["20"]["cluster_accuracy"] == 1.0 and kept["peak_memory_gb"] > 0
+    assert kept["evaluations"]["38"]["cluster_accuracy"] == 1.0 and kept["peak_memory_gb"] > 0
     assert run(*flags, "--dry-run") == 0 and capsys.readouterr().out == ""
     assert run("--table", "--results", str(tmp_path / "results")) == 0
     assert "| kmeans | 1 | **1.000** |" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from advance import DEFAULT_RECIPE
 
 from fastgan.config.schema import GroupingConfig, NetworkConfig, TrainConfig
 from fastgan.data import loading
@@ -37,7 +38,7 @@ def advance(one: Checkpointer, steps: int) -> int:
     """Train so far; returns the images seen."""
     seen = int(one.step.images_seen)
     one.trainer.prefetch(seen, seen + 16 * steps)
-    one.trainer.iterations.run(steps)
+    one.trainer.run(seen, steps)
     one.progress.steps += steps
     return seen + 16 * steps
 
@@ -83,3 +84,27 @@ def test_a_run_on_other_images_is_refused(run: RunFolder) -> None:
     two.trainer.feed.images = images[:-1]
     with pytest.raises(ConfigError, match=f"with {len(images):,} images, but there are {len(images) - 1:,} now"):
         two.resume(RunLog(run))
+
+
+@pytest.mark.parametrize("saved", [1, 4, 5])
+def test_a_run_goes_on_in_pretraining_at_its_end_and_after_it(run: RunFolder, saved: int) -> None:
+    """Four batches an epoch, pretrained for one: from each point all weights are those of one uninterrupted run."""
+    config = dataclasses.replace(CONFIG, **DEFAULT_RECIPE, pretrain_epochs=1, batch_size=256)
+    first = made(run, config)
+
+    def train(one: Checkpointer, begin: int, end: int) -> None:
+        for number in range(begin, end):
+            one.trainer.prefetch(256 * number, 256 * (number + 1))
+            one.trainer.run(256 * number, 1)
+
+    assert first.trainer.epoch_images == 1024
+    train(first, 0, saved)
+    first.save(256 * saved)
+    train(first, saved, 7)
+    second = made(run, config)
+    second.resume(RunLog(run))
+    train(second, saved, 7)
+    ours, theirs = (one.step.model.state_dict() | one.step.training_state() for one in (first, second))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name

@@ -29,7 +29,7 @@ def trained(trainer: Engine, steps: int) -> dict[str, Tensor]:
             trainer.feed.regroup(torch.arange(len(trainer.feed.images)) % 10)
         seen = int(trainer.step.images_seen)
         trainer.feed.prefetch(seen, seen + size)
-        trainer.iterations.run(1)
+        trainer.run(seen, 1)
     state = trainer.step.model.state_dict() | trainer.step.training_state() | {"loss_sum": trainer.loss_sum}
     return {name: value.detach().clone() for name, value in state.items()}
 
@@ -57,6 +57,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "by DALI": ({"augment": "dali"}, {"augment": "dali", "seed": 4}),
     "default recipe": (DEFAULT_RECIPE, DEFAULT_RECIPE | {"split": 4, "seed": 3}),
     "default recipe, mixed precision": (DEFAULT_RECIPE | {"amp": True}, DEFAULT_RECIPE | {"amp": True, "seed": 3}),
+    "pretraining": (DEFAULT_RECIPE | {"pretrain_epochs": 1}, DEFAULT_RECIPE | {"pretrain_epochs": 1, "split": 4}),
     "no contrastive loss": ({"contrastive_weight": 0.0}, {"contrastive_weight": 0.0, "split": 2}),
 }
 
@@ -129,3 +130,20 @@ def test_settings_that_change_operations_need_a_new_engine(changes: dict[str, An
 def test_an_engine_that_cannot_be_built_is_an_error() -> None:
     with pytest.raises(ConfigError, match="--prior true"):
         make(dataclasses.replace(SMALL, prior="true", classes=12))
+
+
+def test_pretraining_ends_with_its_epochs() -> None:
+    """Then the generator learns, at the run's learning rate and with new moments."""
+    config = dataclasses.replace(SMALL, **DEFAULT_RECIPE, pretrain_epochs=1, batch_size=256)
+    trainer = make(config)
+    steps = trainer.epoch_images // trainer.batch
+    before = trainer.step.networks.generator.image.weight.clone()
+    rates: list[float] = []
+    for number in range(steps + 1):
+        trainer.prefetch(number * trainer.batch, (number + 1) * trainer.batch)
+        trainer.run(number * trainer.batch, 1)
+        rates.append(float(trainer.step.optimizers.d_optimizer.param_groups[0]["lr"]))
+        assert torch.equal(trainer.step.networks.generator.image.weight, before) == (number < steps)
+    assert rates == pytest.approx([config.pretrain_learning_rate] * steps + [config.learning_rate])
+    counts = {int(v) for name, v in trainer.step.training_state().items() if name.endswith(".step")}
+    assert counts == {1}

@@ -73,3 +73,13 @@ def test_steps_end_where_a_grouping_is_due() -> None:
     assert plain.steps_ahead(0, 64) == 20 and grouped.steps_ahead(0, 64) == 10
     assert [images for images in range(0, 310, 10) if grouped.grouping_due(images)] == [100]
     assert not any(plain.grouping_due(images) for images in range(0, 310, 10))
+
+
+def test_pretraining_ends_with_a_report_and_without_an_evaluation() -> None:
+    config = dataclasses.replace(CALENDAR, pretrain_epochs=1, eval_every=1, log_every=10_000, save_every=3)
+    one = Events(config, batch=10, epoch_images=100)
+    seen = range(10, 310, 10)
+    assert one.steps_ahead(0, 64) == 10
+    assert [images for images in seen if one.pretrains(images)] == list(range(10, 110, 10))
+    assert [images for images in seen if one.report_due(images)] == [100, 300]
+    assert [images for images in seen if one.evaluation_due(images)] == [200, 300]

@@ -11,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.cluster import KMeans
+from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 from fastgan.config.schema import GroupingConfig
 from fastgan.evaluation.metrics import clustering
-from fastgan.training.pseudo_labels import _merge, _nearest, find_groups, normalised_cut
+from fastgan.training.pseudo_labels import _nearest, _shared_information, _stable, find_groups
+from fastgan.training.spectral import _merge, normalised_cut
 
 CONFIG = GroupingConfig(landmarks=1000)
 
@@ -145,3 +147,39 @@ def test_normalised_cut_by_hand() -> None:
 def same(found: NDArray[np.int64], expected: list[int]) -> bool:
     """Whether two groupings differ only in their names."""
     return clustering(torch.from_numpy(found), torch.tensor(expected), 7, 7)["accuracy"] == 1.0
+
+
+def test_disputed_images_get_no_group() -> None:
+    """Of ten groupings one swaps names, one loses class 2, four move five images; a whole class is never disputed."""
+    truth = np.repeat([0, 1, 2], [50, 40, 10])
+    found = [truth.copy() for _ in range(10)]
+    found[0] = np.array([1, 2, 0])[truth]
+    found[1][truth == 2] = 1
+    for moved in found[2:6]:
+        moved[:5] = 1
+    labels = _stable(found, truth, 3, 0.9)
+    assert (labels[:5] == -1).all() and (labels[5:] == truth[5:]).all()
+    assert same(_stable(found, truth, 3, 0.5), truth.tolist())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_is_labelled_is_right_more_often(seed: int) -> None:
+    """Wide classes that touch: a few images at the boundaries are left out, and the errors with them."""
+    embed, labels = rings([600, 60, 500, 400], seed=seed, width=2.5)
+    config = dataclasses.replace(CONFIG, landmarks=400, samples=3, stability=0.9)
+    found = find_groups(embed, labels, 4, config, 0)
+    whole = find_groups(embed, labels, 4, dataclasses.replace(config, stability=0.0), 0)
+    known = found >= 0
+    assert (whole >= 0).all() and 0.95 < known.double().mean() < 1.0
+    wrong, of_all = (found[known] != labels[known]).double().mean(), (whole != labels).double().mean()
+    assert wrong < 0.6 * of_all
+
+
+def test_shared_information_is_normalised_mutual_information() -> None:
+    random = np.random.default_rng(0)
+    ours, theirs = random.integers(0, 5, 300), random.integers(0, 4, 300)
+    theirs[:200] = ours[:200] % 4
+    expected = normalized_mutual_info_score(ours, theirs)
+    assert _shared_information(ours, theirs, 5) == pytest.approx(expected)
+    assert _shared_information(ours, ours, 5) == pytest.approx(1.0)
+    assert _shared_information(np.zeros(9, dtype=np.int64), np.zeros(9, dtype=np.int64), 5) == 0.0

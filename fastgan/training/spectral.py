@@ -1,0 +1,117 @@
+"""Cuts a graph of nearest neighbours into groups, at fifteen resolutions.
+
+The graph is cut into more parts than there are classes (normalised spectral clustering, Ng, Jordan, Weiss 2001, with
+locally scaled affinities, Zelnik-Manor and Perona 2004), and parts are merged until K are left, those first that have
+the most affinity for their sizes. Unlike k-means or a cut into K at once, this finds classes of unequal sizes and
+shapes. With average linkage (affinity an image pair) a rare class is merged into its neighbour too soon: between two
+halves of one class, affinity runs along a boundary only, so it grows more slowly than the product of their sizes. A
+smaller power of that product (`linkage`) corrects for this.
+
+Legend: L landmarks, E eigenvectors, P parts, M neighbours.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+SCALE = 7  # this neighbour's distance is the scale of an image's affinities
+DIRECTIONS = (1.0, 1.5, 2.0, 3.0, 4.5)  # eigenvectors per code; each is tried with all of PARTS
+PARTS = (4, 6, 12)  # parts per code
+SLACK = 1.5  # times the lowest normalised cut counts as near it
+FEW = 500  # landmarks up to which a dense solver computes all eigenvectors
+
+
+def affinities(similarity_LM: Tensor, index_LM: Tensor) -> sparse.csr_matrix:
+    """exp(-d^2 / (scale_i scale_j)) between neighbours, symmetric; d is the Euclidean distance of unit vectors."""
+    squared_LM = (2.0 - 2.0 * similarity_LM).clamp_min(0.0)
+    count, neighbours = squared_LM.shape
+    scale_L = squared_LM[:, min(SCALE, neighbours) - 1].sqrt().clamp_min(1e-6)
+    affinity_LM = torch.exp(-squared_LM / (scale_L[:, None] * scale_L[index_LM]))
+    rows = np.repeat(np.arange(count), neighbours)
+    graph = sparse.csr_matrix((affinity_LM.double().numpy().ravel(), (rows, index_LM.numpy().ravel())), (count, count))
+    return (graph + graph.T) / 2
+
+
+def groupings(graph_LL: sparse.csr_matrix, classes: int, linkage: float, seed: int) -> list[NDArray[np.int64]]:
+    """Groups of the landmarks, int64 [L] in [0, classes), by each resolution whose normalised cut is near the lowest.
+
+    Args:
+        graph_LL: symmetric affinities.
+        linkage: see GroupingConfig.
+    """
+    count = graph_LL.shape[0]
+    flow_LE = _eigenvectors(graph_LL, min(round(max(DIRECTIONS) * classes), count - 1), seed)
+    found: list[NDArray[np.int64]] = []
+    for directions in DIRECTIONS:
+        unit_LE = flow_LE[:, : round(directions * classes)]
+        unit_LE = unit_LE / np.maximum(np.linalg.norm(unit_LE, axis=1, keepdims=True), 1e-12)
+        for parts in PARTS:
+            with warnings.catch_warnings():  # fewer distinct parts than requested, if images are duplicates
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                part_L = KMeans(min(parts * classes, count), n_init=1, random_state=seed).fit_predict(unit_LE)
+            found.append(_merge(graph_LL, np.unique(part_L, return_inverse=True)[1], classes, linkage))
+    cuts = [normalised_cut(graph_LL, group_L) for group_L in found]
+    return [group_L for group_L, cut in zip(found, cuts, strict=True) if cut <= SLACK * min(cuts)]
+
+
+def normalised_cut(graph_LL: sparse.csr_matrix, group_L: NDArray[Any]) -> float:
+    """The sum over groups of the share of their affinity to other groups; from 0 (best) to the number of groups."""
+    total_PP = _between(graph_LL, group_L)
+    whole_P = total_PP.sum(1)
+    return float(((whole_P - np.diag(total_PP)) / np.maximum(whole_P, 1e-12)).sum())
+
+
+def _eigenvectors(graph_LL: sparse.csr_matrix, count: int, seed: int) -> NDArray[np.float64]:
+    """Eigenvectors [L, E] of the normalised graph, for its largest eigenvalues, in descending order."""
+    # Images without neighbours get a small degree, to avoid division by zero.
+    root_L = np.sqrt(np.maximum(np.asarray(graph_LL.sum(1)).ravel(), 1e-9))
+    normalised_LL = sparse.diags(1.0 / root_L) @ graph_LL @ sparse.diags(1.0 / root_L)
+    if graph_LL.shape[0] <= FEW:
+        values_E, vectors_LE = np.linalg.eigh(normalised_LL.toarray())
+    else:
+        start_L = np.random.default_rng(seed).random(graph_LL.shape[0])
+        try:
+            values_E, vectors_LE = eigsh(normalised_LL, k=count, which="LA", v0=start_L, tol=1e-3)
+        except ArpackNoConvergence as error:  # those that have converged are enough
+            values_E, vectors_LE = error.eigenvalues, error.eigenvectors
+    found: NDArray[np.float64] = vectors_LE[:, np.argsort(-values_E)[:count]]
+    return found
+
+
+def _between(graph_LL: sparse.csr_matrix, part_L: NDArray[Any]) -> NDArray[np.float64]:
+    """The affinity between parts [P, P], each image pair counted twice."""
+    count = int(part_L.max()) + 1
+    member_PL = sparse.csr_matrix((np.ones(len(part_L)), (part_L, np.arange(len(part_L)))), (count, len(part_L)))
+    total_PP: NDArray[np.float64] = (member_PL @ graph_LL @ member_PL.T).toarray()
+    return total_PP
+
+
+def _merge(graph_LL: sparse.csr_matrix, part_L: NDArray[Any], classes: int, linkage: float) -> NDArray[np.int64]:
+    """The group of each landmark [L], by agglomeration of parts until `classes` groups are left.
+
+    Two groups' affinity is divided by the product of their sizes to the power `linkage`: 1 is average linkage.
+    """
+    total_PP = _between(graph_LL, part_L)
+    size_P = np.bincount(part_L).astype(float)
+    owner_P = np.arange(len(size_P))  # the group of each part, named after one of its parts
+    left = list(range(len(size_P)))
+    while len(left) > classes:
+        close = total_PP[np.ix_(left, left)] / np.outer(size_P[left], size_P[left]) ** linkage
+        np.fill_diagonal(close, -1.0)
+        a, b = (left[int(i)] for i in np.unravel_index(close.argmax(), close.shape))
+        total_PP[a] += total_PP[b]
+        total_PP[:, a] += total_PP[:, b]
+        size_P[a] += size_P[b]
+        owner_P[owner_P == b] = a
+        left.remove(b)
+    return np.searchsorted(left, owner_P)[part_L].astype(np.int64)
