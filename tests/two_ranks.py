@@ -26,6 +26,7 @@ from fastgan.models.prior import ClassPrior
 from fastgan.models.sync_batchnorm import BATCH_NORMS, SyncBatchNorm
 from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator, RankInfo, init_distributed
 from fastgan.step import losses
+from fastgan.step.pretraining import PretrainingStep
 from fastgan.step.step import Step
 
 Found = dict[str, Tensor]
@@ -85,6 +86,16 @@ def several(step: Step, count: int = STEPS) -> Found:
 
 def steps(recipe: str, comm: Communicator, normalised: bool = True) -> Found:
     return several(make_step(RECIPES[recipe], comm, normalised=normalised))
+
+
+def pretrained(comm: Communicator) -> Found:
+    """Three steps of pretraining, two of them with groups, then whole ones with new moments."""
+    step = make_step(RECIPES["default"], comm)
+    pretraining = PretrainingStep(step)
+    rows = torch.stack([pretraining(*batch(step, number)) for number in range(1, 4)])
+    step.optimizers.forget()
+    comm.all_reduce_mean_([rows])
+    return several(step, 3) | {"pretraining_losses": rows}
 
 
 def low_precision(comm: Communicator) -> Found:
@@ -212,6 +223,7 @@ CHECKS: dict[str, Callable[[Communicator], Found]] = {
     "default": lambda comm: steps("default", comm),
     "paper, bare": lambda comm: steps("paper", comm, normalised=False),
     "default, bare": lambda comm: steps("default", comm, normalised=False),
+    "pretraining": pretrained,
     "bfloat16": low_precision,
     "float16": scaled,
     "unsynchronised": unsynchronised,

@@ -52,7 +52,7 @@ def same(ours: Found, theirs: Found) -> None:
     assert not different
 
 
-@pytest.mark.parametrize("name", ["paper", "default", "paper, bare", "default, bare"])
+@pytest.mark.parametrize("name", ["paper", "default", "paper, bare", "default, bare", "pretraining"])
 def test_two_ranks_learn_what_one_does(ranks: list[dict[str, Found]], name: str) -> None:
     """Losses of every step, and weights, optimisers, averages and counters after the last."""
     expected, found = alone(name), ranks[0][name]
@@ -70,7 +70,7 @@ def test_two_ranks_learn_what_one_does(ranks: list[dict[str, Found]], name: str)
             **tolerance,
         )
     assert not expected
-    assert int(found["images_seen"]) == 6 * JOB
+    assert int(found["images_seen"]) == 6 * JOB  # three of pretraining and three others count as six
     assert (found["prior.logits"] != 0).any()
 
 
