@@ -25,7 +25,7 @@ _DEFAULT: dict[str, Any] = {
     "pretrain_epochs": -1,
 }
 # Groups that keep rare classes (docs/prior.md).
-_GROUPING = GroupingConfig(landmarks=10_000, linkage=0.75, samples=3, stability=0.9)
+_GROUPING = GroupingConfig(landmarks=10_000, linkage=0.75, samples=3, stability=0.9, pixel_vote=0.7)
 # What real-world image files need in addition. schedule.py chooses each 0 by the number of images, and
 # augment/suited.py the transforms by what is in them.
 _NATURAL: dict[str, Any] = {

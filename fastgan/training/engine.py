@@ -195,7 +195,10 @@ class Engine:
     def _grouped(self) -> tuple[Tensor, float, float]:
         embeddings, logits = labelling.read(self.step.networks, self.feed.images, self.config, self.device)
         codes = logits.argmax(1).cpu()
-        groups = find_groups(embeddings, codes, self.config.classes, self.config.grouping, self.config.seed)
+        config = self.config
+        groups = find_groups(
+            embeddings, codes, config.classes, config.grouping, config.seed, images_NCHW=self.feed.images
+        )
         known = groups >= 0
         return groups, float((groups != codes)[known].double().mean()), float((~known).double().mean())
 

@@ -5,10 +5,11 @@ loss nor the prior undoes it. Q's embedding separates classes better than its co
 landmarks, becomes a graph of nearest neighbours, which is cut into groups at several resolutions (spectral.py); the
 other images join the groups of their nearest landmarks. One cut is a gamble: the resolution and the sample decide
 whether a rare class is lost. So several samples are cut, and of all groupings whose normalised cut (Shi, Malik 2000)
-is near its sample's lowest, the one that agrees most with the others is chosen; the lowest may be an outlier. An image
-that the groupings dispute gets no label, and Q decides (docs/prior.md).
+is near its sample's lowest, the one that agrees most with the others is chosen; the lowest may be an outlier. Images
+that the groupings dispute are decided by another view of them, the pixels, where these are clear, and else get no label
+(docs/prior.md): what an embedding has torn off from its class, such as crossed sevens, may still look like it.
 
-Legend: N images, L landmarks, D embedding, K codes, M neighbours, G groupings.
+Legend: N images, L landmarks, D embedding, K codes, M neighbours, P pixels, CHW an image.
 """
 
 from __future__ import annotations
@@ -24,16 +25,27 @@ from fastgan.seeding import shuffled
 from fastgan.training import spectral
 
 BATCH = 1000
+SIDE = 14  # pixels, at which images are compared
+VOTERS = 10  # nearest labelled images, by pixels
+REFERENCE = 30_000  # labelled images among which they are sought
 Groups = NDArray[np.int64]
 
 
-def find_groups(embed_ND: Tensor, codes_N: Tensor, classes: int, config: GroupingConfig, seed: int) -> Tensor:
+def find_groups(
+    embed_ND: Tensor,
+    codes_N: Tensor,
+    classes: int,
+    config: GroupingConfig,
+    seed: int,
+    images_NCHW: Tensor | None = None,
+) -> Tensor:
     """The group of each image, int64 [N] in [0, K), or -1 for none, on the CPU, matched to the images' current codes.
 
     Args:
         embed_ND: Q's embeddings, float32 [N, D], on any device.
         codes_N: Q's codes, int64 [N]; groups are numbered so that most images keep their code.
         seed: for the choice of landmarks and k-means.
+        images_NCHW: uint8, on any device, to decide disputed images by; left out, these have no group.
     """
     unit_ND = torch.nn.functional.normalize(embed_ND, dim=1)
     found: list[Groups] = []
@@ -49,6 +61,8 @@ def find_groups(embed_ND: Tensor, codes_N: Tensor, classes: int, config: Groupin
     group_N = found[int(np.argmax(agreement))]
     if config.stability > 0:
         group_N = _stable(found, group_N, classes, config.stability)
+    if config.pixel_vote > 0 and images_NCHW is not None:
+        group_N = _decided_by_pixels(group_N, images_NCHW, config.pixel_vote, seed)
     names_K = _matching(group_N[group_N >= 0], codes_N.cpu().numpy()[group_N >= 0], classes)
     return torch.from_numpy(np.where(group_N >= 0, names_K[group_N], -1))
 
@@ -82,6 +96,33 @@ def _stable(found: list[Groups], reference_N: Groups, classes: int, stability: f
     group_N, share_N = votes_NK.argmax(1), votes_NK.max(1)
     median_K = np.array([np.median(share_N[group_N == k]) if (group_N == k).any() else 0.0 for k in range(classes)])
     return np.where(share_N >= stability * median_K[group_N], group_N, -1).astype(np.int64)
+
+
+def _decided_by_pixels(group_N: Groups, images_NCHW: Tensor, share: float, seed: int) -> Groups:
+    """The groups [N], where -1 is replaced if enough of an image's nearest labelled images share a group."""
+    disputed_N, known_N = np.flatnonzero(group_N < 0), np.flatnonzero(group_N >= 0)
+    if len(disputed_N) == 0 or len(known_N) == 0:
+        return group_N
+    known_N = np.sort(known_N[shuffled(len(known_N), seed, "pixels")[:REFERENCE].numpy()])
+    disputed_MP, known_MP = _pixels(images_NCHW, disputed_N), _pixels(images_NCHW, known_N)
+    mean_P = known_MP.mean(0)
+    disputed_MP, known_MP = (torch.nn.functional.normalize(x - mean_P, dim=1) for x in (disputed_MP, known_MP))
+    _, nearest_MV = _nearest(disputed_MP, known_MP, min(VOTERS, len(known_N)), skip_first=False)
+    voted_MV = torch.from_numpy(group_N[known_N])[nearest_MV]
+    winner_M = voted_MV.mode(1).values
+    agree_M = (voted_MV == winner_M[:, None]).double().mean(1)
+    decided_N = group_N.copy()
+    decided_N[disputed_N] = np.where(agree_M.numpy() >= share, winner_M.numpy(), -1)
+    return decided_N
+
+
+def _pixels(images_NCHW: Tensor, index_M: Groups) -> Tensor:
+    """Some of the images, averaged to SIDE x SIDE pixels, float32 [M, P], on their device."""
+    parts = []
+    for chosen in torch.from_numpy(index_M).split(BATCH):
+        images = images_NCHW[chosen.to(images_NCHW.device)].float() / 255.0
+        parts.append(torch.nn.functional.adaptive_avg_pool2d(images, min(SIDE, *images.shape[2:])).flatten(1))
+    return torch.cat(parts)
 
 
 def _matching(group_N: Groups, others_N: Groups, classes: int) -> Groups:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fastgan.config.schema import GroupingConfig
 from fastgan.evaluation.metrics import clustering
-from fastgan.training.pseudo_labels import _nearest, _shared_information, _stable, find_groups
+from fastgan.training.pseudo_labels import _decided_by_pixels, _nearest, _shared_information, _stable, find_groups
 from fastgan.training.spectral import _merge, normalised_cut
 
 CONFIG = GroupingConfig(landmarks=1000)
@@ -183,3 +183,33 @@ def test_shared_information_is_normalised_mutual_information() -> None:
     assert _shared_information(ours, theirs, 5) == pytest.approx(expected)
     assert _shared_information(ours, ours, 5) == pytest.approx(1.0)
     assert _shared_information(np.zeros(9, dtype=np.int64), np.zeros(9, dtype=np.int64), 5) == 0.0
+
+
+def test_disputed_images_are_decided_by_their_pixels_where_these_are_clear() -> None:
+    """Twenty images like those of group 1, twenty between both groups, and nothing else changes."""
+    random = torch.Generator().manual_seed(0)
+    patterns = torch.randint(0, 255, (2, 1, 28, 28), generator=random).float()
+    labels = torch.arange(200) % 2
+    images = patterns[labels]
+    images[20:40] = patterns.mean(0)
+    images = (images + 20 * torch.rand(images.shape, generator=random)).clamp(0, 255).to(torch.uint8)
+    groups = labels.numpy().copy()
+    groups[:40] = -1
+    found = _decided_by_pixels(groups, images, 0.95, 0)
+    assert np.array_equal(found[:20], labels[:20].numpy()) and np.array_equal(found[40:], groups[40:])
+    assert (found[20:40] == -1).any()
+    assert (_decided_by_pixels(np.full(200, -1), images, 0.7, 0) == -1).all()
+
+
+def test_what_an_embedding_tears_off_goes_where_it_looks_like() -> None:
+    """A part of class 0 lies near class 1 in the embedding, disputed; its pixels are class 0's."""
+    embed, labels = rings([600, 60, 500, 400], seed=2, width=2.5)
+    random = torch.Generator().manual_seed(0)
+    patterns = torch.randint(0, 255, (4, 1, 28, 28), generator=random).float()
+    images = (patterns[labels] + 60 * torch.rand(len(labels), 1, 28, 28, generator=random)).clamp(0, 255)
+    config = dataclasses.replace(CONFIG, landmarks=400, samples=3, stability=0.9, pixel_vote=0.7)
+    without = find_groups(embed, labels, 4, config, 0)
+    found = find_groups(embed, labels, 4, config, 0, images.to(torch.uint8))
+    disputed = without < 0
+    assert int(disputed.sum()) > 10 and torch.equal(found[~disputed], without[~disputed])
+    assert (found[disputed] == labels[disputed]).double().mean() > 0.95
