@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import shutil
 import signal
@@ -221,18 +222,21 @@ def test_evaluate_and_sample_read_a_run(finished: Path, tmp_path: Path, capsys: 
     assert "is not a run folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("kind", "pretrained"), [(engine.Step, "0"), (engine.PretrainingStep, "2")])
 def test_a_loss_that_is_not_finite_ends_the_run_without_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: Any, pretrained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = engine.Step.__call__
+    real, calls = kind.__call__, []
 
-    def poisoned(self: engine.Step, *views: torch.Tensor) -> torch.Tensor:
-        losses = real(self, *views)
-        return losses * torch.where(self.images_seen > 1500, torch.nan, 1.0)
+    def poisoned(self: Any, *views: torch.Tensor) -> torch.Tensor:
+        losses: torch.Tensor = real(self, *views)
+        calls.append(1)
+        return losses * math.nan if len(calls) * 64 > 1500 else losses
 
-    monkeypatch.setattr(engine.Step, "__call__", poisoned)
+    monkeypatch.setattr(kind, "__call__", poisoned)
     run = tmp_path / "nan"
-    assert _train("--epochs", "3", "--save-every", "1", "--log-every", "64000", "--run-dir", str(run)) == 1
+    flags = ("--epochs", "3", "--pretrain-epochs", pretrained, "--save-every", "1", "--log-every", "64000")
+    assert _train(*flags, "--run-dir", str(run)) == 1
     printed = capsys.readouterr().err
     assert DivergenceError.__name__ not in printed
     assert "d_loss is nan" in printed

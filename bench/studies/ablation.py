@@ -26,6 +26,7 @@ VARIANTS: dict[str, list[str]] = {
     "later groups": ["--grouping.at", "2"],
     "several samples": ["--grouping.samples", "1"],
     "doubt": ["--grouping.stability", "0"],
+    "pixels": ["--grouping.pixel-vote", "0"],
     "linkage": ["--grouping.linkage", "1"],
     "pretraining": ["--pretrain-epochs", "0"],
     "finer head": ["--finer-codes", "0"],
