@@ -59,7 +59,7 @@ PRESETS: dict[str, TrainConfig] = {
         eval_every=40,
         save_every=40,
         log_every=64 * 100,
-        grouping=replace(_GROUPING, at=(40, 60, 80)),
+        grouping=replace(_GROUPING, at=(40, 60, 80), pixel_vote=0.0),  # 64 pixels say little
         transform=TransformConfig(kind="whole", rotation=15.0, shear=15.0, stretch=0.15, shift=0.1),
         network=NetworkConfig(width=32, hidden=512),
         average_decay=0.998,
