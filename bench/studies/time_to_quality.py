@@ -13,22 +13,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.measure import machine, slug
 from bench.rows import ROOT
-from fastgan.config.presets import preset
+from bench.studies.runs import mnist_flags
+from fastgan.config.command_line import train_config
 from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
 from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import metrics
 from fastgan.inference.labelling import assign
+from fastgan.runs.run_folder import saved_config
 from fastgan.runtime.process import tune_malloc
 from fastgan.sweep import rivals
 from fastgan.training.engine import Engine
@@ -102,11 +102,9 @@ def main() -> None:
     chosen = parser.parse_args()
     tune_malloc()
     torch.set_num_threads(chosen.threads)
-    folder = Path(os.environ.get("FASTGAN_MNIST") or ROOT.parent / "shared" / "data" / "mnist")
-    base = dataclasses.replace(preset("mnist"), data_dir=folder, epochs=chosen.epochs, amp=True)
     found: dict[str, Any] = {"fastgan": {}, **{method: {} for method in chosen.rivals}}
     for seed in chosen.seeds:
-        config = dataclasses.replace(base, seed=seed)
+        config = train_config(mnist_flags(1, chosen.epochs, seed), saved_config)
         images, held_out = loading.load(config), loading.load_held_out(config)
         assert held_out is not None
         config = resolve_schedule(config, len(images.images))

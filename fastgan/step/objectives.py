@@ -49,8 +49,7 @@ class Objectives:
         real = image_set.to_unit_range(real_BCHW, self.prior.logits.dtype)
         real_BH = self._front_end(real)
         augmented_BH = self._front_end(augmented_BCHW.to(real.dtype), not self.config.real_averages)
-        total, parts = self._on_real_images(real_BH, augmented_BH, group_B)
-        return total, parts
+        return self._on_real_images(real_BH, augmented_BH, group_B)
 
     def of_discriminator(
         self, real_BCHW: Tensor, augmented_BCHW: Tensor | None, fake_BCHW: Tensor, group_B: Tensor | None

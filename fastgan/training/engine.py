@@ -188,17 +188,14 @@ class Engine:
             The share of the images with a group whose code is another, and the share without a group.
         """
         self.step.model.sync_running_stats(self.comm)
-        groups, *shares = self.comm.run_on_main(self._grouped)
+        groups, moved, left = self.comm.run_on_main(self._grouped)
         self.feed.regroup(groups)
-        return shares[0], shares[1]
+        return moved, left
 
     def _grouped(self) -> tuple[Tensor, float, float]:
         embeddings, logits = labelling.read(self.step.networks, self.feed.images, self.config, self.device)
-        codes = logits.argmax(1).cpu()
-        config = self.config
-        groups = find_groups(
-            embeddings, codes, config.classes, config.grouping, config.seed, images_NCHW=self.feed.images
-        )
+        codes, config = logits.argmax(1).cpu(), self.config
+        groups = find_groups(embeddings, codes, config.classes, config.grouping, config.seed, self.feed.images)
         known = groups >= 0
         return groups, float((groups != codes)[known].double().mean()), float((~known).double().mean())
 
