@@ -102,7 +102,8 @@ class GroupingConfig:
     no pseudo-label; 0 labels all."""
     pixel_vote: Annotated[float, between(0, 1)] = 0.0
     """An image without a pseudo-label gets that of its ten nearest labelled images, compared by pixels instead of Q's
-    embedding, if at least this share of them has the same; 0 leaves all such images without."""
+    embedding, if at least this share of them has the same. Parts of a group that hardly touch the rest of it are asked
+    as a whole. 0 leaves both as they are."""
     linkage: Annotated[float, between(0, 1)] = 1.0
     """Which parts are merged first: those with the most affinity, divided by the product of their sizes to this power.
     1 is average linkage, which merges a rare class into its neighbour before two halves of a frequent one; 0.5 divides

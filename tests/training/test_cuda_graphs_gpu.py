@@ -58,9 +58,12 @@ class Training(Engine):
     def run(self, count: int) -> Tensor:
         """The mean losses of `count` steps."""
         seen, size = int(self.step.images_seen), self.config.batch_size
-        self.feed.prefetch(seen, seen + count * size)
         self.loss_sum.zero_()
-        self.iterations.run(count)
+        most = self.feed.chunk // size
+        for first in range(0, count, most):  # no more than the ring holds at once
+            steps = min(most, count - first)
+            self.feed.prefetch(seen + first * size, seen + (first + steps) * size)
+            self.iterations.run(steps)
         assert int(self.step.images_seen) == seen + count * size
         return self.loss_sum.cpu() / count
 
@@ -113,11 +116,14 @@ def test_the_images_of_a_gpu_are_grouped() -> None:
     training = Training(capture=True)
     training.run(200)
     training.regroup()
-    groups = training.feed.groups
-    assert groups.min() >= 0 and len(groups.unique()) == 10
+    groups = training.feed.groups.cpu()
+    known = groups >= 0
+    assert known.double().mean() > 0.8 and len(groups[known].unique()) == 10
     embed, logits = labelling.read(training.step.networks, training.feed.images, training.config, CUDA)
     again = find_groups(embed.cpu(), logits.argmax(1), 10, training.config.grouping, training.config.seed)
-    assert normalized_mutual_info_score(groups.numpy(), again.numpy()) > 0.9
+    known &= again >= 0
+    assert known.double().mean() > 0.8
+    assert normalized_mutual_info_score(groups[known].numpy(), again[known].numpy()) > 0.9
 
 
 def test_captured_equals_eager_without_our_kernels() -> None:
@@ -203,6 +209,7 @@ def test_a_deterministic_run_that_is_resumed_ends_with_the_same_weights(flags: l
         subprocess.run(command, check=True, cwd=Path(__file__).parents[2], capture_output=True)
 
     settings = ["--deterministic", "--eval-every", "4", "--save-every", "2", "--grouping.at", "1", *flags]
+    settings += ["--final-rate", "1"]  # otherwise learning rates depend on the number of epochs, which is changed here
     for run in ("whole", "other"):
         train(run, *settings, "--epochs", "4")
     train("resumed", *settings, "--epochs", "2")

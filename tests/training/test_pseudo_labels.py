@@ -16,8 +16,10 @@ from torch import Tensor
 
 from fastgan.config.schema import GroupingConfig
 from fastgan.evaluation.metrics import clustering
-from fastgan.training.pseudo_labels import _decided_by_pixels, _nearest, _shared_information, _stable, find_groups
-from fastgan.training.spectral import _merge, normalised_cut
+from fastgan.training.neighbours import nearest
+from fastgan.training.pixel_votes import decide_disputed, move_islands
+from fastgan.training.pseudo_labels import _shared_information, _stable, find_groups
+from fastgan.training.spectral import _merge, normalised_cut, two_way_cut
 
 CONFIG = GroupingConfig(landmarks=1000)
 
@@ -104,7 +106,7 @@ def test_duplicate_images_are_grouped() -> None:
 def test_nearest_equals_its_definition() -> None:
     embed, _ = rings([40, 50])
     unit = torch.nn.functional.normalize(embed, dim=1)
-    similarity, index = _nearest(unit, unit, 5, skip_first=True)
+    similarity, index = nearest(unit, unit, 5, skip_first=True)
     full = unit @ unit.T
     full.fill_diagonal_(-2.0)
     expected = full.topk(5)
@@ -142,6 +144,21 @@ def test_normalised_cut_by_hand() -> None:
     assert normalised_cut(graph, np.array([0, 0, 1, 1])) == pytest.approx(1 / 7 + 1 / 7)
     assert normalised_cut(graph, np.array([0, 1, 1, 0])) == pytest.approx(2.0)
     assert normalised_cut(graph, np.array([0, 0, 0, 0])) == 0.0
+
+
+def test_two_way_cut_by_hand() -> None:
+    """A triangle and a pair, joined by one weak edge: the pair is the smaller side.
+
+    It has 2 x 4.5 within it and 1 to the triangle: a tenth of its affinity leads out.
+    """
+    dense = np.zeros((5, 5))
+    for a, b, weight in ((0, 2, 5.0), (2, 4, 5.0), (0, 4, 5.0), (1, 3, 4.5), (3, 4, 1.0)):
+        dense[a, b] = dense[b, a] = weight
+    side, share = two_way_cut(sparse.csr_matrix(dense))
+    assert np.flatnonzero(side).tolist() == [1, 3] and share == pytest.approx(0.1)
+    dense[3, 4] = dense[4, 3] = 0.0
+    side, share = two_way_cut(sparse.csr_matrix(dense))
+    assert np.flatnonzero(side).tolist() == [1, 3] and share == 0.0
 
 
 def same(found: NDArray[np.int64], expected: list[int]) -> bool:
@@ -195,10 +212,10 @@ def test_disputed_images_are_decided_by_their_pixels_where_these_are_clear() -> 
     images = (images + 20 * torch.rand(images.shape, generator=random)).clamp(0, 255).to(torch.uint8)
     groups = labels.numpy().copy()
     groups[:40] = -1
-    found = _decided_by_pixels(groups, images, 0.95, 0)
+    found = decide_disputed(groups, images, 0.95, 0)
     assert np.array_equal(found[:20], labels[:20].numpy()) and np.array_equal(found[40:], groups[40:])
     assert (found[20:40] == -1).any()
-    assert (_decided_by_pixels(np.full(200, -1), images, 0.7, 0) == -1).all()
+    assert (decide_disputed(np.full(200, -1), images, 0.7, 0) == -1).all()
 
 
 def test_what_an_embedding_tears_off_goes_where_it_looks_like() -> None:
@@ -213,3 +230,40 @@ def test_what_an_embedding_tears_off_goes_where_it_looks_like() -> None:
     disputed = without < 0
     assert int(disputed.sum()) > 10 and torch.equal(found[~disputed], without[~disputed])
     assert (found[disputed] == labels[disputed]).double().mean() > 0.95
+
+
+def islands(of: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings, classes and images: classes 0 and 1, and an island on the edge of class 1 for each entry of `of`.
+
+    An entry is the class that the island's pixels are of; 2 is halfway between both.
+    """
+    random = torch.Generator().manual_seed(0)
+    patterns = torch.randint(0, 255, (2, 1, 28, 28), generator=random).float()
+    patterns = torch.cat([patterns, patterns.mean(0, keepdim=True)])
+    shown = torch.cat([torch.full((400,), 0), torch.full((400,), 1), *(torch.full((100,), kind) for kind in of)])
+    centre = torch.tensor([3.0, 0.0, *(0.5 + 0.5 * island for island in range(len(of)))])  # radians
+    angle = torch.cat([centre[:2].repeat_interleave(400), centre[2:].repeat_interleave(100)])
+    embed = torch.cat([angle.cos()[:, None], angle.sin()[:, None], torch.zeros(len(angle), 6)], dim=1)
+    embed = torch.nn.functional.normalize(embed + 0.06 * torch.randn(embed.shape, generator=random))
+    images = patterns[shown] + 90 * torch.rand(len(shown), 1, 28, 28, generator=random)
+    return embed, shown, images.clamp(0, 255).to(torch.uint8)
+
+
+def test_an_island_goes_where_its_pixels_say() -> None:
+    """Of three islands of group 1, the one that looks like group 0 moves, with the images that are no landmarks."""
+    embed, shown, images = islands([0, 1, 2])
+    groups = np.repeat([0, 1], [400, 700])
+    landmarks = torch.randperm(len(shown), generator=torch.Generator().manual_seed(1))[:800]
+    found = move_islands(groups, images, embed, landmarks, 10, 2)
+    assert np.array_equal(found, np.where(np.arange(1100) // 100 == 8, 0, groups))
+    again = move_islands(found, images, embed, landmarks, 10, 2)
+    assert np.array_equal(again, found)
+
+
+def test_islands_of_no_group_and_of_few_images_stay() -> None:
+    embed, _, images = islands([0])
+    groups = np.repeat([0, 1, -1], [400, 400, 100])
+    assert np.array_equal(move_islands(groups, images, embed, torch.arange(900), 10, 2), groups)
+    few = torch.cat([torch.arange(800), torch.arange(800, 815)])
+    groups = np.repeat([0, 1], [400, 500])
+    assert np.array_equal(move_islands(groups, images, embed, few, 10, 2), groups)

@@ -1,0 +1,127 @@
+"""What pixels say of groups that were found in an embedding.
+
+An embedding may tear a kind of images off from its class: crossed sevens, say, lie nearer to the twos than to other
+sevens, but look like sevens. Two sorts of images are asked for their nearest neighbours by pixels: those that the
+groupings dispute, one by one, and islands, parts of a group that hardly touch the rest of it, as a whole.
+
+Legend: N images, L landmarks, K groups, M images that are asked, V voters, P pixels, D embedding, CHW an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from fastgan.seeding import shuffled
+from fastgan.training import spectral
+from fastgan.training.neighbours import nearest, pixels
+
+VOTERS = 10  # nearest labelled images, by pixels
+REFERENCE = 30_000  # labelled images among which they are sought
+TORN = 0.15  # share of its affinity to the rest of its group below which a part is an island
+SMALLEST = 20  # landmarks of an island
+ASKED = 100  # landmarks of an island that are asked at most, for all of it
+MAJORITY = 0.5  # share of the votes that moves an island, if its own group has at most a third of that
+Groups = NDArray[np.int64]
+
+
+def decide_disputed(group_N: Groups, images_NCHW: Tensor, share: float, seed: int) -> Groups:
+    """The groups [N], where -1 is replaced if enough of an image's nearest labelled images share a group."""
+    disputed_M, known_N = np.flatnonzero(group_N < 0), np.flatnonzero(group_N >= 0)
+    if len(disputed_M) == 0 or len(known_N) == 0:
+        return group_N
+    known_N = np.sort(known_N[shuffled(len(known_N), seed, "pixels")[:REFERENCE].numpy()])
+    disputed_MP, known_NP = pixels(images_NCHW, disputed_M), pixels(images_NCHW, known_N)
+    mean_P = known_NP.mean(0)
+    voted_MV = _votes(_centred(disputed_MP, mean_P), _centred(known_NP, mean_P), group_N[known_N])
+    winner_M = voted_MV.mode(1).values
+    agree_M = (voted_MV == winner_M[:, None]).double().mean(1)
+    decided_N = group_N.copy()
+    decided_N[disputed_M] = np.where(agree_M.numpy() >= share, winner_M.numpy(), -1)
+    return decided_N
+
+
+def move_islands(
+    group_N: Groups, images_NCHW: Tensor, unit_ND: Tensor, chosen_L: Tensor, neighbours: int, classes: int
+) -> Groups:
+    """The groups [N], where islands whose pixels clearly say so are in another group.
+
+    Args:
+        group_N: groups, or -1, which stay.
+        unit_ND: unit embeddings, on any device.
+        chosen_L: the images among which islands are sought, int64 on the CPU; other images go with their nearest.
+    """
+    landmark_L = chosen_L.numpy()
+    landmarks_LD = unit_ND[chosen_L.to(unit_ND.device)]
+    neighbours = min(neighbours, len(landmark_L) - 1)
+    graph_LL = spectral.affinities(*nearest(landmarks_LD, landmarks_LD, neighbours, skip_first=True))
+    before_L = group_N[landmark_L]
+    group_L = before_L.copy()
+    pixels_LP = pixels(images_NCHW, landmark_L)
+    pixels_LP = _centred(pixels_LP, pixels_LP.mean(0))
+    for island in _islands(graph_LL, before_L, classes):
+        if len(set(group_L[island])) > 1 or group_L[island[0]] != before_L[island[0]]:
+            continue  # a part of it, or what it is part of, has gone
+        outside = group_L >= 0
+        outside[island] = False
+        voted_MV = _votes(
+            pixels_LP[island[:ASKED]], pixels_LP[torch.from_numpy(outside).to(pixels_LP.device)], group_L[outside]
+        )
+        share_K = np.bincount(voted_MV.ravel(), minlength=classes) / voted_MV.numel()
+        best = int(share_K.argmax())
+        if share_K[best] >= MAJORITY and 3 * share_K[before_L[island[0]]] <= share_K[best]:
+            group_L[island] = best
+    return _followed(group_N, unit_ND, landmark_L, landmarks_LD, before_L, group_L, neighbours)
+
+
+def _islands(graph_LL: sparse.csr_matrix, group_L: Groups, classes: int) -> Iterator[NDArray[np.int64]]:
+    """Landmarks of one group each that hardly touch the rest of it, up to half of it, wholes before parts."""
+    for group in range(classes):
+        whole = np.flatnonzero(group_L == group)
+        left = [whole]
+        while left:
+            members = left.pop()
+            if len(members) <= len(whole) / 2:
+                yield members
+            if len(members) < 2 * SMALLEST:
+                continue
+            side, share = spectral.two_way_cut(graph_LL[members][:, members])
+            if share <= TORN:
+                left += [part for part in (members[side], members[~side]) if len(part) >= SMALLEST]
+
+
+def _centred(pixels_MP: Tensor, mean_P: Tensor) -> Tensor:
+    """Unit vectors [M, P]."""
+    return torch.nn.functional.normalize(pixels_MP - mean_P, dim=1)
+
+
+def _votes(asked_MP: Tensor, known_LP: Tensor, group_L: Groups) -> Tensor:
+    """The groups [L] of the known images that are nearest by centred pixels, int64 [M, V]."""
+    _, nearest_MV = nearest(asked_MP, known_LP, min(VOTERS, len(known_LP)), skip_first=False)
+    return torch.from_numpy(group_L)[nearest_MV]
+
+
+def _followed(
+    group_N: Groups,
+    unit_ND: Tensor,
+    landmark_L: Groups,
+    landmarks_LD: Tensor,
+    before_L: Groups,
+    after_L: Groups,
+    neighbours: int,
+) -> Groups:
+    """The groups of all images, where those in a group that lost an island go where most of their landmarks went."""
+    found_N = group_N.copy()
+    for group in np.unique(before_L[before_L != after_L]):
+        members = np.flatnonzero(group_N == group)
+        chosen = torch.from_numpy(members).to(unit_ND.device)
+        _, index_MM = nearest(unit_ND[chosen], landmarks_LD, neighbours, skip_first=False)
+        theirs_MM = torch.from_numpy(np.where(before_L == group, after_L, group))[index_MM]
+        found_N[members] = theirs_MM.mode(1).values.numpy()
+    found_N[landmark_L] = np.where(before_L != after_L, after_L, found_N[landmark_L])
+    return found_N
