@@ -7,7 +7,7 @@ that runs into its limit is interrupted as by Ctrl-C, so that it prints what it 
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -71,10 +71,12 @@ class Part:
 
 PYTHON = sys.executable
 PYTEST = (PYTHON, "-m", "pytest")
+# Most of a test's time is its compilers', so tests share the processors, where pytest-xdist is installed.
+TESTS = (*PYTEST, *(("-n", str(min(8, (os.cpu_count() or 1) // 2))) if importlib.util.find_spec("xdist") else ()))
 SANITIZER = ("compute-sanitizer", "--error-exitcode", "9", "--print-limit", "20", "--tool")
 STAGES: dict[str, tuple[Part, ...]] = {
     "kernels": (
-        Part("tests", (*PYTEST, "tests/kernels", "-m", "gpu"), 400),
+        Part("tests", (*TESTS, "tests/kernels", "-m", "gpu"), 400),
         *(
             Part(tool, (*SANITIZER, tool, PYTHON, "-m", "bench.gpu.touch"), 90, _no_sanitizer, refusable=True)
             for tool in ("memcheck", "racecheck", "initcheck")
@@ -88,8 +90,9 @@ STAGES: dict[str, tuple[Part, ...]] = {
         ),
     ),
     "step": (
-        Part("tests", (*PYTEST, "tests/bench/test_gpu.py", "tests/training/test_cuda_graphs_gpu.py", "-m", "gpu"), 480),
+        Part("tests", (*TESTS, "tests/bench/test_gpu.py", "tests/training/test_cuda_graphs_gpu.py", "-m", "gpu"), 480),
         Part("loop", (PYTHON, "-m", "bench.gpu.loop"), 420, keep=("loop-cuda-*",)),
+        Part("profile", (PYTHON, "-m", "bench.gpu.profile"), 240, keep=("profile-cuda-*",)),
         *(
             Part(f"train {kind}", (PYTHON, "-m", "bench.gpu.train", kind), 240, _no_mnist)
             for kind in ("captured", "eager", "compiled", "default")

@@ -9,12 +9,10 @@ is near its sample's lowest, the one that agrees most with the others is chosen;
 that the groupings dispute are decided by another view of them, the pixels, where these are clear, and else get no
 label; so are parts of a group that hardly touch the rest of it (pixel_votes.py, docs/prior.md).
 
-Legend: N images, L landmarks, D embedding, K codes, M neighbours, CHW an image.
+Legend: N images, L landmarks, D embedding, K codes, M neighbours, G groupings, P pairs of them, CHW an image.
 """
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import torch
@@ -56,9 +54,7 @@ def find_groups(
         for group_L, group_N in _cut(unit_ND, chosen_L.to(unit_ND.device), classes, config, seed + sample):
             found.append(group_N)
             compared.append(group_L if sample == 0 else group_N[samples[0].numpy()])
-    agreement = np.zeros((len(compared), len(compared)))
-    for i, j in itertools.combinations(range(len(compared)), 2):
-        agreement[i, j] = agreement[j, i] = _shared_information(compared[i], compared[j], classes)
+    agreement = _shared_information(compared, classes)
     group_N = found[int(agreement.sum(1).argmax())]
     if config.stability > 0:
         group_N = _stable(found, group_N, classes, config.stability)
@@ -76,7 +72,7 @@ def _cut(
     landmarks_LD = unit_ND[chosen_L]
     neighbours = min(config.neighbours, len(landmarks_LD) - 1)
     graph_LL = spectral.affinities(*nearest(landmarks_LD, landmarks_LD, neighbours, skip_first=True))
-    groups = spectral.groupings(graph_LL, classes, config.linkage, seed)
+    groups = spectral.groupings(graph_LL, classes, config.linkage, seed, unit_ND.device)
     similarity_NM, index_NM = nearest(unit_ND, landmarks_LD, neighbours, skip_first=False)
     weight_NM = torch.exp(similarity_NM / 0.1)
     found = []
@@ -111,8 +107,17 @@ def _shared(ours_N: Groups, theirs_N: Groups, classes: int) -> NDArray[np.int64]
     return np.bincount(ours_N * classes + theirs_N, minlength=classes**2).reshape(classes, classes)
 
 
-def _shared_information(ours_N: Groups, theirs_N: Groups, classes: int) -> float:
-    """Normalised mutual information, arithmetic mean; sklearn's checks would take seconds for 2,000 pairs."""
-    joint_KK = _shared(ours_N, theirs_N, classes)
-    ours, theirs, both = (float(entropy(counts)) for counts in (joint_KK.sum(1), joint_KK.sum(0), joint_KK.ravel()))
-    return 2.0 * (ours + theirs - both) / max(ours + theirs, 1e-12)
+def _shared_information(groups: list[Groups], classes: int) -> NDArray[np.float64]:
+    """Normalised mutual information, arithmetic mean, of each pair of G groupings [G, G]; of one with itself it is 0.
+
+    All at once: sklearn's checks would take seconds for 1,000 pairs.
+    """
+    one, other = np.triu_indices(len(groups))
+    joint_PKK = np.stack([_shared(groups[i], groups[j], classes) for i, j in zip(one, other, strict=True)])
+    entropy_GG = np.zeros((len(groups), len(groups)))
+    entropy_GG[one, other] = entropy_GG[other, one] = entropy(joint_PKK.reshape(len(one), -1), axis=1)
+    own_G = np.diag(entropy_GG)
+    both_GG = own_G[:, None] + own_G
+    shared_GG = 2.0 * (both_GG - entropy_GG) / np.maximum(both_GG, 1e-12)
+    np.fill_diagonal(shared_GG, 0.0)
+    return shared_GG

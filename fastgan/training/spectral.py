@@ -12,7 +12,6 @@ Legend: L landmarks, E eigenvectors, P parts, M neighbours.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
+
+from fastgan.training.kmeans import kmeans
 
 SCALE = 7  # this neighbour's distance is the scale of an image's affinities
 DIRECTIONS = (1.0, 1.5, 2.0, 3.0, 4.5)  # eigenvectors per code; each is tried with all of PARTS
@@ -43,23 +42,24 @@ def affinities(similarity_LM: Tensor, index_LM: Tensor) -> sparse.csr_matrix:
     return (graph + graph.T) / 2
 
 
-def groupings(graph_LL: sparse.csr_matrix, classes: int, linkage: float, seed: int) -> list[NDArray[np.int64]]:
+def groupings(
+    graph_LL: sparse.csr_matrix, classes: int, linkage: float, seed: int, device: torch.device | None = None
+) -> list[NDArray[np.int64]]:
     """Groups of the landmarks, int64 [L] in [0, classes), by each resolution whose normalised cut is near the lowest.
 
     Args:
         graph_LL: symmetric affinities.
         linkage: see GroupingConfig.
+        device: where k-means runs; the CPU without.
     """
     count = graph_LL.shape[0]
     flow_LE = _eigenvectors(graph_LL, min(round(max(DIRECTIONS) * classes), count - 1), seed)
     found: list[NDArray[np.int64]] = []
     for directions in DIRECTIONS:
-        unit_LE = flow_LE[:, : round(directions * classes)].astype(np.float32)  # twice as fast in k-means
-        unit_LE = unit_LE / np.maximum(np.linalg.norm(unit_LE, axis=1, keepdims=True), 1e-12)
+        unit_LE = torch.from_numpy(flow_LE[:, : round(directions * classes)].astype(np.float32))
+        unit_LE = torch.nn.functional.normalize(unit_LE, dim=1).to(device)
         for parts in PARTS:
-            with warnings.catch_warnings():  # fewer distinct parts than requested, if images are duplicates
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                part_L = KMeans(min(parts * classes, count), n_init=1, random_state=seed).fit_predict(unit_LE)
+            part_L = kmeans(unit_LE, min(parts * classes, count), seed)
             found.append(_merge(graph_LL, np.unique(part_L, return_inverse=True)[1], classes, linkage))
     cuts = [normalised_cut(graph_LL, group_L) for group_L in found]
     return [group_L for group_L, cut in zip(found, cuts, strict=True) if cut <= SLACK * min(cuts)]
