@@ -16,9 +16,9 @@ import torch
 _warned = False
 # layout_optimization is off, so the model's own layouts stay: for images of one channel, which fit both layouts,
 # Inductor gives a convolution's gradient other strides than it then asserts. combo_kernels launches small independent
-# kernels together. With reductions among them it would save 27 more of 207 launches, but Inductor calls those
-# experimental.
-OPTIONS = {"layout_optimization": False, "combo_kernels": True, "combo_kernels_pointwise_only": True}
+# kernels together, those with sums too: on an H200 a step of the default recipe takes 0.938 ms with them and 0.983
+# without.
+OPTIONS = {"layout_optimization": False, "combo_kernels": True, "combo_kernels_pointwise_only": False}
 
 
 def _is_relevant(record: logging.LogRecord) -> bool:
