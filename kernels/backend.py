@@ -150,6 +150,14 @@ def runs_triton(x: Tensor) -> bool:
     return _chosen == "triton" and x.device.type == "cpu" and _interpreting
 
 
+def inside_transform() -> bool:
+    """Whether a functorch transform (torch.func.grad, vmap) is calling, for which only specifications have rules.
+
+    False while torch.compile traces.
+    """
+    return not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is not None
+
+
 def plain_cpu(*values: object) -> bool:
     """Whether every tensor among `values` is an ordinary CPU tensor, so that NumPy can read its memory.
 
@@ -157,7 +165,7 @@ def plain_cpu(*values: object) -> bool:
     """
     if torch.compiler.is_compiling() or sys.byteorder != "little":  # cpu.py reads the halves of 64-bit words
         return False
-    if torch._C._functorch.maybe_current_level() is not None:
+    if inside_transform():
         return False
     modes = torch._C._TorchDispatchModeKey
     if any(torch._C._get_dispatch_mode(mode) for mode in (modes.FAKE, modes.PROXY, modes.FUNCTIONAL)):
