@@ -37,27 +37,36 @@ class Tile(NamedTuple):
 
 
 MAX_BLOCK_K = 4096  # classes that one tile can hold; more are looped over
-LOOPED_TILE = Tile(2, 1, 1024, True, 8)
+LOOPED_BLOCK_K = 2048  # classes of a tile that is looped over
 # Programs for the rows of one prior, at most; they loop over tiles. Constants, so that the order in which a gradient
 # is summed does not depend on the GPU. 528 are four for each of an H200's 132 SMs.
 FORWARD_PROGRAMS = 1056
 BACKWARD_PROGRAMS = 528
 SINGLE_PROGRAM_TILES = 4  # up to so many tiles of rows, one program sums them all, in one launch
+# Rows and classes whose tiles `configurations` compiles: each number of classes in a group, aligned or not.
+COMPILED = (
+    *((64, 10), (4096, 10), (4096, 64), (4096, 100), (1_000_000, 128), (4096, 257), (4096, 512)),
+    *((4096, 1000), (64, 2048), (64, 4096), (64, 65_536)),
+)
 SUM_BLOCK_P, SUM_BLOCK_C, SUM_WARPS = 256, 32, 8
 
 
 def tile(rows: int, classes: int) -> Tile:
     """The tile for rows of so many classes.
 
-    Up to 1,024 classes a row lies in one warp, and a thread holds 16 elements (32 of rows of more than 512). Where
-    rows do not begin at multiples of 16 bytes, a lane reads one class at a time, and 32 lanes need only 32 in a group.
+    Up to 1,024 classes a row lies in one warp, and a thread holds 8 elements (of up to 32 classes), 16, or 32 (of more
+    than 512). Where rows do not begin at multiples of 16 bytes, a lane reads one class at a time, and a group is as
+    wide as a warp, or all warps. A single tile of few classes, whose time is latency, is spread over more threads.
     """
-    block_k = max(triton.next_power_of_2(classes), 4)
-    if block_k > MAX_BLOCK_K:
-        return LOOPED_TILE
+    block_k, aligned = max(triton.next_power_of_2(classes), 4), classes % 4 == 0
     if block_k > 1024:
-        return Tile(block_k // 1024, 1, 1024, False, 8)
-    block_c = min(block_k, 32) if classes % 4 else min(block_k, 128, max(16, block_k // 4))
+        block_c, looped = 1024 if aligned else 256, block_k > MAX_BLOCK_K
+        return Tile((LOOPED_BLOCK_K if looped else block_k) // block_c, 1, block_c, looped, 8)
+    if block_k <= 32:
+        block_b = min(triton.next_power_of_2(rows), 1024 // block_k)
+        most, elements = (8, 128) if rows <= block_b else (4, 256)  # warps, and elements of each
+        return Tile(1, block_b, block_k, False, max(1, min(most, block_b * block_k // elements)))
+    block_c = min(128, max(16, block_k // 4)) if aligned else 32
     block_b = min(triton.next_power_of_2(rows), max(4, 2048 // block_k))
     return Tile(block_k // block_c, block_b, block_c, False, max(1, min(4, block_b * block_k // 512)))
 
@@ -261,8 +270,7 @@ def configurations(capability: int) -> Iterator[tuple[str, Any, dict[str, str], 
     counter_strides = {"stride_seed": "i32", "stride_offset": "i32"}
     # A stride of 1 is a constexpr, as at a launch.
     flags = {"TEMPERATURE_TENSOR": False, "ROW_START_TENSOR": False, "stride_lk": 1}
-    for rows, classes in ((64, 10), (4096, 64), (1_000_000, 128), (4096, 257), (4096, 512), (4096, 1000), (64, 2048),
-                          (64, 4096), (64, 65_536)):  # fmt: skip
+    for rows, classes in COMPILED:
         t = tile(rows, classes)
         unit = _unit(classes)
         strides = {"stride_le": "i64", "stride_lb": "i64"}
