@@ -38,9 +38,9 @@ class Tile(NamedTuple):
 
 MAX_BLOCK_K = 4096  # classes that one tile can hold; more are looped over
 LOOPED_BLOCK_K = 2048  # classes of a tile that is looped over
-# Programs for the rows of one prior, at most; they loop over tiles. Constants, so that the order in which a gradient
-# is summed does not depend on the GPU. 528 are four for each of an H200's 132 SMs.
-FORWARD_PROGRAMS = 1056
+# Programs for the rows of one prior, at most: six and four for each of an H200's 132 SMs, which hold them all at once.
+# Constants, so that the order in which a gradient is summed does not depend on the GPU.
+FORWARD_PROGRAMS = 792
 BACKWARD_PROGRAMS = 528
 SINGLE_PROGRAM_TILES = 4  # up to so many tiles of rows, one program sums them all, in one launch
 # Rows and classes whose tiles `configurations` compiles: each number of classes in a group, aligned or not.
@@ -69,6 +69,11 @@ def tile(rows: int, classes: int) -> Tile:
     block_c = min(128, max(16, block_k // 4)) if aligned else 32
     block_b = min(triton.next_power_of_2(rows), max(4, 2048 // block_k))
     return Tile(block_k // block_c, block_b, block_c, False, max(1, min(4, block_b * block_k // 512)))
+
+
+def _programs(tiles: int, most: int) -> int:
+    """Programs that divide the tiles: no more than `most`, and none with two tiles more than another."""
+    return triton.cdiv(tiles, triton.cdiv(tiles, most))
 
 
 def _unit(*sizes: int) -> int:
@@ -119,7 +124,10 @@ def gumbel_softmax(
     t = tile(rows, K)
     stride_le, stride_lb, stride_lk = _strides(logits_EBK)
     unit = _unit(K, stride_le, stride_lb)
-    gumbel_softmax_fwd_kernel[min(triton.cdiv(rows, t.block_b), FORWARD_PROGRAMS), E](
+    programs = triton.cdiv(rows, t.block_b)
+    if shared:
+        programs = _programs(programs, FORWARD_PROGRAMS)
+    gumbel_softmax_fwd_kernel[programs, E](
         sample,
         code,
         logits_EBK,
@@ -179,9 +187,9 @@ def gumbel_softmax_backward(
         return grad_logits
     t = tile(rows, K)
     row_tiles = triton.cdiv(rows, t.block_b)
-    programs = (
-        row_tiles if not shared else 1 if row_tiles <= SINGLE_PROGRAM_TILES else min(row_tiles, BACKWARD_PROGRAMS)
-    )
+    programs = row_tiles
+    if shared:
+        programs = 1 if row_tiles <= SINGLE_PROGRAM_TILES else _programs(row_tiles, BACKWARD_PROGRAMS)
     out = grad_logits
     if shared and (programs > 1 or t.looped):
         out = torch.empty((E, programs, K), dtype=torch.float32, device=device)
