@@ -23,6 +23,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 Backend = Literal["auto", "triton", "reference"]
 _CHOICES = ("auto", "triton", "reference")
@@ -151,11 +152,13 @@ def runs_triton(x: Tensor) -> bool:
 
 
 def inside_transform() -> bool:
-    """Whether a functorch transform (torch.func.grad, vmap) is calling, for which only specifications have rules.
+    """Whether a functorch transform (torch.func.grad, vmap) or forward-mode differentiation is going on.
 
-    False while torch.compile traces.
+    Only specifications have rules for them. False while torch.compile traces.
     """
-    return not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is not None
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.maybe_current_level() is not None or forward_ad._current_level >= 0
 
 
 def plain_cpu(*values: object) -> bool:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tolerances import close
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from kernels import backend, gumbel_softmax, normal, uniform, use_backend
 from kernels.backend import interpreted
@@ -208,6 +209,32 @@ def test_inside_functorch_transforms(batch_size: int | None, hard: bool) -> None
     torch.testing.assert_close(torch.func.grad(loss)(logits), leaf.grad, **close(torch.float32, 20))
     many = torch.func.vmap(torch.func.grad(loss))(torch.stack((logits, 2.0 * logits)))
     torch.testing.assert_close(many[0], leaf.grad, **close(torch.float32, 20))
+
+
+def test_forward_mode() -> None:
+    """The derivative in one direction, which the kernel's op would drop."""
+    logits, direction, weights = random(10), random(10, seed=2), random(6, 10, seed=1)
+    leaf = logits.clone().requires_grad_()
+    (gumbel_softmax(leaf, temperature=0.5, batch_size=6, **counters())[0] * weights).sum().backward()
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(logits, direction)
+        sample, _ = gumbel_softmax(dual, temperature=0.5, batch_size=6, **counters())
+        tangent = forward_ad.unpack_dual((sample * weights).sum()).tangent
+    assert tangent is not None and leaf.grad is not None
+    torch.testing.assert_close(tangent, leaf.grad @ direction, **close(torch.float32, 20))
+
+
+def test_second_derivatives_are_refused_or_right() -> None:
+    """The specification has them; the others raise, where 0 would be wrong."""
+    logits = random(10).requires_grad_()
+    sample, _ = gumbel_softmax(logits, temperature=0.5, batch_size=6, **counters())
+    (grad,) = torch.autograd.grad(sample.square().sum(), logits, create_graph=True)
+    if backend() == "reference":
+        grad.square().sum().backward()
+        assert logits.grad is not None and logits.grad.abs().max() > 0
+        return
+    with pytest.raises(RuntimeError):
+        grad.square().sum().backward()
 
 
 @pytest.mark.parametrize("row_start", [2**62, 2**63 - 1, torch.tensor(2**62), torch.tensor([2**62])], ids=str)
