@@ -117,7 +117,22 @@ MUTATIONS = (
         G,
         "for first in range(0, P, BLOCK_P):",
         "for first in range(0, 1):",
-        GUMBEL,
+        GUMBEL[1:],
+    ),
+    Mutation("gumbel: sum of one tile of a program's", G, "b_total += b_d", "b_total = b_d", GUMBEL[1:]),
+    Mutation(
+        "gumbel: inf counts where the probability is 0",
+        G,
+        "tl.where(b_s == 0.0, 0.0, b_g)",
+        "b_g",
+        ("test_gumbel_softmax_arguments.py",),
+    ),
+    Mutation(
+        "gumbel: seeds read as if they were contiguous",
+        "gumbel_softmax/launch.py",
+        "counter.stride(0) if counter.numel() > 1 else 0",
+        "int(counter.numel() > 1)",
+        ("test_gumbel_softmax_arguments.py",),
     ),
     Mutation("gumbel: a NaN is not carried into a hard sample", G, " + 0.0 * b_s\n", "\n", GUMBEL),
     Mutation(
