@@ -76,7 +76,7 @@ MUTATIONS = (
         "i_row = i_b\n",
         GUMBEL,
     ),
-    Mutation("gumbel: no 1/T in the sample", G, "tl.fma(b_x, inv_temp, b_shift)", "b_x + b_shift / inv_temp", GUMBEL),
+    Mutation("gumbel: no 1/T in the sample", G, "(b_x - b_max) * inv_temp", "b_x - b_max", GUMBEL),
     Mutation(
         "gumbel: no 1/T in the gradient",
         G,

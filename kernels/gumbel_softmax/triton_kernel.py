@@ -90,8 +90,9 @@ def _noise(seed, offset, i_row, i_tile, K, BLOCK_J: tl.constexpr, BLOCK_C: tl.co
 def _weights(b_x, b_max, inv_temp):
     """2^((x - max) / T); 0 where x is -inf, also if max is -inf."""
     # A tile of classes of probability 0 has the maximum -inf, and -inf - -inf would be NaN.
-    b_shift = tl.where(b_max == float("-inf"), 0.0, b_max) * -inv_temp
-    return exp2(tl.fma(b_x, inv_temp, b_shift))
+    b_max = tl.where(b_max == float("-inf"), 0.0, b_max)
+    # Not x / T - max / T in one instruction: at a tiny T the rounding of max / T would overflow the exponential.
+    return exp2((b_x - b_max) * inv_temp)
 
 
 @triton.jit
