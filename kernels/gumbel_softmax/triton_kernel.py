@@ -19,7 +19,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.philox.triton_kernel import exp2, gumbel_tile
+from kernels.philox.triton_kernel import exp2, neg_gumbel_tile
 from kernels.triton_arguments import first_row, inverse_temperature
 
 LOG2_E = tl.constexpr(1.4426950408889634)
@@ -78,12 +78,12 @@ def _centred(p_logits, o_row, m_row, i_k, K, stride_lk, b_max_logit):
 
 
 @triton.jit
-def _noise(seed, offset, i_row, i_tile, K, BLOCK_J: tl.constexpr, BLOCK_C: tl.constexpr):
-    """Gumbel noise of a tile, in bits."""
+def _neg_noise(seed, offset, i_row, i_tile, K, BLOCK_J: tl.constexpr, BLOCK_C: tl.constexpr):
+    """Minus the Gumbel noise of a tile, in bits."""
     i_j = i_tile * BLOCK_J + tl.arange(0, BLOCK_J)[:, None, None]
     i_quad = i_j * (BLOCK_C // 4) + tl.arange(0, BLOCK_C // 4)[None, None, :]
     # [J, B, C / 4] at first: what is not loaded has lanes and warps on its last dimensions.
-    return tl.permute(gumbel_tile(seed, offset, tl.permute(i_row, (1, 0, 2)) * tl.cdiv(K, 4) + i_quad), (1, 0, 2))
+    return tl.permute(neg_gumbel_tile(seed, offset, tl.permute(i_row, (1, 0, 2)) * tl.cdiv(K, 4) + i_quad), (1, 0, 2))
 
 
 @triton.jit
@@ -132,7 +132,7 @@ def _looped_stats(
     for i_tile in range(0, tl.cdiv(K, BLOCK_J * BLOCK_C)):
         i_k = _classes(i_tile, BLOCK_J, BLOCK_C)
         b_x = _centred(p_logits, o_row, m_row, i_k, K, stride_lk, b_max_logit)
-        b_x += _noise(seed, offset, i_row, i_tile, K, BLOCK_J, BLOCK_C)
+        b_x -= _neg_noise(seed, offset, i_row, i_tile, K, BLOCK_J, BLOCK_C)
         b_tile_max = _row_max(b_x)
         b_code = tl.where(b_tile_max > b_max, _argmax(b_x, b_tile_max, i_k, K), b_code)  # on a tie the lower stays
         # Online softmax: the sum so far is rescaled to the new maximum.
@@ -204,13 +204,13 @@ def gumbel_softmax_fwd_kernel(
             for i_tile in range(0, tl.cdiv(K, BLOCK_J * BLOCK_C)):
                 i_k = _classes(i_tile, BLOCK_J, BLOCK_C)
                 b_x = _centred(p_logits, o_row, m_row, i_k, K, stride_lk, b_max_logit)
-                b_x += _noise(seed, offset, i_row, i_tile, K, BLOCK_J, BLOCK_C)
+                b_x -= _neg_noise(seed, offset, i_row, i_tile, K, BLOCK_J, BLOCK_C)
                 b_s = _weights(b_x, b_max, inv_temp) * b_scale
                 _store_sample(p_sample + o_out, b_s, b_code, i_k, m_b & (i_k < K), HARD)
         else:
             if not SHARED:
                 b_prior = _centred(p_logits, o_row, m_row, i_k, K, stride_lk, b_max_logit)
-            b_x = b_prior + _noise(seed, offset, i_row, 0, K, BLOCK_J, BLOCK_C)
+            b_x = b_prior - _neg_noise(seed, offset, i_row, 0, K, BLOCK_J, BLOCK_C)
             b_max = _row_max(b_x)
             b_code = _argmax(b_x, b_max, i_k, K)
             _store_sample(p_sample + o_out, _softmax(b_x, b_max, inv_temp), b_code, i_k, m_b & (i_k < K), HARD)
@@ -301,7 +301,7 @@ def gumbel_softmax_bwd_kernel(
                     m = m_b & (i_k < K)
                     if RECOMPUTE:
                         b_x = _centred(p_logits, o_row, m_row, i_k, K, stride_lk, b_max_logit)
-                        b_x += _noise(seed, offset, i_row, i_tile, K, BLOCK_J, BLOCK_C)
+                        b_x -= _neg_noise(seed, offset, i_row, i_tile, K, BLOCK_J, BLOCK_C)
                         b_s = tl.where(m, _weights(b_x, b_max, inv_temp) * b_scale, 0.0)
                     else:
                         b_s = tl.load(p_sample + o_s + i_k, mask=m, other=0.0)
@@ -321,7 +321,7 @@ def gumbel_softmax_bwd_kernel(
             if RECOMPUTE:
                 if not SHARED:
                     b_prior = _centred(p_logits, o_row, m_row, i_k, K, stride_lk, b_max_logit)
-                b_x = b_prior + _noise(seed, offset, i_row, 0, K, BLOCK_J, BLOCK_C)
+                b_x = b_prior - _neg_noise(seed, offset, i_row, 0, K, BLOCK_J, BLOCK_C)
                 b_s = tl.where(m, _softmax(b_x, _row_max(b_x), inv_temp), 0.0)
             else:
                 b_s = tl.load(p_sample + o_s + i_k, mask=m, other=0.0)

@@ -8,7 +8,7 @@ import triton.language as tl
 SMALLEST = tl.constexpr(2.0**-33)
 LARGEST = tl.constexpr(1.0 - 2.0**-24)
 POLYNOMIAL_BELOW = tl.constexpr(0.0625)
-TWO_LN2 = tl.constexpr(1.3862943611198906)
+MINUS_TWO_LN2 = tl.constexpr(-1.3862943611198906)
 INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 OFFSET_HIGH_MASK = tl.constexpr(0x7FFFFFFF)
 
@@ -70,6 +70,22 @@ def log2(x):
 
 
 @triton.jit
+def log2_of_minus(x):
+    """log2(-x) in one instruction, of which the sign is part; Triton's minus is a subtraction from 0."""
+    if INTERPRETED:
+        return tl.log2(-x)
+    else:
+        return tl.inline_asm_elementwise(
+            "{ .reg .f32 y; neg.f32 y, $1; lg2.approx.ftz.f32 $0, y; }",
+            "=f,f",
+            [x],
+            dtype=tl.float32,
+            is_pure=True,
+            pack=1,
+        )
+
+
+@triton.jit
 def exp2(x):
     """The GPU's approximate 2^x: one instruction. Results below 2^-126 become 0."""
     if INTERPRETED:
@@ -81,33 +97,33 @@ def exp2(x):
 
 
 @triton.jit
-def neg_log2(x, y):
-    """-log2(x) for x in (0, 1) and y = 1 - x, to a relative error of 3e-6.
+def log2_below_one(x, y):
+    """log2(x) for x in (0, 1) and y = 1 - x, to a relative error of 3e-6.
 
-    Near x = 1 it is a polynomial in y: there the error of log2 would exceed the logarithm and could make it negative,
+    Near x = 1 it is a polynomial in y: there the error of log2 would exceed the logarithm and could make it positive,
     and for the largest Gumbel noise x itself would round to 1.
     """
-    # Fitted to -log2(1 - y) / y at Chebyshev's points of [0, 1/16]: relative error 3e-8.
-    near_one = y * (1.442695 + y * (0.72136723 + y * (0.47934103 + y * 0.39956721)))
-    return tl.where(y < POLYNOMIAL_BELOW, near_one, -log2(x))
+    # Fitted to log2(1 - y) / y at Chebyshev's points of [0, 1/16]: relative error 3e-8.
+    near_one = y * (-1.442695 + y * (-0.72136723 + y * (-0.47934103 + y * -0.39956721)))
+    return tl.where(y < POLYNOMIAL_BELOW, near_one, log2(x))
 
 
 @triton.jit
-def gumbel_in_bits(word):
-    """Words to -log2(-log2(1 - u)): Gumbel noise over ln 2, less a constant that no softmax or argmax sees.
+def neg_gumbel_in_bits(word):
+    """Words to log2(-log2(1 - u)): minus Gumbel noise, over ln 2, plus a constant that no softmax or argmax sees.
 
     As noise it has an absolute error of 4e-6 or, where it is large, a relative one of 2^-22. It is added to logits, so
     an absolute error suffices near 0.
     """
     u = uniform(word)
-    return -log2(neg_log2(1.0 - u, u))
+    return log2_of_minus(log2_below_one(1.0 - u, u))
 
 
 @triton.jit
 def normal_radius(word):
     """Words to sqrt(-2 log u), Box-Muller's radius; clamped at 0, so that no rounding gives NaN."""
     u = uniform(word)
-    return tl.sqrt(tl.maximum(neg_log2(u, 1.0 - u) * TWO_LN2, 0.0))
+    return tl.sqrt(tl.maximum(log2_below_one(u, 1.0 - u) * MINUS_TWO_LN2, 0.0))
 
 
 @triton.jit
@@ -118,10 +134,10 @@ def interleave(a, b, c, d):
 
 
 @triton.jit
-def gumbel_tile(seed, offset, block):
-    """Gumbel noise in bits [..., n] of blocks [..., n / 4]."""
+def neg_gumbel_tile(seed, offset, block):
+    """Minus Gumbel noise, in bits, [..., n] of blocks [..., n / 4]."""
     a, b, c, d = philox_quads(seed, offset, block, 0)
-    return interleave(gumbel_in_bits(a), gumbel_in_bits(b), gumbel_in_bits(c), gumbel_in_bits(d))
+    return interleave(neg_gumbel_in_bits(a), neg_gumbel_in_bits(b), neg_gumbel_in_bits(c), neg_gumbel_in_bits(d))
 
 
 @triton.jit
