@@ -89,8 +89,8 @@ def _check(
     check_temperature(temperature)
     check_counters(seed, offset, logits.device)
     check_row_start(row_start, logits.device)
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size {batch_size}: must be at least 1")
+    if batch_size is not None and (isinstance(batch_size, float) or batch_size < 1):
+        raise ValueError(f"batch_size {batch_size}: must be an integer, at least 1")
     leading = logits.shape[:-1] if batch_size is not None else logits.shape[:-2]
     for name, value in (("seed", seed), ("offset", offset)):
         if value.dim() and value.shape != leading:

@@ -295,6 +295,7 @@ def test_a_number_that_changes_under_compile() -> None:
         ({"row_start": torch.tensor(1, device="meta")}, "row_start: must be on the seed's device"),
         ({"row_start": 1 << 63}, "row_start 9223372036854775808"),
         ({"row_start": 2.5}, "row_start 2.5"),
+        ({"batch_size": 2.5}, "batch_size 2.5"),
     ],
     ids=str,
 )
