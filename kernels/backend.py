@@ -23,6 +23,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 Backend = Literal["auto", "triton", "reference"]
 _CHOICES = ("auto", "triton", "reference")
@@ -150,6 +151,16 @@ def runs_triton(x: Tensor) -> bool:
     return _chosen == "triton" and x.device.type == "cpu" and _interpreting
 
 
+def inside_transform() -> bool:
+    """Whether a functorch transform (torch.func.grad, vmap) or forward-mode differentiation is going on.
+
+    Only specifications have rules for them. False while torch.compile traces.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.maybe_current_level() is not None or forward_ad._current_level >= 0
+
+
 def plain_cpu(*values: object) -> bool:
     """Whether every tensor among `values` is an ordinary CPU tensor, so that NumPy can read its memory.
 
@@ -157,7 +168,7 @@ def plain_cpu(*values: object) -> bool:
     """
     if torch.compiler.is_compiling() or sys.byteorder != "little":  # cpu.py reads the halves of 64-bit words
         return False
-    if torch._C._functorch.maybe_current_level() is not None:
+    if inside_transform():
         return False
     modes = torch._C._TorchDispatchModeKey
     if any(torch._C._get_dispatch_mode(mode) for mode in (modes.FAKE, modes.PROXY, modes.FUNCTIONAL)):

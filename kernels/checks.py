@@ -12,8 +12,24 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 def check_temperature(temperature: float | Tensor) -> None:
     """A number must be above 0 and finite; a tensor is not read."""
-    if not isinstance(temperature, Tensor) and not (math.isfinite(temperature) and temperature > 0):
+    # torch.compile traces comparisons of a number that changes from call to call, but not math.isfinite.
+    if not isinstance(temperature, Tensor) and not 0 < temperature < math.inf:
         raise ValueError(f"temperature {temperature}: must be above 0 and finite")
+
+
+def check_temperature_tensor(temperature: Tensor, rows: tuple[int, ...], device: torch.device) -> None:
+    """A tensor must be real, on this device, and one number or one for each row: a shape that broadcasts to [*rows, 1].
+
+    Its values are not read.
+    """
+    shape = tuple(temperature.shape)
+    if temperature.is_complex() or temperature.dtype == torch.bool:
+        raise ValueError(f"temperature: must be a real number, got {temperature.dtype}")
+    if temperature.device != device:
+        raise ValueError(f"temperature: must be on the logits' device {device}, got {temperature.device}")
+    sides = zip(reversed(shape), reversed((*rows, 1)), strict=False)
+    if temperature.numel() != 1 and (len(shape) > len(rows) + 1 or any(a not in (1, b) for a, b in sides)):
+        raise ValueError(f"temperature {list(shape)}: must be one number, or broadcast to one a row, {[*rows, 1]}")
 
 
 def positive_or_nan(temperature: float | Tensor) -> float | Tensor:
@@ -32,10 +48,15 @@ def check_counters(seed: Tensor, offset: Tensor, device: torch.device | None = N
         raise ValueError(f"seed, offset: must be on one device with the logits, got {seed.device}, {offset.device}")
 
 
-def check_row_start(row_start: int | Tensor) -> None:
-    """row_start must be 0 or more; a tensor is not read."""
-    if not isinstance(row_start, Tensor) and row_start < 0:
-        raise ValueError(f"row_start {row_start}: must be 0 or more")
+def check_row_start(row_start: int | Tensor, device: torch.device | None = None) -> None:
+    """row_start must be 0 or more and fit into int64; a tensor is not read, but must be one integer on this device."""
+    if not isinstance(row_start, Tensor):
+        if isinstance(row_start, float) or not 0 <= row_start < 1 << 63:
+            raise ValueError(f"row_start {row_start}: must be 0 or more, and an integer below 2^63")
+    elif row_start.numel() != 1 or row_start.is_floating_point() or row_start.is_complex():
+        raise ValueError(f"row_start: must be one integer, got {row_start.dtype} {list(row_start.shape)}")
+    elif device is not None and row_start.device != device:
+        raise ValueError(f"row_start: must be on the seed's device {device}, got {row_start.device}")
 
 
 def check_float(name: str, value: Tensor) -> None:

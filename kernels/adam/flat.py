@@ -74,12 +74,18 @@ class Flat:
             self.hyperparameters.copy_(torch.tensor([*betas, eps, *logs], dtype=torch.float64))
 
     def check(self) -> None:
-        """Raise ValueError if a parameter or average has left its buffer, or a gradient is on the wrong tensor."""
+        """Raise ValueError if a parameter or average has left its buffer, or a gradient is sparse or misplaced."""
         for tensor, data_ptr in zip((*self.parameters, *self.averages), self.data_ptrs, strict=True):
             if tensor.data_ptr() != data_ptr:
                 raise ValueError(
                     "params: a parameter, or its average, has left its flat buffer (moved, cast or held by a second "
                     "FusedAdam); build the optimizer after the last `.to()`"
+                )
+        for i, leaf in enumerate(self.leaves):
+            if leaf.grad is not None and leaf.grad.layout != torch.strided:
+                raise ValueError(
+                    f"params: the gradient of parameter {i} of its group, {list(leaf.shape)}, is {leaf.grad.layout}; "
+                    "it must be dense"
                 )
         if self.shadow is not None and any(parameter.grad is not None for parameter in self.parameters):
             raise ValueError(

@@ -24,7 +24,7 @@ TORCH_DEFAULTS = {
     "fused": True,
     "decoupled_weight_decay": False,
 }
-UNSUPPORTED = ("weight_decay", "amsgrad", "maximize")  # must be off in a loaded state of torch.optim.Adam
+UNSUPPORTED = ("weight_decay", "amsgrad", "maximize", "differentiable")  # torch.optim.Adam's; must be off
 
 
 class FusedAdam(torch.optim.Optimizer):
@@ -37,7 +37,8 @@ class FusedAdam(torch.optim.Optimizer):
     copies the rest into a flat buffer by one launch.
 
     Args:
-        params: float32 parameters on one device, or group dictionaries, which may override every argument below.
+        params: float32 parameters on one device, or group dictionaries, which may override every argument below. Their
+            gradients must be dense. A group that sets weight_decay, amsgrad, maximize or differentiable is refused.
         lr: 0 or more. Stored as a float32 device tensor in `group["lr"]`, which a captured graph reads: `set_lr`, a
             scheduler of torch.optim.lr_scheduler and `load_state_dict` write it in place. A number assigned to
             `group["lr"]` takes effect in the next call of `step`, not in a replayed graph.
@@ -107,6 +108,7 @@ class FusedAdam(torch.optim.Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         parameters, shadow_dtype = group["params"], group["shadow_dtype"]
+        _check_options(group)
         _check_hyperparameters(float(group["lr"]), group["betas"], group["eps"])
         if shadow_dtype is not None and shadow_dtype not in SHADOW_DTYPES:
             raise ValueError(f"shadow_dtype {shadow_dtype}: must be torch.bfloat16, torch.float16 or None")
@@ -205,7 +207,8 @@ class FusedAdam(torch.optim.Optimizer):
                 raise ValueError(f"{name}: must be a tensor of one element on {device}")
         if average_share is None and any(flat.averages for flat in self._flats):
             raise ValueError("average_share: missing, but there are averages")
-        for flat in self._flats:
+        for group, flat in zip(self.param_groups, self._flats, strict=True):
+            _check_options(group)
             flat.check()
         for group, flat in zip(self.param_groups, self._flats, strict=True):
             if group["lr"] is not flat.lr:
@@ -256,6 +259,12 @@ def _check_hyperparameters(lr: float, betas: tuple[float, ...], eps: float) -> N
         raise ValueError(f"betas {betas}: must be two numbers in [0, 1)")
     if not (math.isfinite(eps) and eps >= 0):
         raise ValueError(f"eps {eps}: must be 0 or more")
+
+
+def _check_options(group: dict[str, Any]) -> None:
+    """ValueError if a group asks for what torch.optim.Adam has and this optimizer has not."""
+    if wrong := [name for name in UNSUPPORTED if group.get(name)]:
+        raise ValueError(f"{', '.join(wrong)}: not supported by FusedAdam; use torch.optim.Adam")
 
 
 def _check_averages(averages: dict[nn.Parameter, Tensor], parameters: list[nn.Parameter]) -> None:

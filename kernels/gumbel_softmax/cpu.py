@@ -25,6 +25,13 @@ def _noise(dtype: torch.dtype, *address: Any, **where: Any) -> Tensor:
     return exponential.log_().neg_()
 
 
+def _gradient(grad_EBK: Tensor, soft_EBK: Tensor, temperature: float | Tensor, shared: bool) -> Tensor:
+    """The gradient of the logits: soft (grad - <soft, grad>) / T, summed over the rows of a shared prior."""
+    # It sums to 0 over the classes, so the log-softmax of the prior changes nothing.
+    grad = torch._softmax_backward_data(grad_EBK, soft_EBK, -1, soft_EBK.dtype)
+    return (grad.sum(-2) if shared else grad) / temperature
+
+
 class _GumbelSoftmax(torch.autograd.Function):
     """logits [E, K] (shared by the rows) or [E, B, K], noise [E, B, K] or [B, K] to sample [E, B, K], code [E, B]."""
 
@@ -51,11 +58,11 @@ class _GumbelSoftmax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_EBK: Tensor, _code: Any) -> tuple[Tensor | None, None, None, None, None]:
         soft_EBK, temperature = ctx.saved_tensors
-        # soft (grad - <soft, grad>). It sums to 0 over the classes, so the log-softmax of the prior changes nothing.
-        grad = torch._softmax_backward_data(grad_EBK.to(soft_EBK.dtype), soft_EBK, -1, soft_EBK.dtype)
-        if ctx.shared:
-            grad = grad.sum(-2)
-        grad = grad / (ctx.temperature if temperature is None else temperature)
+        grad_EBK = grad_EBK.to(soft_EBK.dtype)
+        temperature = ctx.temperature if temperature is None else temperature
+        grad = _gradient(grad_EBK, soft_EBK, temperature, ctx.shared)
+        if not grad.sum().isfinite():  # 0 * inf, perhaps: where the probability is 0 so is the gradient
+            grad = _gradient(grad_EBK.masked_fill(soft_EBK == 0, 0.0), soft_EBK, temperature, ctx.shared)
         return grad.to(ctx.dtype), None, None, None, None
 
 

@@ -1,36 +1,84 @@
 """Gumbel-Softmax as torch ops around its Triton kernels: what they allocate, which tiles they use, and their gradient.
 
-Legend: E stacked priors, B rows, K classes.
+Legend: E stacked priors, B rows, K classes; J groups of C classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 
-from kernels.gumbel_softmax.triton_kernel import gumbel_softmax_bwd_kernel, gumbel_softmax_fwd_kernel
-
-TILE = 2048  # elements that one program holds at a time: 16 a thread, so that no register spills
-MAX_BLOCK_K = 4096  # classes that one tile can hold, with twice the warps; more are looped over
-MAX_PROGRAMS = 528  # programs for the rows of one prior, at most: four for each of an H200's 132 SMs
-SINGLE_PROGRAM_TILES = 4  # up to so many tiles of rows, one program sums them all, without partial sums
-
-
-def blocks(rows: int, classes: int) -> tuple[int, int, bool]:
-    """(BLOCK_B, BLOCK_K, LOOPED): a tile's rows and classes, and whether classes are looped over."""
-    block_k = max(triton.next_power_of_2(classes), 4)
-    if block_k > MAX_BLOCK_K:
-        return 1, TILE, True
-    return min(triton.next_power_of_2(rows), max(1, TILE // block_k)), block_k, False
+from kernels.gumbel_softmax.triton_kernel import (
+    gumbel_softmax_bwd_kernel,
+    gumbel_softmax_bwd_sum_kernel,
+    gumbel_softmax_fwd_kernel,
+)
 
 
-def num_warps(block_b: int, block_k: int) -> int:
-    """One warp for each 512 elements of the tile; 8 for long rows, whose loops need more registers."""
-    return 8 if block_k >= TILE else max(1, block_b * block_k // 512)
+class Tile(NamedTuple):
+    """What one program holds at a time: J x C classes of B rows."""
+
+    block_j: int
+    block_b: int
+    block_c: int
+    looped: bool
+    """Whether classes are looped over."""
+    num_warps: int
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """The kernels' constants."""
+        blocks = {"BLOCK_J": self.block_j, "BLOCK_B": self.block_b, "BLOCK_C": self.block_c}
+        return {"LOOPED": self.looped, **blocks}
+
+
+MAX_BLOCK_K = 4096  # classes that one tile can hold; more are looped over
+LOOPED_BLOCK_K = 2048  # classes of a tile that is looped over
+# Programs for the rows of one prior, at most: six and four for each of an H200's 132 SMs, which hold them all at once.
+# Constants, so that the order in which a gradient is summed does not depend on the GPU.
+FORWARD_PROGRAMS = 792
+BACKWARD_PROGRAMS = 528
+SINGLE_PROGRAM_TILES = 4  # up to so many tiles of rows, one program sums them all, in one launch
+# Rows and classes whose tiles `configurations` compiles: each number of classes in a group, aligned or not.
+COMPILED = (
+    *((64, 10), (4096, 10), (4096, 64), (4096, 100), (1_000_000, 128), (4096, 257), (4096, 512)),
+    *((4096, 1000), (64, 2048), (64, 4096), (64, 65_536)),
+)
+SUM_BLOCK_P, SUM_BLOCK_C, SUM_WARPS = 256, 32, 8
+
+
+def tile(rows: int, classes: int) -> Tile:
+    """The tile for rows of so many classes.
+
+    Up to 1,024 classes a row lies in one warp, and a thread holds 8 elements (of up to 32 classes), 16, or 32 (of more
+    than 512). Where rows do not begin at multiples of 16 bytes, a lane reads one class at a time, and a group is as
+    wide as a warp, or all warps. A single tile of few classes, whose time is latency, is spread over more threads.
+    """
+    block_k, aligned = max(triton.next_power_of_2(classes), 4), classes % 4 == 0
+    if block_k > 1024:
+        block_c, looped = 1024 if aligned else 256, block_k > MAX_BLOCK_K
+        return Tile((LOOPED_BLOCK_K if looped else block_k) // block_c, 1, block_c, looped, 8)
+    if block_k <= 32:
+        block_b = min(triton.next_power_of_2(rows), 1024 // block_k)
+        most, elements = (8, 128) if rows <= block_b else (4, 256)  # warps, and elements of each
+        return Tile(1, block_b, block_k, False, max(1, min(most, block_b * block_k // elements)))
+    block_c = min(128, max(16, block_k // 4)) if aligned else 32
+    block_b = min(triton.next_power_of_2(rows), max(4, 2048 // block_k))
+    return Tile(block_k // block_c, block_b, block_c, False, max(1, min(4, block_b * block_k // 512)))
+
+
+def _programs(tiles: int, most: int) -> int:
+    """Programs that divide the tiles: no more than `most`, and none with two tiles more than another."""
+    return triton.cdiv(tiles, triton.cdiv(tiles, most))
+
+
+def _unit(*sizes: int) -> int:
+    """4 if it divides all sizes, so that rows of float32 begin at multiples of 16 bytes; else 1."""
+    return 4 if all(size % 4 == 0 for size in sizes) else 1
 
 
 def _strides(logits_EBK: Tensor) -> tuple[int, int, int]:
@@ -44,15 +92,9 @@ def _pointers(seed: Tensor, offset: Tensor, *scalars: Tensor | None) -> tuple[Te
     return seed, offset, *(seed if scalar is None else scalar for scalar in scalars)
 
 
-def _counter_strides(seed: Tensor, offset: Tensor) -> tuple[int, int]:
-    """0 where one value serves all priors."""
-    return int(seed.numel() > 1), int(offset.numel() > 1)
-
-
-def _workspace(stack: int, programs: int, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Partial sums float32 [E, P, K], uninitialised, and semaphores int32 [E], zero."""
-    partial = torch.empty((stack, programs, classes), dtype=torch.float32, device=device)
-    return partial, torch.zeros((stack,), dtype=torch.int32, device=device)
+def _counter_strides(seed: Tensor, offset: Tensor) -> tuple[int, ...]:
+    """In elements; 0 where one value serves all priors."""
+    return tuple(counter.stride(0) if counter.numel() > 1 else 0 for counter in (seed, offset))
 
 
 @torch.library.custom_op("fastgan::gumbel_softmax", mutates_args=())
@@ -77,8 +119,15 @@ def gumbel_softmax(
     E, shared, K = logits_EBK.shape[0], logits_EBK.shape[1] == 1, logits_EBK.shape[2]
     sample = torch.empty((E, rows, K), dtype=logits_EBK.dtype, device=logits_EBK.device)
     code = torch.empty((E, rows), dtype=torch.int64, device=logits_EBK.device)
-    block_b, block_k, looped = blocks(rows, K)
-    gumbel_softmax_fwd_kernel[triton.cdiv(rows, block_b), E](
+    if sample.numel() == 0:
+        return sample, code
+    t = tile(rows, K)
+    stride_le, stride_lb, stride_lk = _strides(logits_EBK)
+    unit = _unit(K, stride_le, stride_lb)
+    programs = triton.cdiv(rows, t.block_b)
+    if shared:
+        programs = _programs(programs, FORWARD_PROGRAMS)
+    gumbel_softmax_fwd_kernel[programs, E](
         sample,
         code,
         logits_EBK,
@@ -86,17 +135,18 @@ def gumbel_softmax(
         temperature,
         row_start,
         rows,
-        K,
-        *_strides(logits_EBK),
+        K // unit,
+        stride_le // unit,
+        stride_lb // unit,
+        stride_lk,
         *_counter_strides(seed_E, offset_E),
+        UNIT=unit,
         SHARED=shared,
         HARD=hard,
         TEMPERATURE_TENSOR=temperature_tensor is not None,
         ROW_START_TENSOR=row_start_tensor is not None,
-        LOOPED=looped,
-        BLOCK_B=block_b,
-        BLOCK_K=block_k,
-        num_warps=num_warps(block_b, block_k),
+        **t.constants,
+        num_warps=t.num_warps,
     )
     return sample, code
 
@@ -133,39 +183,56 @@ def gumbel_softmax_backward(
     E, rows, K = grad_EBK.shape
     shared, device = logits_EBK.shape[1] == 1, logits_EBK.device
     grad_logits = torch.empty(logits_EBK.shape, dtype=logits_EBK.dtype, device=device)
-    block_b, block_k, looped = blocks(rows, K)
-    row_tiles = triton.cdiv(rows, block_b)
-    programs = 1 if row_tiles <= SINGLE_PROGRAM_TILES else min(row_tiles, MAX_PROGRAMS)
-    partial = semaphore = seed_E  # not read
-    if shared and (programs > 1 or looped):
-        partial, semaphore = _workspace(E, programs, K, device)
-    gumbel_softmax_bwd_kernel[programs if shared else row_tiles, E](
-        grad_logits,
-        partial,
-        semaphore,
-        seed_E if sample_EBK is None else sample_EBK,
+    if grad_logits.numel() == 0:
+        return grad_logits
+    t = tile(rows, K)
+    row_tiles = triton.cdiv(rows, t.block_b)
+    programs = row_tiles
+    if shared:
+        programs = 1 if row_tiles <= SINGLE_PROGRAM_TILES else _programs(row_tiles, BACKWARD_PROGRAMS)
+    out = grad_logits
+    if shared and (programs > 1 or t.looped):
+        out = torch.empty((E, programs, K), dtype=torch.float32, device=device)
+    stride_ge, stride_gb, stride_gk = grad_EBK.stride()
+    stride_le, stride_lb, stride_lk = _strides(logits_EBK)
+    unit = _unit(K, stride_ge, stride_gb, stride_le, stride_lb)
+    gumbel_softmax_bwd_kernel[programs, E](
+        out,
+        out if sample_EBK is None else sample_EBK,
         grad_EBK,
         logits_EBK,
         *_pointers(seed_E, offset_E, temperature_tensor, row_start_tensor),
         temperature,
         row_start,
         rows,
-        K,
-        *grad_EBK.stride(),
-        *_strides(logits_EBK),
+        K // unit,
+        stride_ge // unit,
+        stride_gb // unit,
+        stride_gk,
+        stride_le // unit,
+        stride_lb // unit,
+        stride_lk,
         *_counter_strides(seed_E, offset_E),
-        programs,
+        UNIT=unit,
         SHARED=shared,
         RECOMPUTE=sample_EBK is None,
         TEMPERATURE_TENSOR=temperature_tensor is not None,
         ROW_START_TENSOR=row_start_tensor is not None,
-        LOOPED=looped,
-        SINGLE_PROGRAM=programs == 1,
-        BLOCK_P=max(1, min(32, TILE // block_k)),
-        BLOCK_B=block_b,
-        BLOCK_K=block_k,
-        num_warps=num_warps(block_b, block_k),
+        **t.constants,
+        num_warps=t.num_warps,
     )
+    if out is not grad_logits:
+        unit = _unit(K)
+        gumbel_softmax_bwd_sum_kernel[triton.cdiv(K, SUM_BLOCK_C), E](
+            grad_logits,
+            out,
+            programs,
+            K // unit,
+            UNIT=unit,
+            BLOCK_P=SUM_BLOCK_P,
+            BLOCK_C=SUM_BLOCK_C,
+            num_warps=SUM_WARPS,
+        )
     return grad_logits
 
 
@@ -207,38 +274,33 @@ gumbel_softmax.register_autograd(_backward, setup_context=_setup_context)
 def configurations(capability: int) -> Iterator[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, int]]]:
     """The kernels' configurations that differ in kind: name, kernel, signature, constexprs, options."""
     counters = {"p_seed": "*i64", "p_offset": "*i64", "p_temperature": "*fp32", "p_row_start": "*i64"}
-    scalars = {"temperature": "fp32", "row_start": "i64", "B": "i32", "K": "i32"}
+    scalars = {"temperature": "fp32", "row_start": "i64", "B": "i32", "units": "i32"}
     counter_strides = {"stride_seed": "i32", "stride_offset": "i32"}
     # A stride of 1 is a constexpr, as at a launch.
     flags = {"TEMPERATURE_TENSOR": False, "ROW_START_TENSOR": False, "stride_lk": 1}
-    for rows, classes in ((64, 10), (1_000_000, 128), (4096, 1000), (64, 4096), (64, 65_536)):
-        block_b, block_k, looped = blocks(rows, classes)
-        even = ":16" if classes % 16 == 0 else ""
-        scalars["K"] = f"i32{even}"
-        strides = {"stride_le": f"i64{even}", "stride_lb": f"i64{even}"}
-        upstream = {"stride_ge": f"i64{even}", "stride_gb": f"i64{even}"}
-        tile = {"LOOPED": looped, "BLOCK_B": block_b, "BLOCK_K": block_k}
-        options = {"num_warps": num_warps(block_b, block_k)}
+    for rows, classes in COMPILED:
+        t = tile(rows, classes)
+        unit = _unit(classes)
+        strides = {"stride_le": "i64", "stride_lb": "i64"}
+        upstream = {"stride_ge": "i64", "stride_gb": "i64"}
+        options = {"num_warps": t.num_warps}
         for shared in (True, False):
             name = f"{rows}x{classes} {'shared' if shared else 'a row each'}"
+            constants = {"SHARED": shared, "UNIT": unit, **flags, **t.constants}
             for dtype in ("fp32", "bf16"):
                 outputs = {"p_sample": f"*{dtype}", "p_code": "*i64", "p_logits": f"*{dtype}"}
+                signature = outputs | counters | scalars | strides | counter_strides
                 for hard in (False, True):
-                    constants = {"SHARED": shared, "HARD": hard, **flags, **tile}
-                    signature = outputs | counters | scalars | strides | counter_strides
-                    kind = " hard" if hard else ""
-                    yield (
-                        f"gumbel forward {name} {dtype}{kind}",
-                        gumbel_softmax_fwd_kernel,
-                        signature,
-                        constants,
-                        options,
-                    )
+                    kind = f"gumbel forward {name} {dtype}{' hard' if hard else ''}"
+                    yield kind, gumbel_softmax_fwd_kernel, signature, constants | {"HARD": hard}, options
             for recompute in (False, True):
-                pointers = {"p_grad_logits": "*fp32", "p_partial": "*fp32", "p_semaphore": "*i32", "p_sample": "*fp32"}
-                pointers |= {"p_grad": "*fp32", "p_logits": "*fp32"}
-                signature = pointers | counters | scalars | upstream | strides | counter_strides | {"P": "i32"}
-                constants = {"SHARED": shared, "RECOMPUTE": recompute, **flags, **tile, "stride_gk": 1}
-                constants |= {"SINGLE_PROGRAM": rows == 64, "BLOCK_P": max(1, min(32, TILE // block_k))}
-                kind = " noise drawn again" if recompute else ""
-                yield f"gumbel backward {name}{kind}", gumbel_softmax_bwd_kernel, signature, constants, options
+                pointers = dict.fromkeys(("p_out", "p_sample", "p_grad", "p_logits"), "*fp32")
+                signature = pointers | counters | scalars | upstream | strides | counter_strides
+                kind = f"gumbel backward {name}{' noise drawn again' if recompute else ''}"
+                backward = constants | {"RECOMPUTE": recompute, "stride_gk": 1}
+                yield kind, gumbel_softmax_bwd_kernel, signature, backward, options
+    for unit in (1, 4):
+        signature = {"p_grad_logits": "*fp32", "p_partial": "*fp32", "P": "i32", "units": "i32"}
+        sums = {"UNIT": unit, "BLOCK_P": SUM_BLOCK_P, "BLOCK_C": SUM_BLOCK_C}
+        kind = f"gumbel backward, sum of programs{', odd' if unit == 1 else ''}"
+        yield kind, gumbel_softmax_bwd_sum_kernel, signature, sums, {"num_warps": SUM_WARPS}

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from kernels.backend import backend, plain_cpu, runs_triton
-from kernels.checks import check_counters, check_float, check_row_start, check_temperature
+from kernels.backend import backend, inside_transform, plain_cpu, runs_triton
+from kernels.checks import (
+    check_counters,
+    check_float,
+    check_row_start,
+    check_temperature,
+    check_temperature_tensor,
+)
 from kernels.gumbel_softmax import cpu, reference
 
 
@@ -26,23 +33,33 @@ def gumbel_softmax(
     Args:
         logits: [..., K], unnormalised, float32, bfloat16, float16 or float64. With `batch_size` one prior (or a
             stack [E, K]) is shared by `batch_size` rows; without it each row has its own logits.
-        temperature: above 0; a tensor is not checked (a bad one gives NaN).
+        temperature: above 0. A tensor, of one number or broadcasting to one a row ([..., B, 1]), may require a
+            gradient; its values are not checked (a bad one gives NaN).
         seed, offset: int64 tensors on the logits' device, scalars or of the shape of the leading dimensions, rows
             excluded. The noise is a pure function of (seed, offset, row, class).
-        row_start: number of the first row in the stream, 0 or more, so that ranks can draw parts of one large batch.
+        row_start: number of the first row in the stream, 0 or more, so that ranks can draw parts of one large batch;
+            an integer, or a tensor of one on the logits' device.
         hard: straight-through: the sample is exactly one-hot, its gradient that of the soft sample.
 
     Returns:
         sample: [..., B, K] (or [..., K] without `batch_size`), the logits' dtype; rows sum to 1.
         code: int64 [..., B] (or [...]), argmax of the perturbed logits, the lowest index on ties; no gradient.
 
-    A logit of -inf means probability 0 and gradient 0; NaN, +inf or all -inf give NaN.
+    A logit of -inf means probability 0. Where the probability is 0 so is the gradient, whatever comes from upstream.
+    NaN, +inf or all -inf give NaN.
+
+    The kernel takes one temperature without a gradient, and is not used inside torch.func's transforms: the
+    specification, which is much slower, serves the rest.
 
     Raises:
         ValueError: naming the argument that cannot be used.
     """
     _check(logits, temperature, seed, offset, batch_size, row_start)
-    if runs_triton(logits):
+    if isinstance(temperature, Tensor) and temperature.numel() == 1:
+        temperature = temperature.reshape(())
+    if isinstance(row_start, Tensor):
+        row_start = row_start.reshape(())
+    if runs_triton(logits) and _kernel_takes(temperature):
         return _triton(logits, temperature, seed, offset, batch_size, row_start, hard)
     plain = plain_cpu(logits, seed, offset, row_start, temperature)
     version = cpu if plain and backend() != "reference" else reference
@@ -71,13 +88,25 @@ def _check(
         raise ValueError(f"logits {list(logits.shape)}: must be [..., K] with K at least 1")
     check_temperature(temperature)
     check_counters(seed, offset, logits.device)
-    check_row_start(row_start)
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size {batch_size}: must be at least 1")
+    check_row_start(row_start, logits.device)
+    if batch_size is not None and (isinstance(batch_size, float) or batch_size < 1):
+        raise ValueError(f"batch_size {batch_size}: must be an integer, at least 1")
     leading = logits.shape[:-1] if batch_size is not None else logits.shape[:-2]
     for name, value in (("seed", seed), ("offset", offset)):
         if value.dim() and value.shape != leading:
             raise ValueError(f"{name} {list(value.shape)}: must be a scalar or {list(leading)}")
+    if isinstance(temperature, Tensor):
+        rows = logits.shape[:-1] if batch_size is None else (*leading, batch_size)
+        check_temperature_tensor(temperature, tuple(rows), logits.device)
+
+
+def _kernel_takes(temperature: float | Tensor) -> bool:
+    """Whether the kernel can compute this: one temperature without a gradient, outside functorch's transforms."""
+    if isinstance(temperature, Tensor) and temperature.dim():
+        return False
+    if isinstance(temperature, Tensor) and temperature.requires_grad and torch.is_grad_enabled():
+        return False
+    return not inside_transform()
 
 
 def _triton(
@@ -95,10 +124,10 @@ def _triton(
     K = logits.shape[-1]
     if batch_size is not None:
         rows, leading = batch_size, logits.shape[:-1]
-        logits_EBK = logits.reshape(-1, 1, K)
+        logits_EBK = logits.reshape(leading.numel(), 1, K)
     else:
         rows, leading = (logits.shape[-2] if logits.dim() > 1 else 1), logits.shape[:-2]
-        logits_EBK = logits.reshape(-1, rows, K)
+        logits_EBK = logits.reshape(leading.numel(), rows, K)  # not -1, which no rows would leave open
     tensors = [value if isinstance(value, Tensor) else None for value in (temperature, row_start)]
     sample, code = launch.gumbel_softmax(
         logits_EBK,

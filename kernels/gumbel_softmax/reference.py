@@ -6,25 +6,11 @@ Legend: E leading dimensions, B rows, K classes.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from kernels.checks import positive_or_nan
 from kernels.philox import reference as philox
-
-
-class _StraightThrough(torch.autograd.Function):
-    """Straight-through: forward exactly the one-hot code, backward the soft sample's gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, soft_EBK: Tensor, hard_EBK: Tensor) -> Tensor:
-        return hard_EBK
-
-    @staticmethod
-    def backward(ctx: Any, grad_EBK: Tensor) -> tuple[Tensor, None]:
-        return grad_EBK, None
 
 
 def gumbel_softmax(
@@ -51,9 +37,14 @@ def gumbel_softmax(
         noise = noise.squeeze(-2)
     perturbed = log_prior + noise
     code = perturbed.detach().argmax(dim=-1)
-    sample = torch.softmax(perturbed / positive_or_nan(temperature), dim=-1)
+    # Classes of probability 0 stay out of the division, or the temperature's gradient would be 0 * inf. And where the
+    # sample is 0, by the second masked_fill, nothing from upstream counts, not even inf.
+    never = perturbed == -torch.inf
+    scaled = perturbed.masked_fill(never, 0.0) / positive_or_nan(temperature)
+    sample = torch.softmax(scaled.masked_fill(never, -torch.inf), dim=-1)
+    sample = sample.masked_fill(sample == 0, 0.0)
     if hard:
-        # The added 0 * sample keeps a NaN from bad logits, which a one-hot code would hide.
-        one_hot = torch.nn.functional.one_hot(code, logits.shape[-1]) + 0.0 * sample.detach()
-        sample = _StraightThrough.apply(sample, one_hot)
+        # Straight-through: exactly the one-hot code, with the gradient of the soft sample, and NaN where that is NaN.
+        one_hot = torch.arange(logits.shape[-1], device=code.device) == code.unsqueeze(-1)
+        sample = one_hot + (sample - sample.detach())
     return sample.to(logits.dtype), code

@@ -36,6 +36,8 @@ def draw(
     seed_E, offset_E: int64, one value or [E]. row_start_tensor overrides row_start.
     """
     out = torch.empty((streams, rows, columns), dtype=torch.float32, device=seed_E.device)
+    if streams == 0:
+        return out
     blocks = _blocks(rows, columns)
     philox_draw_kernel[triton.cdiv(rows, blocks["BLOCK_B"]), triton.cdiv(columns, blocks["BLOCK_Z"]), streams](
         out,
@@ -45,8 +47,7 @@ def draw(
         row_start,
         rows,
         columns,
-        int(seed_E.numel() > 1),
-        int(offset_E.numel() > 1),
+        *(counter.stride(0) if counter.numel() > 1 else 0 for counter in (seed_E, offset_E)),
         NORMAL=normal,
         ROW_START_TENSOR=row_start_tensor is not None,
         **blocks,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kernels.backend import backend, plain_cpu, runs_triton
+from kernels.backend import backend, inside_transform, plain_cpu, runs_triton
 from kernels.checks import check_counters, check_row_start
 from kernels.normal import cpu, reference
 
@@ -15,7 +15,7 @@ def _check(shape: tuple[int, int], seed: Tensor, offset: Tensor, row_start: int 
     check_counters(seed, offset)
     if seed.dim() and offset.dim() and seed.shape != offset.shape:
         raise ValueError(f"seed {list(seed.shape)}, offset {list(offset.shape)}: must be scalars or of one shape")
-    check_row_start(row_start)
+    check_row_start(row_start, seed.device)
 
 
 def _triton(shape: tuple[int, int], seed: Tensor, offset: Tensor, row_start: int | Tensor, *, normal: bool) -> Tensor:
@@ -24,7 +24,7 @@ def _triton(shape: tuple[int, int], seed: Tensor, offset: Tensor, row_start: int
 
     leading = seed.shape or offset.shape
     tensor = row_start if isinstance(row_start, Tensor) else None
-    first = 0 if isinstance(row_start, Tensor) else row_start
+    first = 0 if tensor is not None else int(row_start)
     out = launch.draw(seed.reshape(-1), offset.reshape(-1), first, tensor, leading.numel(), *shape, normal)
     return out.reshape(*leading, *shape)
 
@@ -39,7 +39,9 @@ def normal(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: i
         ValueError: naming the argument that cannot be used.
     """
     _check(shape, seed, offset, row_start)
-    if runs_triton(seed):
+    if isinstance(row_start, Tensor):
+        row_start = row_start.reshape(())
+    if runs_triton(seed) and not inside_transform():
         return _triton(shape, seed, offset, row_start, normal=True)
     version = reference if backend() == "reference" or not plain_cpu(seed, offset, row_start) else cpu
     return version.normal(shape, seed=seed, offset=offset, row_start=row_start)
@@ -54,7 +56,9 @@ def uniform(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: 
         ValueError: naming the argument that cannot be used.
     """
     _check(shape, seed, offset, row_start)
-    if runs_triton(seed):
+    if isinstance(row_start, Tensor):
+        row_start = row_start.reshape(())
+    if runs_triton(seed) and not inside_transform():
         return _triton(shape, seed, offset, row_start, normal=False)
     version = reference if backend() == "reference" or not plain_cpu(seed, offset, row_start) else cpu
     return version.uniform(shape, seed=seed, offset=offset, row_start=row_start)

@@ -12,7 +12,8 @@ from kernels.philox.triton_kernel import normal_tile, uniform_tile
 from kernels.triton_arguments import first_row
 
 
-@triton.jit
+# row_start, among others, changes from call to call, and no value of it is worth a kernel of its own.
+@triton.jit(do_not_specialize=["row_start", "B"])
 def philox_draw_kernel(
     p_out,  # float32 [E, B, Z], contiguous
     p_seed,  # int64, [E] or one
@@ -21,7 +22,7 @@ def philox_draw_kernel(
     row_start,
     B,
     Z,
-    stride_seed,  # 1, or 0 where one value serves all streams
+    stride_seed,  # in elements; 0 where one value serves all streams
     stride_offset,
     NORMAL: tl.constexpr,  # normals, else uniforms
     ROW_START_TENSOR: tl.constexpr,
@@ -35,10 +36,10 @@ def philox_draw_kernel(
     seed = tl.load(p_seed + i_e * stride_seed)
     offset = tl.load(p_offset + i_e * stride_offset)
     i_row = i_b + first_row(p_row_start, row_start, ROW_START_TENSOR)
-    blocks_per_row = tl.cdiv(Z, 4).to(tl.int64)
-    first_block = tl.program_id(1) * (BLOCK_Z // 4)
+    i_quad = tl.program_id(1) * (BLOCK_Z // 4) + tl.arange(0, BLOCK_Z // 4)[None, :]
+    i_block = i_row * tl.cdiv(Z, 4) + i_quad
     if NORMAL:
-        b_x = normal_tile(seed, offset, i_row, blocks_per_row, first_block, BLOCK_B, BLOCK_Z)
+        b_x = normal_tile(seed, offset, i_block)
     else:
-        b_x = uniform_tile(seed, offset, i_row, blocks_per_row, first_block, BLOCK_B, BLOCK_Z)
+        b_x = uniform_tile(seed, offset, i_block)
     tl.store(p_out + (i_e * B + i_b) * Z + i_z, b_x, mask=(i_b < B) & (i_z < Z))

@@ -56,14 +56,16 @@ def _raw(
 ) -> NDArray[np.uint32]:
     """Words uint32 [..., rows, columns], a view into whole blocks of four."""
     blocks_per_row = (columns + 3) // 4
-    first, count = _to_int(row_start) * blocks_per_row, rows * blocks_per_row
+    # Modulo 2^64, as everywhere else.
+    first, count = np.uint64(_to_int(row_start) * blocks_per_row & (1 << 64) - 1), rows * blocks_per_row
     seeds, offsets = np.broadcast_arrays(seed.numpy(), offset.numpy())
     out = np.empty((seeds.size, count, 2), np.uint64)
     for words_nx2, key, counter_high in zip(out, seeds.flat, offsets.flat, strict=True):
         keys, counter = _keys(int(key)), int(counter_high) & (1 << 63) - 1 | stream << 63
         for start in range(0, count, CHUNK):
             stop = min(start + CHUNK, count)
-            block_n = np.arange(first + start, first + stop, dtype=np.int64).view(np.uint64)
+            block_n = np.arange(start, stop, dtype=np.uint64)
+            block_n += first
             _rounds(block_n, counter, keys, words_nx2[start:stop])
     return out.view(np.uint32).reshape(*seeds.shape, rows, 4 * blocks_per_row)[..., :columns]
 

@@ -7,22 +7,45 @@ import triton.language as tl
 
 SMALLEST = tl.constexpr(2.0**-33)
 LARGEST = tl.constexpr(1.0 - 2.0**-24)
-SERIES_BELOW = tl.constexpr(0.0625)
-MINUS_LN2 = tl.constexpr(-0.6931471805599453)
+POLYNOMIAL_BELOW = tl.constexpr(0.0625)
+MINUS_TWO_LN2 = tl.constexpr(-1.3862943611198906)
 INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 OFFSET_HIGH_MASK = tl.constexpr(0x7FFFFFFF)
 
 
 @triton.jit
-def philox_quads(seed, offset, i_row, blocks_per_row, QUADS: tl.constexpr, first_block, STREAM: tl.constexpr):
-    """Words of rows i_row [R, 1] (int64), blocks first_block .. first_block + QUADS - 1: four uint32 [R, QUADS]."""
-    block = i_row * blocks_per_row + (first_block + tl.arange(0, QUADS))[None, :]
+def _product(c, multiplier):
+    """High and low halves of the product of two uint32: for a GPU one wide product, where tl.umulhi would add one."""
+    product = c.to(tl.uint64) * multiplier
+    return (product >> 32).to(tl.uint32), product.to(tl.uint32)
+
+
+@triton.jit
+def philox(seed, c0, c1, c2, c3):
+    """Ten rounds of Philox-4x32 on four uint32 blocks of one shape, with an int64 seed."""
+    k0 = (seed & 0xFFFFFFFF).to(tl.uint32)
+    k1 = ((seed >> 32) & 0xFFFFFFFF).to(tl.uint32)
+    for _ in tl.static_range(10):
+        first_high, first_low = _product(c0, 0xD2511F53)
+        second_high, second_low = _product(c2, 0xCD9E8D57)
+        c0 = second_high ^ c1 ^ k0
+        c2 = first_high ^ c3 ^ k1
+        c1 = second_low
+        c3 = first_low
+        k0 = tl.add(k0, 0x9E3779B9, sanitize_overflow=False)
+        k1 = tl.add(k1, 0xBB67AE85, sanitize_overflow=False)
+    return c0, c1, c2, c3
+
+
+@triton.jit
+def philox_quads(seed, offset, block, STREAM: tl.constexpr):
+    """The four words, uint32, of each of the stream's blocks (int64, any shape)."""
     zero = block * 0
     c0 = (block & 0xFFFFFFFF).to(tl.uint32)
     c1 = ((block >> 32) & 0xFFFFFFFF).to(tl.uint32)
     c2 = (zero + (offset & 0xFFFFFFFF)).to(tl.uint32)
     c3 = (zero + (((offset >> 32) & OFFSET_HIGH_MASK) | (STREAM << 31))).to(tl.uint32)
-    return tl.philox(seed, c0, c1, c2, c3)
+    return philox(seed, c0, c1, c2, c3)
 
 
 @triton.jit
@@ -47,44 +70,74 @@ def log2(x):
 
 
 @triton.jit
-def neg_log(x, y):
-    """-log(x) for x in (0, 1) and y = 1 - x, to a relative error of 3e-6.
-
-    Near x = 1 it is a series in y: there the error of log2 would exceed the logarithm and could make it negative, and
-    for the largest Gumbel noise x itself would round to 1.
-    """
-    series = y * (1.0 + y * (0.5 + y * (0.33333334 + y * (0.25 + y * (0.2 + y * 0.16666667)))))
-    return tl.where(y < SERIES_BELOW, series, log2(x) * MINUS_LN2)
+def log2_of_minus(x):
+    """log2(-x) in one instruction, of which the sign is part; Triton's minus is a subtraction from 0."""
+    if INTERPRETED:
+        return tl.log2(-x)
+    else:
+        return tl.inline_asm_elementwise(
+            "{ .reg .f32 y; neg.f32 y, $1; lg2.approx.ftz.f32 $0, y; }",
+            "=f,f",
+            [x],
+            dtype=tl.float32,
+            is_pure=True,
+            pack=1,
+        )
 
 
 @triton.jit
-def gumbel(word):
-    """Words to -log(-log(1 - u)), to an absolute error of 4e-6 or, where it is large, a relative one of 2^-22.
+def exp2(x):
+    """The GPU's approximate 2^x: one instruction. Results below 2^-126 become 0."""
+    if INTERPRETED:
+        return tl.exp2(x)
+    else:
+        return tl.inline_asm_elementwise(
+            "ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
 
-    It is added to logits, so an absolute error suffices near 0.
+
+@triton.jit
+def log2_below_one(x, y):
+    """log2(x) for x in (0, 1) and y = 1 - x, to a relative error of 3e-6.
+
+    Near x = 1 it is a polynomial in y: there the error of log2 would exceed the logarithm and could make it positive,
+    and for the largest Gumbel noise x itself would round to 1.
+    """
+    # Fitted to log2(1 - y) / y at Chebyshev's points of [0, 1/16]: relative error 3e-8.
+    near_one = y * (-1.442695 + y * (-0.72136723 + y * (-0.47934103 + y * -0.39956721)))
+    return tl.where(y < POLYNOMIAL_BELOW, near_one, log2(x))
+
+
+@triton.jit
+def neg_gumbel_in_bits(word):
+    """Words to log2(-log2(1 - u)): minus Gumbel noise, over ln 2, plus a constant that no softmax or argmax sees.
+
+    As noise it has an absolute error of 4e-6 or, where it is large, a relative one of 2^-22. It is added to logits, so
+    an absolute error suffices near 0.
     """
     u = uniform(word)
-    return log2(neg_log(1.0 - u, u)) * MINUS_LN2
+    return log2_of_minus(log2_below_one(1.0 - u, u))
 
 
 @triton.jit
 def normal_radius(word):
     """Words to sqrt(-2 log u), Box-Muller's radius; clamped at 0, so that no rounding gives NaN."""
     u = uniform(word)
-    return tl.sqrt(tl.maximum(2.0 * neg_log(u, 1.0 - u), 0.0))
+    return tl.sqrt(tl.maximum(log2_below_one(u, 1.0 - u) * MINUS_TWO_LN2, 0.0))
 
 
 @triton.jit
-def interleave(a, b, c, d, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Four [R, C / 4], of columns 0, 1, 2, 3 modulo 4, to [R, C]."""
-    return tl.reshape(tl.join(tl.join(a, c), tl.join(b, d)), (ROWS, COLUMNS))
+def interleave(a, b, c, d):
+    """Four [..., n / 4], of columns 0, 1, 2, 3 modulo 4, to [..., n]."""
+    joined = tl.join(tl.join(a, c), tl.join(b, d))
+    return tl.reshape(joined, joined.shape[:-3] + [4 * joined.shape[-3]])
 
 
 @triton.jit
-def gumbel_tile(seed, offset, i_row, blocks_per_row, first_block, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Gumbel noise [ROWS, COLUMNS] of rows i_row [ROWS, 1] (int64), from column 4 first_block; COLUMNS >= 4."""
-    a, b, c, d = philox_quads(seed, offset, i_row, blocks_per_row, COLUMNS // 4, first_block, 0)
-    return interleave(gumbel(a), gumbel(b), gumbel(c), gumbel(d), ROWS, COLUMNS)
+def neg_gumbel_tile(seed, offset, block):
+    """Minus Gumbel noise, in bits, [..., n] of blocks [..., n / 4]."""
+    a, b, c, d = philox_quads(seed, offset, block, 0)
+    return interleave(neg_gumbel_in_bits(a), neg_gumbel_in_bits(b), neg_gumbel_in_bits(c), neg_gumbel_in_bits(d))
 
 
 @triton.jit
@@ -104,16 +157,16 @@ def polar_to_cartesian(radius, u):
 
 
 @triton.jit
-def normal_tile(seed, offset, i_row, blocks_per_row, first_block, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Standard normals [ROWS, COLUMNS], by Box-Muller on neighbouring pairs."""
-    a, b, c, d = philox_quads(seed, offset, i_row, blocks_per_row, COLUMNS // 4, first_block, 1)
+def normal_tile(seed, offset, block):
+    """Standard normals [..., n] of blocks [..., n / 4], by Box-Muller on neighbouring pairs."""
+    a, b, c, d = philox_quads(seed, offset, block, 1)
     first_cos, first_sin = polar_to_cartesian(normal_radius(a), uniform(b))
     second_cos, second_sin = polar_to_cartesian(normal_radius(c), uniform(d))
-    return interleave(first_cos, first_sin, second_cos, second_sin, ROWS, COLUMNS)
+    return interleave(first_cos, first_sin, second_cos, second_sin)
 
 
 @triton.jit
-def uniform_tile(seed, offset, i_row, blocks_per_row, first_block, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Uniforms [ROWS, COLUMNS]."""
-    a, b, c, d = philox_quads(seed, offset, i_row, blocks_per_row, COLUMNS // 4, first_block, 0)
-    return interleave(uniform(a), uniform(b), uniform(c), uniform(d), ROWS, COLUMNS)
+def uniform_tile(seed, offset, block):
+    """Uniforms [..., n] of blocks [..., n / 4]."""
+    a, b, c, d = philox_quads(seed, offset, block, 0)
+    return interleave(uniform(a), uniform(b), uniform(c), uniform(d))

@@ -174,11 +174,50 @@ def _p(*shape: int, dtype: torch.dtype = torch.float32) -> nn.Parameter:
         ("eps", [_p(3)], {"eps": -1e-8}),
         ("eps", [{"params": [_p(3)], "eps": -1.0}], {}),
         ("shadow_dtype", [_p(3)], {"shadow_dtype": torch.float64}),
+        ("weight_decay: not supported", [{"params": [_p(3)], "weight_decay": 0.1}], {}),
+        ("amsgrad: not supported", [{"params": [_p(3)], "amsgrad": True}], {}),
+        ("maximize: not supported", [{"params": [_p(3)]}, {"params": [_p(3)], "maximize": True}], {}),
+        ("weight_decay, amsgrad", [{"params": [_p(3)], "weight_decay": 0.1, "amsgrad": True}], {}),
+        ("differentiable", [{"params": [_p(3)], "differentiable": True}], {}),
     ],
 )
 def test_bad_arguments_are_named(words: str, params: list[Any], options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=words):
         FusedAdam(params, **{"lr": 1e-3, **options})
+
+
+def test_options_that_are_off_are_no_options() -> None:
+    """A group of torch.optim.Adam's may come with all of them."""
+    off = {"weight_decay": 0, "amsgrad": False, "maximize": False, "foreach": None, "fused": True, "name": "all"}
+    adam = FusedAdam([{"params": [_p(3)], **off}], lr=1e-3)
+    adam.step()
+    assert adam.param_groups[0]["name"] == "all"
+
+
+def test_an_option_that_is_set_later_is_refused() -> None:
+    parameter = _p(3)
+    adam = FusedAdam([parameter], lr=1e-3)
+    parameter.grad = torch.ones(3)
+    adam.param_groups[0]["weight_decay"] = 0.1
+    with pytest.raises(ValueError, match="weight_decay: not supported"):
+        adam.step()
+    assert (parameter == 0).all() and adam.state[parameter]["step"] == 0
+
+
+@pytest.mark.parametrize("gather", [False, True])
+def test_sparse_gradients_are_refused(gather: bool) -> None:
+    """As an embedding gives them; nothing has changed by then, in no group."""
+    embedding, other = nn.Embedding(5, 3, sparse=True), _p(4)
+    before = embedding.weight.detach().clone()
+    adam = FusedAdam([{"params": [other]}, {"params": [_p(2), embedding.weight]}], lr=1e-3)
+    other.grad = torch.ones(4)
+    embedding(torch.tensor([1, 2])).sum().backward()
+    with pytest.raises(ValueError, match=r"parameter 1 of its group, \[5, 3\], is torch.sparse"):
+        if gather:
+            _ = adam.flat_grad
+        else:
+            adam.step()
+    assert (other == 0).all() and torch.equal(embedding.weight, before)
 
 
 @pytest.mark.parametrize("value", [1.0, torch.ones(2), torch.ones((), device="meta")])

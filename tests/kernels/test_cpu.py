@@ -42,7 +42,7 @@ def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Te
 
 @pytest.mark.parametrize("seed", [0, 7, -1, -(1 << 63), (1 << 63) - 1, (3 << 32) + 5])
 @pytest.mark.parametrize("offset", [0, 11, (1 << 32) + 1, (1 << 63) - 1])
-@pytest.mark.parametrize("row_start", [0, 5, (1 << 31) - 2, (1 << 32) - 3, (1 << 45) + 1])
+@pytest.mark.parametrize("row_start", [0, 5, (1 << 31) - 2, (1 << 32) - 3, (1 << 45) + 1, (1 << 62) - 2])
 def test_words(seed: int, offset: int, row_start: int) -> None:
     for columns in (1, 4, 10, 63):
         for stream in (philox.STREAM_GUMBEL, philox.STREAM_NORMAL):

@@ -99,6 +99,14 @@ def test_temperatures(temperature: float) -> None:
         check(sample, code, perturbed(logits, noise(50, 10)), temperature)
 
 
+@pytest.mark.parametrize("temperature", [1e-7, 1e-20, 1e-36])
+def test_a_tiny_temperature_gives_the_code(temperature: float) -> None:
+    logits = random_logits(10)
+    for rows, leaf in ((50, logits), (None, logits.expand(50, 10))):
+        sample, code = gumbel_softmax(leaf, temperature=temperature, batch_size=rows, **counters())
+        assert torch.equal(sample, torch.nn.functional.one_hot(code, 10).float())
+
+
 @pytest.mark.parametrize("spread", [80.0, 1e4])
 def test_extreme_logits(spread: float) -> None:
     logits = torch.tensor([spread, -spread, 0.0, spread])

@@ -60,6 +60,37 @@ def test_every_division_of_the_rows(classes: int, rows: int, hard: bool, monkeyp
     torch.testing.assert_close(grad.double(), expected[2], **close(torch.float32, 10))
 
 
+@pytest.mark.parametrize("classes, rows", [(12, 1500), (257, 61), (1000, 45), (4100, 7)])
+def test_programs_that_take_several_tiles(classes: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there are more tiles of rows than programs; and their sums, added up in several steps."""
+    monkeypatch.setattr(launch, "FORWARD_PROGRAMS", 3)
+    monkeypatch.setattr(launch, "BACKWARD_PROGRAMS", 5)
+    monkeypatch.setattr(launch, "SUM_BLOCK_P", 2)
+    priors = 2.0 * torch.randn(2, classes, generator=torch.Generator().manual_seed(0))
+    with use_backend("reference"):
+        expected = results(priors.double(), batch_size=rows)
+    guarded = GuardedAllocator(monkeypatch, launch)
+    sample, code, grad = results(priors, batch_size=rows)
+    guarded.check()
+    torch.testing.assert_close(sample.double(), expected[0], **close(torch.float32, 2))
+    assert (code == expected[1]).float().mean() > 0.97
+    torch.testing.assert_close(grad.double(), expected[2], **close(torch.float32, 20))
+
+
+@pytest.mark.parametrize("rows", [1, 20])
+@pytest.mark.parametrize("shared", [True, False])
+def test_every_tile(shared: bool, rows: int) -> None:
+    """Classes around each power of two, aligned to 16 bytes or not."""
+    for classes in (1, 3, 4, 5, 8, 9, 16, 20, 31, 33, 64, 66, 128, 130, 252, 513, 1024, 1025, 2048):
+        logits = torch.randn((classes,) if shared else (rows, classes), generator=torch.Generator().manual_seed(0))
+        options = {"batch_size": rows} if shared else {}
+        with use_backend("reference"):
+            expected = results(logits.double(), **options)
+        sample, _, grad = results(logits, **options)
+        torch.testing.assert_close(sample.double(), expected[0], **close(torch.float32, 2))
+        torch.testing.assert_close(grad.double(), expected[2], **close(torch.float32, 20))
+
+
 @pytest.mark.parametrize("shape", [(33, 257), (3, 5, 10), (2, 3, 5000)], ids=str)
 def test_every_row_its_own_logits(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     logits = 2.0 * torch.randn(*shape, generator=torch.Generator().manual_seed(0))

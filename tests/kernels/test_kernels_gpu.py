@@ -44,7 +44,7 @@ def gumbel(logits: Tensor, upstream: Tensor, **options: Any) -> tuple[Tensor, Te
     return sample.detach(), code, leaf.grad
 
 
-SIZES = [(64, 10), (1, 1), (1000, 257), (4096, 1000), (33, 5000), (5, 65_536)]
+SIZES = [(64, 10), (1, 1), (1000, 257), (4096, 1000), (20_000, 128), (33, 5000), (5, 65_536)]
 # Every dtype and kind of sample is a kernel to be compiled. They change what is read and written, not how rows and
 # classes are shared out: all of them at two sizes, one whole and one looped over, and two of them at the others.
 ALL = [(dtype, hard) for dtype in (torch.float32, torch.bfloat16, torch.float16) for hard in (False, True)]
@@ -63,6 +63,45 @@ def test_gumbel_softmax(rows: int, classes: int, dtype: torch.dtype, hard: bool,
     assert (code == expected_code).float().mean() > 0.99
     size = expected_grad.abs().max().clamp_min(1e-6)
     torch.testing.assert_close(grad.double() / size, expected_grad / size, **close(dtype, 10))
+
+
+@pytest.mark.parametrize("rows, classes", [(64, 10), (4096, 128), (4096, 1000)])
+def test_gumbel_softmax_in_a_captured_graph(rows: int, classes: int) -> None:
+    """The gradient of one program, and of many with the sum over them, which the graph replays."""
+    logits, upstream = randn(classes), randn(rows, classes, seed=1)
+    expected = gumbel(logits, upstream, batch_size=rows)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    leaf = logits.clone().requires_grad_()
+    given = {"temperature": 0.5, "batch_size": rows, **counters()}
+    with torch.cuda.graph(graph):
+        sample, code = kernels.gumbel_softmax(leaf, **given)
+        (grad,) = torch.autograd.grad(sample, leaf, upstream)
+    for _ in range(3):
+        grad.zero_()
+        graph.replay()
+        for found, wanted in zip((sample.detach(), code, grad), expected, strict=True):
+            assert torch.equal(found, wanted)
+
+
+def test_gumbel_softmax_of_counters_of_any_strides() -> None:
+    table = torch.tensor([[4, 0], [5, 7], [6, 9]], device="cuda")
+    priors = randn(3, 10)
+    stacked, _ = kernels.gumbel_softmax(priors, temperature=0.5, seed=table[:, 0], offset=table[:, 1], batch_size=5)
+    noise = kernels.normal((5, 4), seed=table[:, 0], offset=table[:, 1])
+    for e in range(3):
+        one = {"seed": table[e, 0], "offset": table[e, 1]}
+        assert torch.equal(stacked[e], kernels.gumbel_softmax(priors[e], temperature=0.5, batch_size=5, **one)[0])
+        assert torch.equal(noise[e], kernels.normal((5, 4), **one))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_infinite_gradient_where_the_probability_is_zero(dtype: torch.dtype) -> None:
+    logits = torch.tensor([0.0, float("-inf"), 1.0], dtype=dtype, device="cuda")
+    upstream = torch.ones(300, 3, device="cuda")
+    upstream[:, 1] = float("inf")
+    grad = gumbel(logits, upstream, batch_size=300)[2]
+    assert grad.isfinite().all() and grad[1] == 0
 
 
 def test_gumbel_softmax_of_ten_to_the_nine_draws_is_finite() -> None:
