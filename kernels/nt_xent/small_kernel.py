@@ -71,7 +71,7 @@ def nt_xent_small_kernel(
     stride_bn,
     D: tl.constexpr,
     TEMPERATURE_TENSOR: tl.constexpr,
-    BFLOAT16: tl.constexpr,  # products of bfloat16 operands; else of float32
+    OPERAND: tl.constexpr,  # the products' dtype
     PRECISION: tl.constexpr,  # "tf32" or "ieee", of float32 operands
     WHOLE: tl.constexpr,  # BLOCK_A >= 2N: one block holds all anchors, in registers
     BLOCK_R: tl.constexpr,
@@ -82,17 +82,16 @@ def nt_xent_small_kernel(
     """Mean loss, and its gradient in the raw embeddings. Grid: (tiles of BLOCK_R anchors, E)."""
     inv_temp = inverse_temperature(p_temperature, temperature, TEMPERATURE_TENSOR)
     scale = inv_temp * LOG2E
-    operand: tl.constexpr = tl.bfloat16 if BFLOAT16 else tl.float32
     i_e = tl.program_id(1).to(tl.int64)
     p_a += i_e * stride_ae
     p_b += i_e * stride_be
     i_own = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     b_unit, b_rnorm = load_normalized(p_a, p_b, i_own, N, stride_an, stride_bn, D, BLOCK_D)
-    b_anchor = b_unit.to(operand)
+    b_anchor = b_unit.to(OPERAND)
     b_all = b_anchor
     if WHOLE:
         b_all_unit, b_all_rnorm = load_normalized(p_a, p_b, tl.arange(0, BLOCK_A), N, stride_an, stride_bn, D, BLOCK_D)
-        b_all = b_all_unit.to(operand)
+        b_all = b_all_unit.to(OPERAND)
     # Similarities are symmetric: the own anchors are columns like any other.
     b_lse_i, b_anchor_positive = _column_lse(
         b_all, b_anchor, i_own, scale, p_a, p_b, N, stride_an, stride_bn, D, WHOLE, PRECISION, BLOCK_A, BLOCK_D
@@ -108,7 +107,7 @@ def nt_xent_small_kernel(
             b_u = b_all
         else:
             b_column, b_column_rnorm = load_normalized(p_a, p_b, i_j, N, stride_an, stride_bn, D, BLOCK_D)
-            b_u = b_column.to(operand)
+            b_u = b_column.to(OPERAND)
         b_lse_j, b_s_positive = _column_lse(
             b_all, b_u, i_j, scale, p_a, p_b, N, stride_an, stride_bn, D, WHOLE, PRECISION, BLOCK_A, BLOCK_D
         )
@@ -118,7 +117,7 @@ def nt_xent_small_kernel(
         # The positive's weight is summed apart, in float32: it nearly cancels with the 2 (see triton_kernel).
         b_w_positive += tl.sum(tl.where(i_j[None, :] == i_positive[:, None], b_w, 0.0), axis=1)
         m = (i_j[None, :] != i_own[:, None]) & (i_j[None, :] != i_positive[:, None]) & (i_j < 2 * N)[None, :]
-        b_grad = product(tl.where(m, b_w, 0.0).to(operand), b_u, b_grad, PRECISION)
+        b_grad = product(tl.where(m, b_w, 0.0).to(OPERAND), b_u, b_grad, PRECISION)
 
     has_negatives = tl.where(N > 1, 1.0, 0.0)  # without negatives loss and gradient are 0 exactly, or NaN
     if tl.program_id(0) == 0:

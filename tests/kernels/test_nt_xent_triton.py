@@ -21,7 +21,7 @@ from kernels.nt_xent import reference
 if not interpreted():
     pytest.skip("Triton's interpreter is off: a GPU runs test_kernels_gpu.py instead", allow_module_level=True)
 
-from kernels.nt_xent import launch
+from kernels.nt_xent import launch, tiles
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +30,21 @@ def _kernel() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["small", "large"])
-def either_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "large":
-        monkeypatch.setattr(launch, "SMALL_TILES", {})
+@pytest.fixture(autouse=True)
+def _exact(exact_products: None) -> None:
+    """Operands are not rounded, but in the tests of rounded products."""
+
+
+@pytest.fixture(params=["small", "large", "split"])
+def either_path(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The small kernel; the large ones; and these with columns split over programs, by 9.0's tiles."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param != "small":
+            patch.setattr(launch, "SMALL_TILES", {})
+        if request.param == "split":
+            patch.setattr(launch, "_capability", lambda index: 90)
+            patch.setattr(launch, "_processors", lambda index: 132)
+        yield
 
 
 def views(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -87,9 +98,12 @@ def check(
     compare(found[2], exact[2], b, temperature, upstream, error)
 
 
-# Both tables of tiles; the small kernel with all anchors at once, in column blocks and in row blocks; embeddings in one
-# part and in two; last tiles that are part empty.
-@pytest.mark.parametrize("capability", [80, 90])
+# Every table of tiles, columns split over programs or not; the small kernel with all anchors at once, in column blocks
+# and in row blocks; embeddings in one part and in two; last tiles that are part empty.
+DEVICES = [(80, 1), (90, 1), (90, 132)]
+
+
+@pytest.mark.parametrize("capability, processors", DEVICES)
 @pytest.mark.parametrize(
     "count, width",
     [
@@ -113,10 +127,33 @@ def check(
         (257, 100),
     ],
 )
-def test_every_tiling(count: int, width: int, capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_tiling(
+    count: int, width: int, capability: int, processors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for temperature in (0.02, 0.5) if capability == 90 else (0.1,):
         monkeypatch.setattr(launch, "_capability", lambda index: capability)
+        monkeypatch.setattr(launch, "_processors", lambda index: processors)
         check(*views(count, width), temperature, monkeypatch)
+
+
+@pytest.mark.parametrize("capability, processors", [*DEVICES, (80, 132)])
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 100, 257])
+def test_large_kernels(count: int, capability: int, processors: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take every size, whatever the small kernel takes from them."""
+    for width, temperature in ((7, 0.02), (65, 0.5)):
+        monkeypatch.setattr(launch, "SMALL_TILES", {})
+        monkeypatch.setattr(launch, "_capability", lambda index: capability)
+        monkeypatch.setattr(launch, "_processors", lambda index: processors)
+        check(*views(count, width), temperature, monkeypatch)
+
+
+def test_columns_are_split_where_rows_are_few() -> None:
+    """An H200 has 132 processors; two programs fit on each."""
+    few = [tiles.splits(programs, columns, 264) for programs, columns in ((32, 32), (64, 64), (128, 128))]
+    assert few == [8, 4, 2]
+    assert tiles.splits(256, 256, 264) == 1  # the device is full
+    assert tiles.splits(2, 1, 264) == 1  # there is nothing to split
+    assert tiles.splits(157, 313, 132) == 4  # or the second round would run on 25 processors
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -129,9 +166,8 @@ def test_half_precision(dtype: torch.dtype, shape: tuple[int, ...], monkeypatch:
 @pytest.mark.usefixtures("either_path")
 def test_temperatures(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = views(12, 16)
-    empty, tiles = torch.empty, launch.SMALL_TILES
+    empty = torch.empty
     for given in (temperature, torch.tensor(temperature), torch.tensor(temperature, dtype=torch.float64)):
-        monkeypatch.setattr(launch, "SMALL_TILES", tiles)
         check(a, b, given, monkeypatch)
         assert torch.empty is empty
 
@@ -220,20 +256,53 @@ def test_one_image_has_no_negatives(precision: str, temperature: float | Tensor)
 
 @pytest.mark.parametrize("temperature", [0.02, 0.5, torch.tensor(0.1)])
 @pytest.mark.parametrize("count, width", [(9, 20), (70, 100), (20, 300)])
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
 @pytest.mark.usefixtures("either_path")
-def test_bfloat16_products(temperature: float | Tensor, count: int, width: int) -> None:
+def test_rounded_products(
+    temperature: float | Tensor, count: int, width: int, precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The loss is that of rounded unit embeddings; the gradient's weights are rounded once more."""
+    monkeypatch.setitem(launch.OPERANDS, "tf32", torch.float16)
     a, b = views(count, width)
     unit = reference._normalize(torch.cat((a, b)))[0]
-    rounded = (unit.view(torch.int32) & -(2**16)).view(torch.float32).double()  # the interpreter truncates
+    rounded = {
+        "bf16": (unit.view(torch.int32) & -(2**16)).view(torch.float32),  # which the interpreter truncates
+        "tf32": unit.half(),
+    }[precision].double()
     logits = (rounded @ rounded.mT / float(temperature)).fill_diagonal_(float("-inf"))
     positive = torch.arange(2 * count).roll(count)
-    loss, *grads = results(a, b, torch.tensor(0.7), temperature=temperature, precision="bf16")
+    loss, *grads = results(a, b, torch.tensor(0.7), temperature=temperature, precision=precision)
     twin = torch.nn.functional.cross_entropy(logits, positive)
     torch.testing.assert_close(loss.double(), twin, **close(torch.float32, 1.0 / float(temperature)))
     exact = expected(a, b, torch.tensor(0.7), temperature)
     for grad, want, raw in zip(grads, exact[1:], (a, b), strict=True):
-        compare(grad, want, raw, float(temperature), torch.tensor(0.7), 2.0**-7)
+        compare(grad, want, raw, float(temperature), torch.tensor(0.7), {"bf16": 2.0**-7, "tf32": 2.0**-11}[precision])
+
+
+def test_tf32_rounds_better_than_bf16() -> None:
+    """By the three bits more that it has; tensor cores cut float32 off, whose errors are then those of bfloat16."""
+    a, b = views(150, 128)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(launch.OPERANDS, "tf32", torch.float16)
+        _, *fine = results(a, b, torch.tensor(1.0), temperature=0.07, precision="tf32")
+    _, *coarse = results(a, b, torch.tensor(1.0), temperature=0.07, precision="bf16")
+    _, *exact = expected(a, b, torch.tensor(1.0), 0.07)
+    for grad, rough, want in zip(fine, coarse, exact, strict=True):
+        assert (grad - want).norm() < (rough - want).norm() / 6
+        assert (grad - want).norm() < 1e-3 * want.norm()
+
+
+@pytest.mark.usefixtures("either_path")
+def test_small_weights_are_kept() -> None:
+    """Of float16, which has no normal numbers below 6e-5: two images far from all others, whose weights are 1e-7."""
+    a, b = views(200, 64)
+    a[:2], b[:2] = torch.eye(64)[:1], torch.eye(64)[:1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(launch.OPERANDS, "tf32", torch.float16)
+        _, *grads = results(a, b, torch.tensor(1.0), temperature=0.06)
+    _, *exact = expected(a, b, torch.tensor(1.0), 0.06)
+    for grad, want in zip(grads, exact, strict=True):
+        assert (grad - want).norm() < 2e-3 * want.norm()
 
 
 def test_exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,9 +312,13 @@ def test_exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("sizes", [(70,), (1, 66, 3), (33, 37)], ids=str)
 @pytest.mark.parametrize("temperature", [0.02, 0.5, torch.tensor(0.3)])
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability, processors", DEVICES)
 def test_parts_of_many_ranks(
-    sizes: tuple[int, ...], temperature: float | Tensor, capability: int, monkeypatch: pytest.MonkeyPatch
+    sizes: tuple[int, ...],
+    temperature: float | Tensor,
+    capability: int,
+    processors: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     a, b = views(70, 40)
     a[4], b[6] = 0.0, 1e-12
@@ -253,6 +326,7 @@ def test_parts_of_many_ranks(
     gathered = torch.stack((a, b))
     starts = [sum(sizes[:rank]) for rank in range(len(sizes))]
     monkeypatch.setattr(launch, "_capability", lambda index: capability)
+    monkeypatch.setattr(launch, "_processors", lambda index: processors)
     guarded = GuardedAllocator(monkeypatch, launch)
     parts = [
         nt_xent_lse(gathered[:, start : start + size], gathered, start, temperature=temperature)
@@ -315,9 +389,9 @@ def test_opcheck_passes(given: float | Tensor) -> None:
     torch.library.opcheck(launch.nt_xent_small, (a, b, *temperature, "tf32"))
     torch.library.opcheck(launch.nt_xent_large, (a, b, *temperature, "bf16"))
     with torch.no_grad():
-        _, unit, rnorm, lse = launch.nt_xent_large(a, b, *temperature, "tf32")
-    saved = (torch.ones(2), unit, rnorm, lse)
-    torch.library.opcheck(launch.nt_xent_backward, (*saved, *temperature, "tf32", torch.float16))
+        _, unit, rnorm, weight = launch.nt_xent_large(a, b, *temperature, "tf32")
+    saved = (torch.ones(2), unit, rnorm, weight)
+    torch.library.opcheck(launch.nt_xent_backward, (*saved, *temperature, "tf32", 8, torch.float16))
     gathered = a.detach()
     torch.library.opcheck(launch.nt_xent_lse, (gathered[:, 1:], gathered, 1, *temperature, "tf32"))
     lse = torch.ones(2, 3)
