@@ -259,8 +259,8 @@ def nt_xent_small(
     E, N, D = view_a.shape
     loss = torch.empty((E,), dtype=torch.float32, device=view_a.device)
     grad = torch.empty((2, E, N, D), dtype=torch.float32, device=view_a.device)
-    config = tiles.small_config(precision, 2 * N, D, _capability(view_a.device.index))
-    nt_xent_small_kernel[triton.cdiv(2 * N, config["BLOCK_R"]), E](
+    config = tiles.small_config(precision, 2 * N, D)
+    nt_xent_small_kernel[triton.cdiv(2 * N, config["BLOCK_R"]) + 1, E](
         loss,
         grad,
         view_a,
@@ -270,7 +270,7 @@ def nt_xent_small(
         N,
         *_row_strides(view_a, view_b),
         D,
-        TEMPERATURE_TENSOR=temperature_tensor is not None,
+        **_how(temperature, temperature_tensor),
         OPERAND=TRITON_DTYPES[OPERANDS[precision]],
         **config,
     )
@@ -450,16 +450,17 @@ _STRIDES = dict.fromkeys(("stride_ae", "stride_an", "stride_be", "stride_bn"), "
 _SCALAR = {"p_temperature": "*fp32", "temperature": "fp32"}
 _KINDS = {"bf16": ("*bf16", "half"), "tf32": ("*fp16", "half"), "ieee": ("*fp32", "ieee")}
 
+_HOWS = {"TEMPERATURE_TENSOR": False, "FIXED_SHIFT": True}, {"TEMPERATURE_TENSOR": True, "FIXED_SHIFT": False}
+
 
 def _large_configurations(precision: str, D: int, capability: int) -> Iterator[Configuration]:
     """Both large kernels and their tiles."""
     unit, kind = _KINDS[precision]
-    hows = {"TEMPERATURE_TENSOR": False, "FIXED_SHIFT": True}, {"TEMPERATURE_TENSOR": True, "FIXED_SHIFT": False}
     sizes = dict.fromkeys(("n", "N", "row_start", "splits"), "i32")
     out = dict.fromkeys(("p_loss", "p_out", "p_partial", "p_tile_loss"), "*fp32") | {"p_semaphore": "*i32"}
     pointers = dict.fromkeys(("p_rnorm", "p_weight", "p_upstream"), "*fp32")
     parts = padded_length(D) > 256
-    for how, is_split, mean in itertools.product(hows, (False, True), (True, False)):
+    for how, is_split, mean in itertools.product(_HOWS, (False, True), (True, False)):
         name = f"{precision} {D} {'fixed shift' if how['FIXED_SHIFT'] else 'running maximum'}{' split' * is_split}"
         common = {"PRECISION": tiles.input_precision(precision), **how}
         for tile in tiles.reachable(tiles.lse_tiles(how["FIXED_SHIFT"])[kind, D], capability):
@@ -486,24 +487,22 @@ def _sum_configurations(precision: str, D: int) -> Iterator[Configuration]:
 
 
 def _normalize_configurations(precision: str, D: int) -> Iterator[Configuration]:
-    how = {"TEMPERATURE_TENSOR": False, "FIXED_SHIFT": True}
     outputs = {"p_unit": _KINDS[precision][0], "p_rnorm": "*fp32", "p_weight": "*fp32", "p_semaphore": "*i32"}
     for view, given in itertools.product(("*fp32", "*bf16", "*fp16"), (False, True)):
         signature = {**outputs, "p_a": view, "p_b": view, "p_lse": "*fp32", **_SCALAR}
         signature |= {"N": "i32", "semaphores": "i32", **_STRIDES}
-        constants = {"D": D, "GIVEN_LSE": given, **how, "BLOCK_R": NORMALIZE_BLOCK // D, "BLOCK_D": D}
+        constants = {"D": D, "GIVEN_LSE": given, **_HOWS[0], "BLOCK_R": NORMALIZE_BLOCK // D, "BLOCK_D": D}
         name = f"normalise {precision} {view[1:]} {D}{' with weights' * given}"
         yield name, nt_xent_normalize_kernel, signature, constants, {"num_warps": 8}
 
 
-def _small_configurations(precision: str, capability: int) -> Iterator[Configuration]:
-    for V, D in SMALL_TILES:
-        for view in ("*fp32", "*bf16"):
-            constants, options = _split(tiles.small_config(precision, V, D, capability))
-            constants |= {"D": D, "TEMPERATURE_TENSOR": False, "OPERAND": TRITON_DTYPES[OPERANDS[precision]]}
-            signature = {"p_loss": "*fp32", "p_grad": "*fp32", "p_a": view, "p_b": view, **_SCALAR}
-            signature |= {"N": "i32", **_STRIDES}
-            yield f"small {precision} {view[1:]} {D} V={V}", nt_xent_small_kernel, signature, constants, options
+def _small_configurations(precision: str) -> Iterator[Configuration]:
+    operand = {"OPERAND": TRITON_DTYPES[OPERANDS[precision]]}
+    for (V, D), view, how in itertools.product(sorted(SMALL_TILES), ("*fp32", "*bf16"), _HOWS):
+        constants, options = _split(tiles.small_config(precision, V, D))
+        signature = {"p_loss": "*fp32", "p_grad": "*fp32", "p_a": view, "p_b": view, **_SCALAR, "N": "i32", **_STRIDES}
+        name = f"small {precision} {view[1:]} {D} V={V}{'' if how['FIXED_SHIFT'] else ' running maximum'}"
+        yield name, nt_xent_small_kernel, signature, {**constants, "D": D, **how, **operand}, options
 
 
 def configurations(capability: int = 90) -> Iterator[Configuration]:
@@ -514,4 +513,4 @@ def configurations(capability: int = 90) -> Iterator[Configuration]:
             yield from _large_configurations(precision, D, capability)
             yield from _sum_configurations(precision, D)
         if precision != "ieee":
-            yield from _small_configurations(precision, capability)
+            yield from _small_configurations(precision)

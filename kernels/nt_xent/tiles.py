@@ -58,17 +58,8 @@ GRAD_TILES: Tiles = {
 }
 
 
-# The small kernel's (BLOCK_A, BLOCK_C) by padded anchors and BLOCK_D. On 9.0 one tile holds all anchors where it fits.
-# Other shapes, and "ieee", take the large kernels.
-SMALL_TILES: dict[tuple[int, int], tuple[tuple[int, int], tuple[int, int]]] = {
-    (64, 64): ((64, 64), (64, 64)),
-    (128, 64): ((128, 128), (128, 32)),
-    (256, 64): ((256, 32), (128, 32)),
-    (64, 128): ((64, 64), (64, 32)),
-    (128, 128): ((128, 128), (128, 32)),
-    (256, 128): ((64, 64), (64, 32)),
-    (64, 256): ((64, 64), (32, 32)),
-}
+# Padded anchors and BLOCK_D that the small kernel takes: one tile holds all of them. More anchors spill registers.
+SMALL_TILES = {(64, 64), (128, 64), (64, 128), (128, 128), (64, 256)}
 
 
 def _is_hopper(capability: int) -> bool:
@@ -133,17 +124,7 @@ def padded_anchors(V: int) -> int:
     return max(64, triton.next_power_of_2(V))
 
 
-def small_config(precision: str, V: int, D: int, capability: int) -> dict[str, Any]:
+def small_config(precision: str, V: int, D: int) -> dict[str, Any]:
     """Block sizes and launch options of the small kernel."""
-    padded, block_d = padded_anchors(V), padded_length(D)
-    block_a, block_c = SMALL_TILES[padded, block_d][0 if _is_hopper(capability) else 1]
-    return {
-        "PRECISION": input_precision(precision),
-        "WHOLE": block_a == padded,
-        "BLOCK_R": 16,
-        "BLOCK_C": block_c,
-        "BLOCK_A": block_a,
-        "BLOCK_D": block_d,
-        "num_warps": 8,
-        "num_stages": 1,
-    }
+    blocks = {"BLOCK_R": 16, "BLOCK_A": padded_anchors(V), "BLOCK_D": padded_length(D)}
+    return {"PRECISION": input_precision(precision), **blocks, "num_warps": 8, "num_stages": 1}

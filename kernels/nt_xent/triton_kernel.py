@@ -46,17 +46,20 @@ def product(b_x, b_y, b_sum, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def load_normalized(p_a, p_b, i_row, N, stride_an, stride_bn, D: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Load raw anchors i_row [R]: (x / max(|x|, EPS) [R, BLOCK_D], 1 / max(|x|, EPS) [R]), both float32.
-
-    A zero row, and rows from 2N on, give zeros and 1 / norm 0; a NaN or inf makes its whole row NaN.
-    """
-    i_d = tl.arange(0, BLOCK_D)[None, :].to(tl.int64)
+def load_anchors(p_a, p_b, i_row, N, stride_an, stride_bn, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Load raw anchors i_row [R], float32 [R, BLOCK_D]; rows from 2N on are zeros."""
+    i_d = tl.arange(0, BLOCK_D)[None, :]
     i_n = i_row[:, None].to(tl.int64)
-    m_d = i_d < D
-    b_x = tl.load(p_a + i_n * stride_an + i_d, mask=(i_n < N) & m_d, other=0.0).to(tl.float32)
-    m_b = (i_n >= N) & (i_n < 2 * N) & m_d
-    b_x += tl.load(p_b + (i_n - N) * stride_bn + i_d, mask=m_b, other=0.0).to(tl.float32)
+    p = tl.where(i_n < N, p_a + i_n * stride_an, p_b + (i_n - N) * stride_bn) + i_d
+    return tl.load(p, mask=(i_n < 2 * N) & (i_d < D), other=0.0).to(tl.float32)
+
+
+@triton.jit
+def normalize(b_x):
+    """(x / max(|x|, EPS) [R, D], 1 / max(|x|, EPS) [R]), both float32.
+
+    A zero row gives zeros and 1 / norm 0; a NaN or inf makes its whole row NaN.
+    """
     b_largest = tl.max(tl.where(b_x == b_x, tl.abs(b_x), 0.0), axis=1)
     # Scaled by the largest entry, squares neither overflow nor underflow. The floor 1e-30 keeps the reciprocal finite;
     # such rows are below EPS anyway. An inf gives inf * 0 = NaN.
@@ -65,7 +68,8 @@ def load_normalized(p_a, p_b, i_row, N, stride_an, stride_bn, D: tl.constexpr, B
     b_length = tl.sqrt_rn(tl.sum(b_scaled * b_scaled, axis=1))
     m_small = b_length * tl.maximum(b_largest, 1e-30) < EPS  # not so for NaN
     b_inv_length = tl.div_rn(tl.full(b_length.shape, 1.0, tl.float32), tl.where(m_small, 1.0, b_length))
-    b_unit = tl.where(m_small[:, None], b_x * (1.0 / EPS), b_scaled * b_inv_length[:, None])
+    # Two factors for each row, so that registers need not hold both x and its scaled values.
+    b_unit = b_x * tl.where(m_small, 1.0, b_inv_scale)[:, None] * tl.where(m_small, 1.0 / EPS, b_inv_length)[:, None]
     b_floor = tl.where(b_largest == 0.0, 0.0, 1.0 / EPS)
     return b_unit, tl.where(m_small, b_floor, b_inv_length * b_inv_scale)
 
@@ -77,8 +81,8 @@ def _padded(length):
 
 
 @triton.jit
-def _anchor_weight(b_lse, scale, FIXED_SHIFT: tl.constexpr):
-    """What `_pair_weights` needs of an anchor, from its base-2 log-sum-exp."""
+def anchor_weight(b_lse, scale, FIXED_SHIFT: tl.constexpr):
+    """What `pair_weights` needs of an anchor, from its base-2 log-sum-exp."""
     if FIXED_SHIFT:
         return tl.exp2(scale - b_lse)
     else:
@@ -86,8 +90,8 @@ def _anchor_weight(b_lse, scale, FIXED_SHIFT: tl.constexpr):
 
 
 @triton.jit
-def _pair_weights(b_s, b_i, b_j, scale, FIXED_SHIFT: tl.constexpr):
-    """2^14 (P_ij + P_ji) from cosine similarities and `_anchor_weight`s, which broadcast against them."""
+def pair_weights(b_s, b_i, b_j, scale, FIXED_SHIFT: tl.constexpr):
+    """2^14 (P_ij + P_ji) from cosine similarities and `anchor_weight`s, which broadcast against them."""
     if FIXED_SHIFT:
         return tl.exp2(b_s * scale - (scale - WEIGHT_BITS)) * (b_i + b_j)
     else:
@@ -122,9 +126,9 @@ def nt_xent_normalize_kernel(
     """Unit embeddings, and with given log-sum-exps the anchors' weights. Grid: (tiles of BLOCK_R anchors, E)."""
     i_e = tl.program_id(1).to(tl.int64)
     i_row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
-    b_unit, b_rnorm = load_normalized(
-        p_a + i_e * stride_ae, p_b + i_e * stride_be, i_row, N, stride_an, stride_bn, D, BLOCK_D
-    )
+    p_a += i_e * stride_ae
+    p_b += i_e * stride_be
+    b_unit, b_rnorm = normalize(load_anchors(p_a, p_b, i_row, N, stride_an, stride_bn, D, BLOCK_D))
     i_out = i_e * 2 * N + i_row.to(tl.int64)
     m_row = i_row < 2 * N
     i_d = tl.arange(0, BLOCK_D)[None, :]
@@ -134,7 +138,7 @@ def nt_xent_normalize_kernel(
         scale = inverse_temperature(p_temperature, temperature, TEMPERATURE_TENSOR) * LOG2E
         b_lse = tl.load(p_lse + i_out, mask=m_row, other=0.0) * LOG2E
         i_weight = i_e * _padded(2 * N) + i_row
-        tl.store(p_weight + i_weight, _anchor_weight(b_lse, scale, FIXED_SHIFT), mask=m_row)
+        tl.store(p_weight + i_weight, anchor_weight(b_lse, scale, FIXED_SHIFT), mask=m_row)
     elif tl.program_id(0) == 0:
         for first in range(0, semaphores, 256):
             i = first + tl.arange(0, 256)
@@ -193,7 +197,7 @@ def _load_tile(p_unit, tile, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK
 
 
 @triton.jit
-def _accumulate(b_sum, b_max, b_s, scale, FIXED_SHIFT: tl.constexpr):
+def accumulate(b_sum, b_max, b_s, scale, FIXED_SHIFT: tl.constexpr):
     """Add a tile of cosine similarities to the rows' sums of exponentials: (sum, running maximum)."""
     if FIXED_SHIFT:
         b_sum += tl.sum(tl.exp2(b_s * scale - scale), axis=1)
@@ -272,11 +276,11 @@ def nt_xent_fwd_lse_kernel(
         b_positive += tl.sum(tl.where(m_positive, b_s, 0.0), axis=1)
         m_other = i_j[None, :] != first_anchor + tl.arange(0, BLOCK_M)[:, None]
         b_s = tl.where(m_other & (i_j < 2 * N)[None, :], b_s, float("-inf"))
-        b_sum, b_max = _accumulate(b_sum, b_max, b_s, scale, FIXED_SHIFT)
+        b_sum, b_max = accumulate(b_sum, b_max, b_s, scale, FIXED_SHIFT)
     for k in range(tl.maximum(first, special) - special, end - special):
         b_u = _load_tile(p_unit, _plain_tile(k, lo, lo_end, hi, hi_end), BLOCK_N, BLOCK_D, BLOCK_D)
         b_s = product(b_anchor, tl.trans(b_u), tl.zeros((BLOCK_M, BLOCK_N), tl.float32), PRECISION)
-        b_sum, b_max = _accumulate(b_sum, b_max, b_s, scale, FIXED_SHIFT)
+        b_sum, b_max = accumulate(b_sum, b_max, b_s, scale, FIXED_SHIFT)
 
     tiles = 2 * (tl.num_programs(0) // splits)
     i_tile += i_view * (tiles // 2)
@@ -302,7 +306,7 @@ def nt_xent_fwd_lse_kernel(
         b_loss = (b_lse - b_positive * scale) * LN2 * has_negatives
         if MEAN:
             i_weight = i_e * _padded(2 * N) + i_view * N + i_local
-            tl.store(p_out + i_weight, _anchor_weight(b_lse, scale, FIXED_SHIFT), mask=m_row)
+            tl.store(p_out + i_weight, anchor_weight(b_lse, scale, FIXED_SHIFT), mask=m_row)
             if i_tile == tiles - 1:  # an op's result has no element that is not written
                 i = 2 * N + tl.arange(0, 16)
                 tl.store(p_out + i_e * _padded(2 * N) + i, tl.zeros((16,), tl.float32), mask=i < _padded(2 * N))
@@ -416,7 +420,7 @@ def nt_xent_bwd_kernel(
         b_u = _load_rows(p_unit, first_j, m_j, BLOCK_N, BLOCK_D, BLOCK_D, "")
         b_j = tl.load(p_weight + i_j, mask=m_j, other=0.0)
         b_s = product(b_anchor, tl.trans(b_u), tl.zeros((BLOCK_M, BLOCK_N), tl.float32), PRECISION)
-        b_w = _pair_weights(b_s, b_i[:, None], b_j[None, :], scale, FIXED_SHIFT)
+        b_w = pair_weights(b_s, b_i[:, None], b_j[None, :], scale, FIXED_SHIFT)
         # The positive is summed in float32 and left out of the rounded weights (module docstring).
         m_positive = i_j[None, :] == first_positive + tl.arange(0, BLOCK_M)[:, None]
         b_w_positive += tl.sum(tl.where(m_positive, b_w, 0.0), axis=1)
@@ -432,7 +436,7 @@ def nt_xent_bwd_kernel(
         b_u = _load_tile(p_unit, tile, BLOCK_N, BLOCK_D, BLOCK_D)
         b_j = tl.load(p_weight + tile * BLOCK_N + tl.arange(0, BLOCK_N))
         b_s = product(b_anchor, tl.trans(b_u), tl.zeros((BLOCK_M, BLOCK_N), tl.float32), PRECISION)
-        b_w = _pair_weights(b_s, b_i[:, None], b_j[None, :], scale, FIXED_SHIFT)
+        b_w = pair_weights(b_s, b_i[:, None], b_j[None, :], scale, FIXED_SHIFT)
         if PARTS > 1:
             b_u = _load_tile(p_unit + first_d, tile, BLOCK_N, BLOCK_D, BLOCK_O)
         b_grad = product(b_w.to(b_u.dtype), b_u, b_grad, PRECISION)

@@ -40,7 +40,7 @@ def either_path(request: pytest.FixtureRequest) -> Iterator[None]:
     """The small kernel; the large ones; and these with columns split over programs, by 9.0's tiles."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param != "small":
-            patch.setattr(launch, "SMALL_TILES", {})
+            patch.setattr(launch, "SMALL_TILES", set())
         if request.param == "split":
             patch.setattr(launch, "_capability", lambda index: 90)
             patch.setattr(launch, "_processors", lambda index: 132)
@@ -141,7 +141,7 @@ def test_every_tiling(
 def test_large_kernels(count: int, capability: int, processors: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """They take every size, whatever the small kernel takes from them."""
     for width, temperature in ((7, 0.02), (65, 0.5)):
-        monkeypatch.setattr(launch, "SMALL_TILES", {})
+        monkeypatch.setattr(launch, "SMALL_TILES", set())
         monkeypatch.setattr(launch, "_capability", lambda index: capability)
         monkeypatch.setattr(launch, "_processors", lambda index: processors)
         check(*views(count, width), temperature, monkeypatch)
