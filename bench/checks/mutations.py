@@ -33,10 +33,11 @@ class Mutation:
 
 GUMBEL = ("test_gumbel_softmax.py", "test_gumbel_softmax_triton.py")
 NORMAL = ("test_normal.py",)
-NT_XENT = ("test_nt_xent_triton.py", "test_nt_xent.py")
+NT_XENT = ("test_nt_xent_triton.py", "test_nt_xent_rounding.py", "test_nt_xent.py")
 ADAM = ("test_adam_triton.py", "test_adam.py", "test_adam_averages.py", "test_adam_gradients.py")
 G, S = "gumbel_softmax/triton_kernel.py", "philox/triton_kernel.py"
 X, Y, A = "nt_xent/triton_kernel.py", "nt_xent/small_kernel.py", "adam/triton_kernel.py"
+B = "nt_xent/backward_kernel.py"
 MUTATIONS = (
     Mutation("noise: the offset is ignored", S, "(offset & 0xFFFFFFFF)", "0", GUMBEL),
     Mutation("noise: high bits of the row are lost", S, "((block >> 32) & 0xFFFFFFFF)", "zero", NORMAL),
@@ -136,20 +137,20 @@ MUTATIONS = (
     ),
     Mutation(
         "nt_xent: self-mask off in the gradient",
-        X,
+        B,
         "b_w = tl.where(m_other & m_j[None, :] & (m_positive == 0), b_w",
         "b_w = tl.where(m_j[None, :] & (m_positive == 0), b_w",
         NT_XENT,
     ),
     Mutation(
         "nt_xent: positive off by one",
-        X,
-        "_load_rows(p_unit + first_d, first_positive, m_row",
-        "_load_rows(p_unit + first_d, 1 + first_positive, m_row",
+        B,
+        "load_rows(p_unit + first_d, first_positive, m_row",
+        "load_rows(p_unit + first_d, 1 + first_positive, m_row",
         NT_XENT,
     ),
     Mutation(
-        "nt_xent: no 1/T in the gradient", X, "factor = inv_temp / (2.0 * N)", "factor = 1.0 / (2.0 * N)", NT_XENT
+        "nt_xent: no 1/T in the gradient", B, "factor = inv_temp / (2.0 * N)", "factor = 1.0 / (2.0 * N)", NT_XENT
     ),
     Mutation(
         "nt_xent: what points along the embedding stays",
@@ -195,7 +196,7 @@ MUTATIONS = (
     ),
     Mutation(
         "nt_xent: one split's gradient lost",
-        X,
+        B,
         "tl.static_range(SPLITS)",
         "tl.static_range(SPLITS - 1)",
         NT_XENT,

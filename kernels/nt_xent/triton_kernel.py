@@ -1,10 +1,10 @@
 """NT-Xent in tiles: the V x V similarities live in registers only, so memory stays O(N D).
 
 `nt_xent_normalize_kernel` writes unit embeddings and 1 / norms, `nt_xent_fwd_lse_kernel` the log-sum-exp of each anchor
-and the loss, `nt_xent_bwd_kernel` the gradient of the local rows' raw embeddings. Similarities are symmetric, so one
-tile holds both terms of W_ij = P_ij + P_ji, the weight of column j in the gradient of anchor i. Where the temperature
-is known not to be small, logits bounded by 1 / T allow a fixed shift in place of the running maximum: partial sums
-simply add, and both terms of W come from one exponential, e (1 / L_i + 1 / L_j).
+and the loss, `nt_xent_bwd_kernel` (backward_kernel.py) the gradient of the local rows' raw embeddings. Similarities are
+symmetric, so one tile holds both terms of W_ij = P_ij + P_ji, the weight of column j in the gradient of anchor i. Where
+the temperature is known not to be small, logits bounded by 1 / T allow a fixed shift in place of the running maximum:
+partial sums simply add, and both terms of W come from one exponential, e (1 / L_i + 1 / L_j).
 
 Few tiles hold a positive, the anchors themselves or the end. A loop of their own has all masks, so that the main loop
 has none. Where there are too few tiles of rows to fill the device, the columns are split over programs: the last of
@@ -75,7 +75,7 @@ def normalize(b_x):
 
 
 @triton.jit
-def _padded(length):
+def padded(length):
     """Stride of a row of anchors' weights: a multiple of 16, so that whole tiles are aligned whatever N is."""
     return tl.cdiv(length, 16) * 16
 
@@ -137,7 +137,7 @@ def nt_xent_normalize_kernel(
     if GIVEN_LSE:
         scale = inverse_temperature(p_temperature, temperature, TEMPERATURE_TENSOR) * LOG2E
         b_lse = tl.load(p_lse + i_out, mask=m_row, other=0.0) * LOG2E
-        i_weight = i_e * _padded(2 * N) + i_row
+        i_weight = i_e * padded(2 * N) + i_row
         tl.store(p_weight + i_weight, anchor_weight(b_lse, scale, FIXED_SHIFT), mask=m_row)
     elif tl.program_id(0) == 0:
         for first in range(0, semaphores, 256):
@@ -146,7 +146,7 @@ def nt_xent_normalize_kernel(
 
 
 @triton.jit
-def _special_ranges(first_anchor, first_positive, rows, N, BLOCK_N: tl.constexpr):
+def special_ranges(first_anchor, first_positive, rows, N, BLOCK_N: tl.constexpr):
     """Ranges of column tiles that need masks, in order: [lo, lo_end), [hi, hi_end), [tail, total).
 
     The first two hold the anchors and the positives, the third the end of the columns if it is no whole tile.
@@ -161,16 +161,16 @@ def _special_ranges(first_anchor, first_positive, rows, N, BLOCK_N: tl.constexpr
 
 
 @triton.jit
-def _special_tile(k, lo, lo_end, hi, hi_end, tail):
-    """The k-th column tile of `_special_ranges`."""
+def special_tile(k, lo, lo_end, hi, hi_end, tail):
+    """The k-th column tile of `special_ranges`."""
     tile = lo + k
     tile += tl.where(tile >= lo_end, hi - lo_end, 0)
     return tile + tl.where(tile >= hi_end, tail - hi_end, 0)
 
 
 @triton.jit
-def _plain_tile(k, lo, lo_end, hi, hi_end):
-    """The k-th column tile that no range of `_special_ranges` holds."""
+def plain_tile(k, lo, lo_end, hi, hi_end):
+    """The k-th column tile that no range of `special_ranges` holds."""
     tile = k + tl.where(k >= lo, lo_end - lo, 0)
     return tile + tl.where(tile >= hi, hi_end - hi, 0)
 
@@ -182,7 +182,7 @@ def _offsets(BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_O: tl.constexpr
 
 
 @triton.jit
-def _load_rows(
+def load_rows(
     p_unit, first, m_row, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_O: tl.constexpr, EVICT: tl.constexpr
 ):
     """Load unit embeddings from `first` on, [BLOCK_R, BLOCK_O]; zeros outside the mask."""
@@ -191,7 +191,7 @@ def _load_rows(
 
 
 @triton.jit
-def _load_tile(p_unit, tile, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_O: tl.constexpr):
+def load_tile(p_unit, tile, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_O: tl.constexpr):
     """Load a whole tile of columns [BLOCK_N, BLOCK_O]."""
     return tl.load(p_unit + tl.cast(tile, tl.int64) * (BLOCK_N * BLOCK_D) + _offsets(BLOCK_N, BLOCK_D, BLOCK_O))
 
@@ -258,19 +258,19 @@ def nt_xent_fwd_lse_kernel(
     first_anchor = i_view * N + row_start + i_tile * BLOCK_M  # column of the first anchor
     first_positive = first_anchor + N - i_view * 2 * N
     p_unit += i_e * 2 * N * BLOCK_D
-    b_anchor = _load_rows(p_unit, first_anchor, m_row, BLOCK_M, BLOCK_D, BLOCK_D, "")
+    b_anchor = load_rows(p_unit, first_anchor, m_row, BLOCK_M, BLOCK_D, BLOCK_D, "")
     b_sum = tl.zeros((BLOCK_M,), tl.float32)
     b_positive = tl.zeros((BLOCK_M,), tl.float32)
     # The running maximum starts finite, below every similarity: a tile of masked columns then adds 0, not NaN.
     b_max = tl.zeros((BLOCK_M,), tl.float32) - 2.0 * scale
 
-    lo, lo_end, hi, hi_end, tail, total = _special_ranges(first_anchor, first_positive, rows, N, BLOCK_N)
+    lo, lo_end, hi, hi_end, tail, total = special_ranges(first_anchor, first_positive, rows, N, BLOCK_N)
     special = lo_end - lo + hi_end - hi + total - tail
     first, end = total * i_split // splits, total * (i_split + 1) // splits
     for k in range(first, tl.minimum(end, special)):
-        first_j = _special_tile(k, lo, lo_end, hi, hi_end, tail) * BLOCK_N
+        first_j = special_tile(k, lo, lo_end, hi, hi_end, tail) * BLOCK_N
         i_j = first_j + tl.arange(0, BLOCK_N)
-        b_u = _load_rows(p_unit, first_j, i_j < 2 * N, BLOCK_N, BLOCK_D, BLOCK_D, "")
+        b_u = load_rows(p_unit, first_j, i_j < 2 * N, BLOCK_N, BLOCK_D, BLOCK_D, "")
         b_s = product(b_anchor, tl.trans(b_u), tl.zeros((BLOCK_M, BLOCK_N), tl.float32), PRECISION)
         m_positive = i_j[None, :] == first_positive + tl.arange(0, BLOCK_M)[:, None]
         b_positive += tl.sum(tl.where(m_positive, b_s, 0.0), axis=1)
@@ -278,7 +278,7 @@ def nt_xent_fwd_lse_kernel(
         b_s = tl.where(m_other & (i_j < 2 * N)[None, :], b_s, float("-inf"))
         b_sum, b_max = accumulate(b_sum, b_max, b_s, scale, FIXED_SHIFT)
     for k in range(tl.maximum(first, special) - special, end - special):
-        b_u = _load_tile(p_unit, _plain_tile(k, lo, lo_end, hi, hi_end), BLOCK_N, BLOCK_D, BLOCK_D)
+        b_u = load_tile(p_unit, plain_tile(k, lo, lo_end, hi, hi_end), BLOCK_N, BLOCK_D, BLOCK_D)
         b_s = product(b_anchor, tl.trans(b_u), tl.zeros((BLOCK_M, BLOCK_N), tl.float32), PRECISION)
         b_sum, b_max = accumulate(b_sum, b_max, b_s, scale, FIXED_SHIFT)
 
@@ -305,11 +305,11 @@ def nt_xent_fwd_lse_kernel(
         has_negatives = tl.where(N > 1, 1.0, 0.0)  # without negatives the loss is 0 exactly, or NaN
         b_loss = (b_lse - b_positive * scale) * LN2 * has_negatives
         if MEAN:
-            i_weight = i_e * _padded(2 * N) + i_view * N + i_local
+            i_weight = i_e * padded(2 * N) + i_view * N + i_local
             tl.store(p_out + i_weight, anchor_weight(b_lse, scale, FIXED_SHIFT), mask=m_row)
             if i_tile == tiles - 1:  # an op's result has no element that is not written
                 i = 2 * N + tl.arange(0, 16)
-                tl.store(p_out + i_e * _padded(2 * N) + i, tl.zeros((16,), tl.float32), mask=i < _padded(2 * N))
+                tl.store(p_out + i_e * padded(2 * N) + i, tl.zeros((16,), tl.float32), mask=i < padded(2 * N))
             tl.store(p_tile_loss + i_e * tiles + i_tile, tl.sum(tl.where(m_row, b_loss, 0.0), axis=0))
             tl.debug_barrier()
             if tl.atomic_add(p_semaphore, 1) == tiles - 1:
@@ -329,195 +329,3 @@ def normalize_bwd(b_grad, b_unit, b_rnorm):
     b_projection = tl.sum(b_grad * b_unit, axis=1)
     b_projection = tl.where(b_rnorm < 1.0 / EPS, b_projection, 0.0)
     return (b_grad - b_projection[:, None] * b_unit) * b_rnorm[:, None]
-
-
-@triton.jit
-def _store_gradient(
-    p_grad,
-    b_grad,
-    b_unit,
-    i_anchor,
-    i_local,
-    m_row,
-    p_rnorm,
-    p_upstream,
-    stride_upstream,
-    inv_temp,
-    n,
-    N,
-    D: tl.constexpr,
-    UPSTREAM: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):
-    """From 2^14 times the sum over columns [R, BLOCK_D] to the gradient of raw embeddings, stored."""
-    i_view, i_e = tl.program_id(1), tl.program_id(2).to(tl.int64)
-    factor = inv_temp / (2.0 * N) / WEIGHT_ONE * tl.where(N > 1, 1.0, 0.0)  # no negatives: 0 exactly, or NaN
-    if UPSTREAM:
-        factor *= tl.load(p_upstream + i_e * stride_upstream).to(tl.float32)
-    b_rnorm = tl.load(p_rnorm + i_e * 2 * N + i_anchor, mask=m_row, other=0.0)
-    b_grad = normalize_bwd(b_grad * factor, b_unit, b_rnorm)
-    i_d = tl.arange(0, BLOCK_D)[None, :]
-    i_out = (i_view * tl.num_programs(2) + i_e) * n + i_local
-    m = m_row[:, None] & (i_d < D)
-    tl.store(p_grad + i_out[:, None] * D + i_d, b_grad.to(p_grad.dtype.element_ty), mask=m)
-
-
-@triton.jit(do_not_specialize=["n", "N", "row_start", "splits"])
-def nt_xent_bwd_kernel(
-    p_grad,  # [2, E, n, D], contiguous, the embeddings' dtype; where PARTIAL float32 [splits, E, 2, n, BLOCK_D]
-    p_unit,  # [E, 2N, BLOCK_D]
-    p_rnorm,  # float32 [E, 2N]
-    p_weight,  # float32 [E, 2N to a multiple of 16], of all anchors
-    p_upstream,  # [E] or one value, read where UPSTREAM
-    p_temperature,
-    temperature,
-    stride_upstream,
-    n,
-    N,
-    row_start,
-    splits,
-    D: tl.constexpr,
-    UPSTREAM: tl.constexpr,
-    TEMPERATURE_TENSOR: tl.constexpr,
-    FIXED_SHIFT: tl.constexpr,
-    PRECISION: tl.constexpr,
-    PARTIAL: tl.constexpr,  # store sums over this program's columns and entries, for `nt_xent_bwd_sum_kernel`
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    BLOCK_O: tl.constexpr,  # entries of the gradient that one program computes: BLOCK_D, or a part of it
-):
-    """Gradient of the mean loss with respect to local raw embeddings.
-
-    Grid: (tiles of BLOCK_M anchors of one view times splits times BLOCK_D / BLOCK_O, 2 views, E).
-    """
-    PARTS: tl.constexpr = BLOCK_D // BLOCK_O
-    inv_temp = inverse_temperature(p_temperature, temperature, TEMPERATURE_TENSOR)
-    scale = inv_temp * LOG2E
-    i_view, i_e = tl.program_id(1), tl.program_id(2).to(tl.int64)
-    i_tile, i_split = tl.program_id(0) // (splits * PARTS), tl.program_id(0) // PARTS % splits
-    first_d = tl.program_id(0) % PARTS * BLOCK_O
-    rows = tl.minimum(BLOCK_M, n - i_tile * BLOCK_M)
-    i_local = i_tile * BLOCK_M + tl.arange(0, BLOCK_M)
-    m_row = i_local < n
-    first_anchor = i_view * N + row_start + i_tile * BLOCK_M
-    first_positive = first_anchor + N - i_view * 2 * N
-    i_anchor = first_anchor + tl.arange(0, BLOCK_M)
-    p_unit += i_e * 2 * N * BLOCK_D
-    p_weight += i_e * _padded(2 * N)
-    b_anchor = _load_rows(p_unit, first_anchor, m_row, BLOCK_M, BLOCK_D, BLOCK_D, "")
-    b_i = tl.load(p_weight + i_anchor, mask=m_row, other=0.0)
-    b_grad = tl.zeros((BLOCK_M, BLOCK_O), tl.float32)
-    b_w_positive = tl.zeros((BLOCK_M,), tl.float32)
-
-    lo, lo_end, hi, hi_end, tail, total = _special_ranges(first_anchor, first_positive, rows, N, BLOCK_N)
-    special = lo_end - lo + hi_end - hi + total - tail
-    first, end = total * i_split // splits, total * (i_split + 1) // splits
-    for k in tl.range(first, tl.minimum(end, special), num_stages=1):
-        first_j = _special_tile(k, lo, lo_end, hi, hi_end, tail) * BLOCK_N
-        i_j = first_j + tl.arange(0, BLOCK_N)
-        m_j = i_j < 2 * N
-        b_u = _load_rows(p_unit, first_j, m_j, BLOCK_N, BLOCK_D, BLOCK_D, "")
-        b_j = tl.load(p_weight + i_j, mask=m_j, other=0.0)
-        b_s = product(b_anchor, tl.trans(b_u), tl.zeros((BLOCK_M, BLOCK_N), tl.float32), PRECISION)
-        b_w = pair_weights(b_s, b_i[:, None], b_j[None, :], scale, FIXED_SHIFT)
-        # The positive is summed in float32 and left out of the rounded weights (module docstring).
-        m_positive = i_j[None, :] == first_positive + tl.arange(0, BLOCK_M)[:, None]
-        b_w_positive += tl.sum(tl.where(m_positive, b_w, 0.0), axis=1)
-        i_distance = first_positive - first_j + tl.arange(0, BLOCK_M)
-        b_w_positive -= tl.where((i_distance >= 0) & (i_distance < BLOCK_N), 2.0 * WEIGHT_ONE, 0.0)
-        m_other = i_j[None, :] != first_anchor + tl.arange(0, BLOCK_M)[:, None]
-        b_w = tl.where(m_other & m_j[None, :] & (m_positive == 0), b_w, 0.0)
-        if PARTS > 1:
-            b_u = _load_rows(p_unit + first_d, first_j, m_j, BLOCK_N, BLOCK_D, BLOCK_O, "")
-        b_grad = product(b_w.to(b_u.dtype), b_u, b_grad, PRECISION)
-    for k in range(tl.maximum(first, special) - special, end - special):
-        tile = _plain_tile(k, lo, lo_end, hi, hi_end)
-        b_u = _load_tile(p_unit, tile, BLOCK_N, BLOCK_D, BLOCK_D)
-        b_j = tl.load(p_weight + tile * BLOCK_N + tl.arange(0, BLOCK_N))
-        b_s = product(b_anchor, tl.trans(b_u), tl.zeros((BLOCK_M, BLOCK_N), tl.float32), PRECISION)
-        b_w = pair_weights(b_s, b_i[:, None], b_j[None, :], scale, FIXED_SHIFT)
-        if PARTS > 1:
-            b_u = _load_tile(p_unit + first_d, tile, BLOCK_N, BLOCK_D, BLOCK_O)
-        b_grad = product(b_w.to(b_u.dtype), b_u, b_grad, PRECISION)
-
-    b_u = _load_rows(p_unit + first_d, first_positive, m_row, BLOCK_M, BLOCK_D, BLOCK_O, "evict_first")
-    b_grad += b_w_positive[:, None] * b_u.to(tl.float32)
-    if PARTIAL:
-        i_out = ((i_split * tl.num_programs(2) + i_e) * 2 + i_view) * n + i_local
-        i_d = first_d + tl.arange(0, BLOCK_O)[None, :]
-        tl.store(p_grad + i_out[:, None] * BLOCK_D + i_d, b_grad, mask=m_row[:, None])
-    else:
-        # Loaded again, so that registers need not hold it through the loop; the eviction policy keeps the compiler
-        # from merging the two loads.
-        b_unit = _load_rows(p_unit, first_anchor, m_row, BLOCK_M, BLOCK_D, BLOCK_D, "evict_first").to(tl.float32)
-        _store_gradient(
-            p_grad,
-            b_grad,
-            b_unit,
-            i_anchor,
-            i_local,
-            m_row,
-            p_rnorm,
-            p_upstream,
-            stride_upstream,
-            inv_temp,
-            n,
-            N,
-            D,
-            UPSTREAM,
-            BLOCK_D,
-        )
-
-
-@triton.jit(do_not_specialize=["n", "N", "row_start"])
-def nt_xent_bwd_sum_kernel(
-    p_grad,  # [2, E, n, D], contiguous, the embeddings' dtype
-    p_partial,  # float32 [SPLITS, E, 2, n, BLOCK_D]
-    p_unit,  # as in `nt_xent_bwd_kernel`, and so are the others
-    p_rnorm,
-    p_upstream,
-    p_temperature,
-    temperature,
-    stride_upstream,
-    n,
-    N,
-    row_start,
-    D: tl.constexpr,
-    UPSTREAM: tl.constexpr,
-    TEMPERATURE_TENSOR: tl.constexpr,
-    SPLITS: tl.constexpr,
-    BLOCK_R: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):
-    """The gradient from the sums that `nt_xent_bwd_kernel` stored. Grid: (tiles of BLOCK_R anchors, 2 views, E)."""
-    inv_temp = inverse_temperature(p_temperature, temperature, TEMPERATURE_TENSOR)
-    i_view, i_e = tl.program_id(1), tl.program_id(2).to(tl.int64)
-    i_local = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
-    m_row = i_local < n
-    first_anchor = i_view * N + row_start + tl.program_id(0) * BLOCK_R
-    i_in = (i_e * 2 + i_view) * n + i_local
-    stride_s = tl.num_programs(2).to(tl.int64) * 2 * n * BLOCK_D
-    p_in = p_partial + i_in[:, None] * BLOCK_D + tl.arange(0, BLOCK_D)[None, :]
-    b_grad = tl.zeros((BLOCK_R, BLOCK_D), tl.float32)
-    for s in tl.static_range(SPLITS):  # all loads at once, added in order
-        b_grad += tl.load(p_in + s * stride_s, mask=m_row[:, None], other=0.0)
-    p_unit += i_e * 2 * N * BLOCK_D
-    b_unit = _load_rows(p_unit, first_anchor, m_row, BLOCK_R, BLOCK_D, BLOCK_D, "").to(tl.float32)
-    _store_gradient(
-        p_grad,
-        b_grad,
-        b_unit,
-        first_anchor + tl.arange(0, BLOCK_R),
-        i_local,
-        m_row,
-        p_rnorm,
-        p_upstream,
-        stride_upstream,
-        inv_temp,
-        n,
-        N,
-        D,
-        UPSTREAM,
-        BLOCK_D,
-    )

@@ -28,7 +28,7 @@ def exact_products() -> Iterator[None]:
     """NT-Xent's interpreted kernels do not round the operands of "tf32": what remains is an error of their own."""
     with pytest.MonkeyPatch.context() as patch:  # not the test's own, which may undo its changes early
         if interpreted():
-            from kernels.nt_xent import launch
+            from kernels.nt_xent import kernel_calls
 
-            patch.setitem(launch.OPERANDS, "tf32", torch.float32)
+            patch.setitem(kernel_calls.OPERANDS, "tf32", torch.float32)
         yield
