@@ -65,10 +65,12 @@ def test_kernels_never_import_fastgan(path: Path) -> None:
 
 
 # What each file of an op's folder may import besides torch; op.py and launch.py may import them all.
-OUTSIDE = {"triton_kernel": {"triton"}, "small_kernel": {"triton"}, "reference": {"torch"}, "cpu": {"torch", "numpy"}}
+TRITON = ("triton_kernel", "small_kernel", "backward_kernel")
+OUTSIDE = {**dict.fromkeys(TRITON, {"triton"}), "reference": {"torch"}, "cpu": {"torch", "numpy"}}
 INSIDE = {
     "triton_kernel": {"philox", "triton_arguments"},
     "small_kernel": {"triton_arguments"},
+    "backward_kernel": {"triton_arguments"},
     "reference": {"philox", "checks"},
     "cpu": {"philox", "checks", "products"},
 }

@@ -33,10 +33,11 @@ class Mutation:
 
 GUMBEL = ("test_gumbel_softmax.py", "test_gumbel_softmax_triton.py")
 NORMAL = ("test_normal.py",)
-NT_XENT = ("test_nt_xent_triton.py", "test_nt_xent.py")
+NT_XENT = ("test_nt_xent_triton.py", "test_nt_xent_rounding.py", "test_nt_xent.py")
 ADAM = ("test_adam_triton.py", "test_adam.py", "test_adam_averages.py", "test_adam_gradients.py")
 G, S = "gumbel_softmax/triton_kernel.py", "philox/triton_kernel.py"
 X, Y, A = "nt_xent/triton_kernel.py", "nt_xent/small_kernel.py", "adam/triton_kernel.py"
+B = "nt_xent/backward_kernel.py"
 MUTATIONS = (
     Mutation("noise: the offset is ignored", S, "(offset & 0xFFFFFFFF)", "0", GUMBEL),
     Mutation("noise: high bits of the row are lost", S, "((block >> 32) & 0xFFFFFFFF)", "zero", NORMAL),
@@ -145,26 +146,26 @@ MUTATIONS = (
     Mutation(
         "nt_xent: self-mask off in the loss",
         X,
-        "b_s = tl.where((i_j[None, :] != i_anchor[:, None]) & (i_j < 2 * N)[None, :], b_s",
+        "b_s = tl.where(m_other & (i_j < 2 * N)[None, :], b_s",
         "b_s = tl.where((i_j < 2 * N)[None, :], b_s",
         NT_XENT,
     ),
     Mutation(
         "nt_xent: self-mask off in the gradient",
-        X,
-        "b_w = tl.where((i_j[None, :] != i_anchor[:, None]) & (i_j < 2 * N)[None, :], b_w",
-        "b_w = tl.where((i_j < 2 * N)[None, :], b_w",
+        B,
+        "b_w = tl.where(m_other & m_j[None, :] & (m_positive == 0), b_w",
+        "b_w = tl.where(m_j[None, :] & (m_positive == 0), b_w",
         NT_XENT,
     ),
     Mutation(
         "nt_xent: positive off by one",
-        X,
-        "i_positive = first_positive + tl.arange",
-        "i_positive = 1 + first_positive + tl.arange",
+        B,
+        "load_rows(p_unit + first_d, first_positive, m_row",
+        "load_rows(p_unit + first_d, 1 + first_positive, m_row",
         NT_XENT,
     ),
     Mutation(
-        "nt_xent: no 1/T in the gradient", X, "factor = inv_temp / (2.0 * N)", "factor = 1.0 / (2.0 * N)", NT_XENT
+        "nt_xent: no 1/T in the gradient", B, "factor = inv_temp / (2.0 * N)", "factor = 1.0 / (2.0 * N)", NT_XENT
     ),
     Mutation(
         "nt_xent: what points along the embedding stays",
@@ -176,40 +177,82 @@ MUTATIONS = (
     Mutation(
         "nt_xent: P_ji left out, fixed shift",
         X,
-        "(tl.exp2(scale - b_lse_i) + tl.exp2(scale - b_lse_j))",
-        "(tl.exp2(scale - b_lse_i) * 2.0)",
+        "* (b_i + b_j)",
+        "* (b_i * 2.0)",
         NT_XENT,
     ),
     Mutation(
         "nt_xent: P_ji left out, running maximum",
         X,
-        "return tl.exp2(b_s - b_lse_i) + tl.exp2(b_s - b_lse_j)",
-        "return tl.exp2(b_s - b_lse_i) * 2.0",
+        "return tl.exp2(b_s - b_i) + tl.exp2(b_s - b_j)",
+        "return tl.exp2(b_s - b_i) * 2.0",
         NT_XENT,
     ),
     Mutation(
-        "nt_xent: sum not rescaled", X, "b_sum = b_sum * tl.exp2(b_max - b_new_max) +", "b_sum = b_sum +", NT_XENT
+        "nt_xent: sum not rescaled",
+        X,
+        "b_sum * tl.exp2(b_max - b_new_max) + tl.sum(",
+        "b_sum + tl.sum(",
+        NT_XENT,
+    ),
+    Mutation(
+        "nt_xent: sums of splits not rescaled",
+        X,
+        "b_sum * tl.exp2(b_max - b_new_max) + tl.exp2(b_part",
+        "b_sum + tl.exp2(b_part",
+        NT_XENT,
+    ),
+    Mutation(
+        "nt_xent: one split's sum lost",
+        X,
+        "for s in range(splits):\n        b_part",
+        "for s in range(splits - 1):\n        b_part",
+        NT_XENT,
+    ),
+    Mutation(
+        "nt_xent: one split's gradient lost",
+        B,
+        "tl.static_range(SPLITS)",
+        "tl.static_range(SPLITS - 1)",
+        NT_XENT,
+    ),
+    Mutation(
+        "nt_xent: tiles with masks in the main loop as well",
+        X,
+        "tile = k + tl.where(k >= lo, lo_end - lo, 0)",
+        "tile = k",
+        NT_XENT,
+    ),
+    Mutation(
+        "nt_xent: the last tile of columns left out", X, "tile >= hi_end, tail - hi_end, 0", "tile < 0, 0, 0", NT_XENT
+    ),
+    Mutation(
+        "nt_xent: weights of float16 too small to be normal",
+        X,
+        "tl.constexpr(14.0)\nWEIGHT_ONE: tl.constexpr = tl.constexpr(16384.0)",
+        "tl.constexpr(-4.0)\nWEIGHT_ONE: tl.constexpr = tl.constexpr(0.0625)",
+        NT_XENT,
     ),
     Mutation(
         "nt_xent small: self-mask off",
         Y,
-        "m = (i_row[:, None] != i_column[None, :]) & (i_row < 2 * N)[:, None]",
-        "m = (i_row[:, None] >= 0) & (i_row < 2 * N)[:, None]",
+        "m = (i_column[None, :] != i_row[:, None]) & (i_column < 2 * N)[None, :]",
+        "m = (i_row[:, None] >= 0) & (i_column < 2 * N)[None, :]",
         NT_XENT,
     ),
-    Mutation("nt_xent small: positive's 2 left out", Y, "(b_w_positive - 2.0)", "b_w_positive", NT_XENT),
+    Mutation("nt_xent small: positive's 2 left out", Y, "axis=1) - 2.0 * WEIGHT_ONE", "axis=1)", NT_XENT),
     Mutation(
         "nt_xent small: P_ji left out",
         Y,
-        "b_w = tl.exp2(b_s - b_lse_i[:, None]) + tl.exp2(b_s - b_lse_j[None, :])",
-        "b_w = tl.exp2(b_s - b_lse_i[:, None]) * 2.0",
+        "b_i[:, None], b_j[None, :], scale",
+        "b_i[:, None], b_i[:, None], scale",
         NT_XENT,
     ),
     Mutation(
         "nt_xent small: no 1/T in the gradient",
         Y,
-        "(inv_temp * has_negatives / (2.0 * N))",
-        "(has_negatives / (2.0 * N))",
+        "(inv_temp * has_negatives / (2.0 * N)",
+        "(has_negatives / (2.0 * N)",
         NT_XENT,
     ),
     Mutation("adam: no bias correction", A, "tl.div_rn(tl.load(p_lr), bias_correction1)", "tl.load(p_lr)", ADAM),

@@ -125,7 +125,8 @@ def nt_xent_candidates(count: int, absent: list[str]) -> Candidates:
 
         def one_direction_twice(a: Tensor, b: Tensor) -> Tensor:  # another loss: a row for time and memory only
             scale = torch.tensor(2.0, device=DEVICE)
-            return (cal_flash_loss(a, b, scale, head_dim=D) + cal_flash_loss(b, a, scale, head_dim=D)).mean()
+            given: dict[str, Any] = {"scale": scale, "head_dim": D}  # its third positional argument is the labels
+            return (cal_flash_loss(a, b, **given) + cal_flash_loss(b, a, **given)).mean()
 
         found["inf_cl (another loss)"] = _through(one_direction_twice, *views)
     return found

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from kernels.nt_xent import reference
+from kernels.nt_xent.double_backward import grad_with_graph
 from kernels.products import product
 
 TILE = 1 << 19  # similarities of a tile: 2 MB of float32, about the size of a core's cache
@@ -111,22 +111,24 @@ class _NtXent(torch.autograd.Function):
     def forward(ctx: Any, view_a: Tensor, view_b: Tensor, temperature: float) -> Tensor:
         with_grad = any(ctx.needs_input_grad)
         raw_EVD = torch.cat((view_a, view_b), dim=1)
-        losses, grads = zip(*(_loss_and_grad(raw_VD, temperature, with_grad) for raw_VD in raw_EVD), strict=True)
+        with torch.autocast("cpu", enabled=False):
+            losses, grads = zip(*(_loss_and_grad(raw_VD, temperature, with_grad) for raw_VD in raw_EVD), strict=True)
         if with_grad:
-            ctx.save_for_backward(torch.stack(grads))
-            ctx.dtype = view_a.dtype
+            ctx.save_for_backward(torch.stack(grads), view_a, view_b)
+            ctx.temperature = temperature
         return torch.stack(losses)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_E: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        (grad_EVD,) = ctx.saved_tensors
-        grad_a, grad_b = (grad_EVD * grad_E[:, None, None]).to(ctx.dtype).chunk(2, dim=1)
+        grad_EVD, view_a, view_b = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True
+            return *grad_with_graph(view_a, view_b, ctx.temperature, grad_E), None
+        grad_a, grad_b = (grad_EVD * grad_E[:, None, None]).to(view_a.dtype).chunk(2, dim=1)
         return grad_a, grad_b, None
 
 
 def nt_xent(view_a: Tensor, view_b: Tensor, *, temperature: float | Tensor, precision: str = "tf32") -> Tensor:
-    """See kernels.nt_xent. For tensors that are `plain_cpu`; it can be differentiated once.
+    """See kernels.nt_xent. For tensors that are `plain_cpu`; a second derivative is the specification's.
 
     Memory is O(V D), one tile, and up to MAX_STORED similarities.
     """

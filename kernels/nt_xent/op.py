@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from kernels.backend import backend, plain_cpu, runs_triton
-from kernels.checks import check_float, check_row_start, check_temperature
+from kernels.checks import check_float, check_row_start
 from kernels.nt_xent import cpu, reference
 
 Precision = Literal["bf16", "tf32", "ieee"]
@@ -20,11 +22,23 @@ def _check_precision(precision: str) -> None:
         raise ValueError(f"precision {precision!r}: must be one of {', '.join(PRECISIONS)}")
 
 
+def _check_temperature(temperature: float | Tensor) -> None:
+    """A number must be above 0 and finite; a tensor is not read."""
+    # A comparison, since torch.compile makes a symbol of a number that changes, and cannot ask it `isfinite`.
+    if not isinstance(temperature, Tensor) and not 0.0 < temperature < math.inf:
+        raise ValueError(f"temperature {temperature}: must be above 0 and finite")
+
+
+def _transformed() -> bool:
+    """Whether torch.func transforms the caller (grad, vmap), which the kernels' ops know nothing of."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is not None
+
+
 def _runs_kernel(x: Tensor, temperature: float | Tensor) -> bool:
     """Whether the Triton kernels take this: not long embeddings, nor a temperature with a gradient or a shape."""
     if isinstance(temperature, Tensor) and (temperature.dim() or temperature.requires_grad):
         return False
-    return runs_triton(x) and x.shape[-1] <= MAX_LENGTH
+    return runs_triton(x) and x.shape[-1] <= MAX_LENGTH and not _transformed()
 
 
 def _split(temperature: float | Tensor, x: Tensor) -> tuple[float, Tensor | None]:
@@ -55,7 +69,8 @@ def nt_xent(
 
     N = 1 has no negatives: loss 0 and gradient 0. A zero embedding has similarity 0 to all and gradient 0.
     NaN or inf in an embedding gives NaN. The Triton kernels store no similarities: their memory is O(N D). Embeddings
-    longer than 512, and a temperature that needs a gradient, run the reference, whose memory is O(N^2).
+    longer than 512, a temperature that needs a gradient, torch.func's transforms and second derivatives run the
+    reference, whose memory is O(N^2).
 
     Raises:
         ValueError: naming the argument that cannot be used.
@@ -69,7 +84,7 @@ def nt_xent(
         )
     if view_a.dim() not in (2, 3) or 0 in view_a.shape:
         raise ValueError(f"view_a, view_b {list(view_a.shape)}: must be [N, D] or [E, N, D], no dimension 0")
-    check_temperature(temperature)
+    _check_temperature(temperature)
     _check_precision(precision)
     if _runs_kernel(view_a, temperature):
         from kernels.nt_xent import launch
@@ -91,7 +106,7 @@ def _check_parts(local: Tensor, gathered: Tensor, row_start: int, temperature: f
     check_row_start(row_start)
     if row_start + local.shape[1] > gathered.shape[1]:
         raise ValueError(f"row_start {row_start}: {local.shape[1]} rows from there do not fit into {gathered.shape[1]}")
-    check_temperature(temperature)
+    _check_temperature(temperature)
 
 
 def nt_xent_lse(

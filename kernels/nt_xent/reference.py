@@ -30,12 +30,20 @@ def _normalize(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(zero, 0.0, unit), torch.where(zero, 0.0, rnorm.detach())
 
 
+def _product(x: Tensor, y: Tensor) -> Tensor:
+    """x @ y in their dtype; autocast would round them."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return x @ y
+    with torch.autocast(x.device.type, enabled=False):
+        return x @ y
+
+
 def nt_xent(view_a: Tensor, view_b: Tensor, *, temperature: float | Tensor, precision: str = "tf32") -> Tensor:
     """See kernels.nt_xent."""
     count = view_a.shape[-2]
     temperature = positive_or_nan(temperature)
     embed_VD, _ = _normalize(torch.cat((view_a, view_b), dim=-2))
-    logits_VV = embed_VD @ embed_VD.mT / temperature
+    logits_VV = _product(embed_VD, embed_VD.mT) / temperature
     self_mask = torch.eye(2 * count, dtype=torch.bool, device=view_a.device)
     logits_VV = logits_VV.masked_fill(self_mask, float("-inf"))
     positive_V = torch.arange(2 * count, device=view_a.device).roll(count)
@@ -52,7 +60,7 @@ def _logits(
     n, count = local.shape[1], gathered.shape[1]
     temperature = positive_or_nan(temperature)
     embed, rnorm = _normalize(local.flatten(0, 1))
-    logits = embed @ _normalize(gathered.flatten(0, 1))[0].mT / temperature
+    logits = _product(embed, _normalize(gathered.flatten(0, 1))[0].mT) / temperature
     i = torch.arange(n, device=local.device) + row_start
     anchor = torch.cat((i, i + count))
     logits = logits.scatter(1, anchor[:, None], float("-inf"))
@@ -74,11 +82,12 @@ def nt_xent_grad(
 ) -> Tensor:
     """See kernels.nt_xent_grad."""
     logits, positive, embed, rnorm = _logits(local, gathered, row_start, temperature)
-    lse_local = gathered_lse[:, row_start : row_start + local.shape[1]].flatten()
+    lse = gathered_lse.to(logits.dtype)
+    lse_local = lse[:, row_start : row_start + local.shape[1]].flatten()
     # Similarities are symmetric: anchor j gives i the weight exp(s_ij - lse_j), and i gives j exp(s_ij - lse_i).
-    weight = torch.exp(logits - lse_local[:, None]) + torch.exp(logits - gathered_lse.flatten())
+    weight = torch.exp(logits - lse_local[:, None]) + torch.exp(logits - lse.flatten())
     weight = weight.scatter_add(1, positive[:, None], torch.full_like(weight[:, :1], -2.0))
-    grad = weight @ _normalize(gathered.flatten(0, 1))[0] / positive_or_nan(temperature) / gathered_lse.numel()
+    grad = _product(weight, _normalize(gathered.flatten(0, 1))[0]) / positive_or_nan(temperature) / lse.numel()
     # Back through x / |x|: the component along the embedding is removed, unless |x| is below EPS, a constant.
     projection = (grad * embed).sum(-1, keepdim=True) * embed
     grad = (grad - torch.where(rnorm < 1 / EPS, projection, 0.0)) * rnorm

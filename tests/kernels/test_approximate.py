@@ -125,7 +125,7 @@ def test_gumbel_softmax(classes: int, temperature: float) -> None:
 @pytest.mark.parametrize("noise", [1.0, 1e-3])  # of trained embeddings the loss, and what is left of a positive, vanish
 def test_nt_xent(path: str, temperature: float, noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
     if path == "large":
-        monkeypatch.setattr(launch, "SMALL_TILES", {})
+        monkeypatch.setattr(launch, "SMALL_TILES", set())
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, 40, 16, generator=generator)
     b = a + noise * b

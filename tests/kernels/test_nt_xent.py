@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kernels import nt_xent, nt_xent_grad, nt_xent_lse
 
-pytestmark = pytest.mark.usefixtures("each_backend")
+pytestmark = pytest.mark.usefixtures("each_backend", "exact_products")
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 

@@ -5,91 +5,23 @@ test_nt_xent.py runs each of its tests on the kernels as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from guards import GuardedAllocator
-from tolerances import TOLERANCES, close
+from nt_xent_checks import DEVICES, _exact, _kernel, check, either_path, expected, results, views
+from tolerances import close
 from torch import Tensor
 
-from kernels import nt_xent, nt_xent_grad, nt_xent_lse, use_backend
-from kernels.backend import interpreted
-from kernels.nt_xent import reference
+from kernels import nt_xent
+from kernels.nt_xent import kernel_calls, launch, reference, tiles
 
-if not interpreted():
-    pytest.skip("Triton's interpreter is off: a GPU runs test_kernels_gpu.py instead", allow_module_level=True)
-
-from kernels.nt_xent import launch
+__all__ = ["_exact", "_kernel", "either_path"]  # fixtures
 
 
-@pytest.fixture(autouse=True)
-def _kernel() -> Iterator[None]:
-    with use_backend("triton"):
-        yield
-
-
-@pytest.fixture(params=["small", "large"])
-def either_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "large":
-        monkeypatch.setattr(launch, "SMALL_TILES", {})
-
-
-def views(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Two views that resemble each other, with norms from about 0.1 to 10 times the square root of D."""
-    generator = torch.Generator().manual_seed(seed)
-    size = 10.0 ** (2.0 * torch.rand(*shape[:-1], 1, generator=generator, dtype=torch.float64) - 1.0)
-    first = torch.randn(*shape, generator=generator, dtype=torch.float64)
-    second = 0.7 * first + torch.randn(*shape, generator=generator, dtype=torch.float64)
-    return (size * first).to(dtype), second.to(dtype)
-
-
-def results(a: Tensor, b: Tensor, upstream: Tensor, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
-    a, b = (view.detach().requires_grad_() for view in (a, b))
-    loss = nt_xent(a, b, **options)
-    loss.backward(upstream.to(loss.dtype))
-    assert a.grad is not None and b.grad is not None
-    return loss.detach(), a.grad, b.grad
-
-
-def expected(a: Tensor, b: Tensor, upstream: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    with use_backend("reference"):
-        return results(a.double(), b.double(), upstream, temperature=temperature)
-
-
-def compare(found: Tensor, exact: Tensor, raw: Tensor, temperature: float, upstream: Tensor, error: float) -> None:
-    """A gradient: `error` for similarities, times what multiplies them, and one rounding to the embeddings' dtype."""
-    assert found.dtype == raw.dtype and found.shape == raw.shape
-    norm = raw.double().norm(dim=-1, keepdim=True).clamp_min(reference.EPS)
-    factor = upstream.double().abs()[..., None, None] / norm / (temperature * 2 * raw.shape[-2])
-    digits = TOLERANCES[raw.dtype][1] * (
-        2.0 if raw.dtype == torch.bfloat16 else 1.0
-    )  # truncated, not rounded: see below
-    rounding = digits * exact.abs() + (1e-7 if raw.dtype == torch.float16 else 0.0)
-    assert ((found.double() - exact).abs() <= error / min(temperature, 1.0) * factor + rounding).all()
-
-
-def check(
-    a: Tensor, b: Tensor, given: float | Tensor, patch: pytest.MonkeyPatch, precision: str = "tf32", error: float = 1e-5
-) -> None:
-    """Loss and gradient of the kernels, in guarded buffers, against the specification in float64."""
-    upstream = torch.randn(a.shape[:-2], generator=torch.Generator().manual_seed(1))
-    temperature = float(given)
-    exact = expected(a, b, upstream, given)
-    guarded = GuardedAllocator(patch, launch)
-    found = results(a, b, upstream, temperature=given, precision=precision)
-    guarded.check()
-    patch.undo()
-    assert found[0].dtype == torch.float32
-    torch.testing.assert_close(found[0].double(), exact[0], **close(torch.float32, error * 1e5 / min(temperature, 1.0)))
-    compare(found[1], exact[1], a, temperature, upstream, error)
-    compare(found[2], exact[2], b, temperature, upstream, error)
-
-
-# Both tables of tiles; the small kernel with all anchors at once, in column blocks and in row blocks; embeddings in one
-# part and in two; last tiles that are part empty.
-@pytest.mark.parametrize("capability", [80, 90])
+# Every table of tiles, columns split over programs or not; the small kernel with all anchors at once, in column blocks
+# and in row blocks; embeddings in one part and in two; last tiles that are part empty.
+@pytest.mark.parametrize("capability, processors", DEVICES)
 @pytest.mark.parametrize(
     "count, width",
     [
@@ -113,10 +45,33 @@ def check(
         (257, 100),
     ],
 )
-def test_every_tiling(count: int, width: int, capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_tiling(
+    count: int, width: int, capability: int, processors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for temperature in (0.02, 0.5) if capability == 90 else (0.1,):
-        monkeypatch.setattr(launch, "_capability", lambda index: capability)
+        monkeypatch.setattr(kernel_calls, "_capability", lambda index: capability)
+        monkeypatch.setattr(kernel_calls, "_processors", lambda index: processors)
         check(*views(count, width), temperature, monkeypatch)
+
+
+@pytest.mark.parametrize("capability, processors", [*DEVICES, (80, 132)])
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 100, 257])
+def test_large_kernels(count: int, capability: int, processors: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take every size, whatever the small kernel takes from them."""
+    for width, temperature in ((7, 0.02), (65, 0.5)):
+        monkeypatch.setattr(launch, "SMALL_TILES", set())
+        monkeypatch.setattr(kernel_calls, "_capability", lambda index: capability)
+        monkeypatch.setattr(kernel_calls, "_processors", lambda index: processors)
+        check(*views(count, width), temperature, monkeypatch)
+
+
+def test_columns_are_split_where_rows_are_few() -> None:
+    """An H200 has 132 processors; two programs fit on each."""
+    few = [tiles.splits(programs, columns, 264) for programs, columns in ((32, 32), (64, 64), (128, 128))]
+    assert few == [8, 4, 2]
+    assert tiles.splits(256, 256, 264) == 1  # the device is full
+    assert tiles.splits(2, 1, 264) == 1  # there is nothing to split
+    assert tiles.splits(157, 313, 132) == 4  # or the second round would run on 25 processors
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -129,9 +84,8 @@ def test_half_precision(dtype: torch.dtype, shape: tuple[int, ...], monkeypatch:
 @pytest.mark.usefixtures("either_path")
 def test_temperatures(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = views(12, 16)
-    empty, tiles = torch.empty, launch.SMALL_TILES
+    empty = torch.empty
     for given in (temperature, torch.tensor(temperature), torch.tensor(temperature, dtype=torch.float64)):
-        monkeypatch.setattr(launch, "SMALL_TILES", tiles)
         check(a, b, given, monkeypatch)
         assert torch.empty is empty
 
@@ -218,84 +172,9 @@ def test_one_image_has_no_negatives(precision: str, temperature: float | Tensor)
         assert loss == 0 and (grad_a == 0).all() and (grad_b == 0).all()
 
 
-@pytest.mark.parametrize("temperature", [0.02, 0.5, torch.tensor(0.1)])
-@pytest.mark.parametrize("count, width", [(9, 20), (70, 100), (20, 300)])
-@pytest.mark.usefixtures("either_path")
-def test_bfloat16_products(temperature: float | Tensor, count: int, width: int) -> None:
-    """The loss is that of rounded unit embeddings; the gradient's weights are rounded once more."""
-    a, b = views(count, width)
-    unit = reference._normalize(torch.cat((a, b)))[0]
-    rounded = (unit.view(torch.int32) & -(2**16)).view(torch.float32).double()  # the interpreter truncates
-    logits = (rounded @ rounded.mT / float(temperature)).fill_diagonal_(float("-inf"))
-    positive = torch.arange(2 * count).roll(count)
-    loss, *grads = results(a, b, torch.tensor(0.7), temperature=temperature, precision="bf16")
-    twin = torch.nn.functional.cross_entropy(logits, positive)
-    torch.testing.assert_close(loss.double(), twin, **close(torch.float32, 1.0 / float(temperature)))
-    exact = expected(a, b, torch.tensor(0.7), temperature)
-    for grad, want, raw in zip(grads, exact[1:], (a, b), strict=True):
-        compare(grad, want, raw, float(temperature), torch.tensor(0.7), 2.0**-7)
-
-
 def test_exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
     for shape in ((9, 20), (70, 130), (20, 300)):
         check(*views(*shape), 0.1, monkeypatch, precision="ieee")
-
-
-@pytest.mark.parametrize("sizes", [(70,), (1, 66, 3), (33, 37)], ids=str)
-@pytest.mark.parametrize("temperature", [0.02, 0.5, torch.tensor(0.3)])
-@pytest.mark.parametrize("capability", [80, 90])
-def test_parts_of_many_ranks(
-    sizes: tuple[int, ...], temperature: float | Tensor, capability: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    a, b = views(70, 40)
-    a[4], b[6] = 0.0, 1e-12
-    exact = expected(a, b, torch.tensor(1.0), temperature)
-    gathered = torch.stack((a, b))
-    starts = [sum(sizes[:rank]) for rank in range(len(sizes))]
-    monkeypatch.setattr(launch, "_capability", lambda index: capability)
-    guarded = GuardedAllocator(monkeypatch, launch)
-    parts = [
-        nt_xent_lse(gathered[:, start : start + size], gathered, start, temperature=temperature)
-        for start, size in zip(starts, sizes, strict=True)
-    ]
-    lse, losses = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-    grads = [
-        nt_xent_grad(gathered[:, start : start + size], gathered, lse, start, temperature=temperature)
-        for start, size in zip(starts, sizes, strict=True)
-    ]
-    guarded.check()
-    grad = torch.cat(grads, dim=1)
-    factor = 1.0 / float(temperature)
-    with use_backend("reference"):
-        exact_lse, exact_losses = nt_xent_lse(gathered.double(), gathered.double(), 0, temperature=temperature)
-    torch.testing.assert_close(lse.double(), exact_lse, **close(torch.float32, factor))
-    torch.testing.assert_close(losses.double(), exact_losses, **close(torch.float32, factor))
-    compare(grad[0], exact[1], a, float(temperature), torch.tensor(1.0), 1e-5)
-    compare(grad[1], exact[2], b, float(temperature), torch.tensor(1.0), 1e-5)
-
-
-@pytest.mark.parametrize("precision", ["bf16", "ieee"])
-def test_parts_take_a_precision(precision: Any) -> None:
-    gathered = torch.stack(views(10, 12))
-    lse, loss = nt_xent_lse(gathered, gathered, 0, temperature=0.5, precision=precision)
-    grad = nt_xent_grad(gathered, gathered, lse, 0, temperature=0.5, precision=precision)
-    exact = expected(gathered[0], gathered[1], torch.tensor(1.0), 0.5)
-    error = {"bf16": 2.0**-7, "ieee": 1e-5}[precision]
-    torch.testing.assert_close(loss.double().mean(), exact[0], atol=2 * error, rtol=0)
-    assert (loss.double().mean() != exact[0].float().double()) or precision == "ieee"
-    for view in range(2):
-        compare(grad[view], exact[1 + view], gathered[view], 0.5, torch.tensor(1.0), error)
-    with pytest.raises(ValueError, match="precision 'fp8'"):
-        nt_xent_lse(gathered, gathered, 0, temperature=0.5, precision="fp8")  # type: ignore[arg-type]
-
-
-def test_parts_of_a_bad_embedding_are_nan() -> None:
-    gathered = torch.stack(views(6, 8))
-    gathered[1, 5, 2] = torch.nan
-    lse, loss = nt_xent_lse(gathered[:, :2], gathered, 0, temperature=0.5)
-    assert lse.isnan().all() and loss.isnan().all()
-    grad = nt_xent_grad(gathered[:, :2], gathered, torch.zeros(2, 6), 0, temperature=0.5)
-    assert grad.isnan().all()
 
 
 def test_runs_the_specification() -> None:
@@ -315,9 +194,9 @@ def test_opcheck_passes(given: float | Tensor) -> None:
     torch.library.opcheck(launch.nt_xent_small, (a, b, *temperature, "tf32"))
     torch.library.opcheck(launch.nt_xent_large, (a, b, *temperature, "bf16"))
     with torch.no_grad():
-        _, unit, rnorm, lse = launch.nt_xent_large(a, b, *temperature, "tf32")
-    saved = (torch.ones(2), unit, rnorm, lse)
-    torch.library.opcheck(launch.nt_xent_backward, (*saved, *temperature, "tf32", torch.float16))
+        _, unit, rnorm, weight = launch.nt_xent_large(a, b, *temperature, "tf32")
+    saved = (torch.ones(2), unit, rnorm, weight)
+    torch.library.opcheck(launch.nt_xent_backward, (*saved, *temperature, "tf32", 8, torch.float16))
     gathered = a.detach()
     torch.library.opcheck(launch.nt_xent_lse, (gathered[:, 1:], gathered, 1, *temperature, "tf32"))
     lse = torch.ones(2, 3)
