@@ -5,6 +5,7 @@ Legend: E leading dimensions, B rows, K classes.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class _GumbelSoftmax(torch.autograd.Function):
         grad_EBK = grad_EBK.to(soft_EBK.dtype)
         temperature = ctx.temperature if temperature is None else temperature
         grad = _gradient(grad_EBK, soft_EBK, temperature, ctx.shared)
-        if not grad.sum().isfinite():  # 0 * inf, perhaps: where the probability is 0 so is the gradient
+        if not math.isfinite(grad.numpy().sum()):  # 0 * inf, perhaps: where the probability is 0 so is the gradient
             grad = _gradient(grad_EBK.masked_fill(soft_EBK == 0, 0.0), soft_EBK, temperature, ctx.shared)
         return grad.to(ctx.dtype), None, None, None, None
 

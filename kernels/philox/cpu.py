@@ -58,14 +58,17 @@ def _raw(
     blocks_per_row = (columns + 3) // 4
     # Modulo 2^64, as everywhere else.
     first, count = np.uint64(_to_int(row_start) * blocks_per_row & (1 << 64) - 1), rows * blocks_per_row
-    seeds, offsets = np.broadcast_arrays(seed.numpy(), offset.numpy())
+    seeds, offsets = seed.numpy(), offset.numpy()
+    if seeds.shape != offsets.shape:
+        seeds, offsets = np.broadcast_arrays(seeds, offsets)
     out = np.empty((seeds.size, count, 2), np.uint64)
     for words_nx2, key, counter_high in zip(out, seeds.flat, offsets.flat, strict=True):
         keys, counter = _keys(int(key)), int(counter_high) & (1 << 63) - 1 | stream << 63
         for start in range(0, count, CHUNK):
             stop = min(start + CHUNK, count)
             block_n = np.arange(start, stop, dtype=np.uint64)
-            block_n += first
+            if first:
+                block_n += first
             _rounds(block_n, counter, keys, words_nx2[start:stop])
     return out.view(np.uint32).reshape(*seeds.shape, rows, 4 * blocks_per_row)[..., :columns]
 
