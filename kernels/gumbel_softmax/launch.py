@@ -257,6 +257,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     sample = output[0] if not hard and logits.dtype == torch.float32 else None
     ctx.save_for_backward(sample, logits, seed, offset, temperature_tensor, row_start_tensor)
     ctx.scalars = temperature, row_start
+    ctx.set_materialize_grads(False)  # zeros for the code would take a launch
 
 
 def _backward(ctx: Any, grad_sample: Tensor, grad_code: Tensor | None) -> tuple[Tensor | None, ...]:

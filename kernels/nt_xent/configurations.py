@@ -38,7 +38,7 @@ def _large_configurations(precision: str, D: int, capability: int) -> Iterator[C
     for how, is_split, mean in itertools.product(_HOWS, (False, True), (True, False)):
         name = f"{precision} {D} {'fixed shift' if how['FIXED_SHIFT'] else 'running maximum'}{' split' * is_split}"
         common = {"PRECISION": tiles.input_precision(precision), **how}
-        for tile in tiles.reachable(tiles.lse_tiles(how["FIXED_SHIFT"])[kind, D], capability):
+        for tile in tiles.reachable(tiles.LSE_TILES[kind, D], capability):
             constants, options = _split(tiles.blocks(tile, D))
             constants |= {"MEAN": mean, "SPLIT": is_split, **common}
             about = f"lse {name} {tile.m}x{tile.n}{'' if mean else ' parts'}"

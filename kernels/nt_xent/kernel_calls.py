@@ -148,7 +148,7 @@ def forward(
     E, N, D = view_a.shape
     device = view_a.device
     how = _how(temperature, temperature_tensor)
-    tile, splits = _plan(tiles.lse_tiles(how["FIXED_SHIFT"]), precision, device, E, n, N, D)
+    tile, splits = _plan(tiles.LSE_TILES, precision, device, E, n, N, D)
     row_tiles = triton.cdiv(n, tile.m)
     semaphores = 1 + 2 * row_tiles if splits > 1 else 1
     unit, rnorm, _, semaphore = normalize(

@@ -45,6 +45,7 @@ def _(
 def _small_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     view_a, view_b, ctx.temperature, temperature_tensor, _ = inputs
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # zeros for what is not differentiable would take a launch each
     ctx.save_for_backward(output[1], view_a, view_b, temperature_tensor)
     ctx.dtype = view_a.dtype
 
@@ -129,6 +130,7 @@ def _(
 def _large_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     view_a, view_b, ctx.temperature, temperature_tensor, ctx.precision = inputs
     ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(*output[1:], view_a, view_b, temperature_tensor)
 
 

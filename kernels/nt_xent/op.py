@@ -91,7 +91,8 @@ def nt_xent(
 
         if view_a.dim() == 3:
             return launch.nt_xent(view_a, view_b, *_split(temperature, view_a), precision)
-        return launch.nt_xent(view_a[None], view_b[None], *_split(temperature, view_a), precision)[0]
+        losses_E = launch.nt_xent(view_a[None], view_b[None], *_split(temperature, view_a), precision)
+        return losses_E.reshape(())  # an index would take two launches backward
     version = cpu if plain_cpu(view_a, view_b, temperature) and backend() != "reference" else reference
     return version.nt_xent(view_a, view_b, temperature=temperature, precision=precision)
 
