@@ -111,20 +111,9 @@ def _store_sample(p_rows, b_s, b_code, i_k, m, HARD: tl.constexpr):
 
 @triton.jit
 def _looped_stats(
-    p_logits,
-    o_row,
-    m_row,
-    b_max_logit,
-    K,
-    stride_lk,
-    inv_temp,
-    seed,
-    offset,
-    i_row,
-    BLOCK_J: tl.constexpr,
-    BLOCK_B: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
+    p_logits, o_row, m_row, b_max_logit, K, stride_lk, inv_temp, seed, offset, i_row,
+    BLOCK_J: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
     """Each row's largest perturbed logit, 1 / sum of its weights, and code, over all tiles of classes."""
     b_max = tl.full((BLOCK_B, 1, 1), float("-inf"), tl.float32)
     b_sum = tl.zeros((BLOCK_B, 1, 1), tl.float32)
