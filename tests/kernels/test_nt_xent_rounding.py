@@ -55,12 +55,14 @@ def test_tf32_rounds_better_than_bf16() -> None:
 
 @pytest.mark.usefixtures("either_path")
 def test_small_weights_are_kept() -> None:
-    """Of float16, which has no normal numbers below 6e-5: two images far from all others, whose weights are 1e-7."""
-    a, b = views(200, 64)
-    a[:2], b[:2] = torch.eye(64)[:1], torch.eye(64)[:1]
+    """float16 has no normal numbers below 6e-5. The first image's gradient comes from weights of 1e-7 alone."""
+    a, _ = views(60, 64)
+    a[1:, 0] = 0.0
+    a[0] = torch.eye(64)[0]
+    b = a.clone()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(kernel_calls.OPERANDS, "tf32", torch.float16)
         _, *grads = results(a, b, torch.tensor(1.0), temperature=0.06)
     _, *exact = expected(a, b, torch.tensor(1.0), 0.06)
     for grad, want in zip(grads, exact, strict=True):
-        assert (grad - want).norm() < 2e-3 * want.norm()
+        assert 0 < (grad[0] - want[0]).norm() < 1e-2 * want[0].norm()
