@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+MAX_GRID = 65_535  # programs on the second and third axis of a CUDA launch: stacked losses or priors
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -26,7 +27,7 @@ def check_temperature_tensor(temperature: Tensor, rows: tuple[int, ...], device:
     if temperature.is_complex() or temperature.dtype == torch.bool:
         raise ValueError(f"temperature: must be a real number, got {temperature.dtype}")
     if temperature.device != device:
-        raise ValueError(f"temperature: must be on the logits' device {device}, got {temperature.device}")
+        raise ValueError(f"temperature: must be on the device of the rest, {device}, got {temperature.device}")
     sides = zip(reversed(shape), reversed((*rows, 1)), strict=False)
     if temperature.numel() != 1 and (len(shape) > len(rows) + 1 or any(a not in (1, b) for a, b in sides)):
         raise ValueError(f"temperature {list(shape)}: must be one number, or broadcast to one a row, {[*rows, 1]}")

@@ -34,6 +34,7 @@ class Mutation:
 GUMBEL = ("test_gumbel_softmax.py", "test_gumbel_softmax_triton.py")
 NORMAL = ("test_normal.py",)
 NT_XENT = ("test_nt_xent_triton.py", "test_nt_xent_rounding.py", "test_nt_xent.py")
+NT_XENT_PARTS = ("test_nt_xent_parts.py",)
 ADAM = ("test_adam_triton.py", "test_adam.py", "test_adam_averages.py", "test_adam_gradients.py")
 G, S = "gumbel_softmax/triton_kernel.py", "philox/triton_kernel.py"
 X, Y, A = "nt_xent/triton_kernel.py", "nt_xent/small_kernel.py", "adam/triton_kernel.py"
@@ -175,6 +176,20 @@ MUTATIONS = (
         NT_XENT,
     ),
     Mutation(
+        "nt_xent: row_start is ignored, forward",
+        X,
+        "first_anchor = i_view * N + row_start + i_tile * BLOCK_M",
+        "first_anchor = i_view * N + i_tile * BLOCK_M",
+        NT_XENT_PARTS,
+    ),
+    Mutation(
+        "nt_xent: row_start is ignored, gradient",
+        B,
+        "first_anchor = i_view * N + row_start + i_tile * BLOCK_M",
+        "first_anchor = i_view * N + i_tile * BLOCK_M",
+        NT_XENT_PARTS,
+    ),
+    Mutation(
         "nt_xent: P_ji left out, fixed shift",
         X,
         "* (b_i + b_j)",
@@ -184,8 +199,8 @@ MUTATIONS = (
     Mutation(
         "nt_xent: P_ji left out, running maximum",
         X,
-        "return tl.exp2(b_s - b_i) + tl.exp2(b_s - b_j)",
-        "return tl.exp2(b_s - b_i) * 2.0",
+        "return tl.exp2(b_i) + tl.exp2(b_j)",
+        "return tl.exp2(b_i) * 2.0",
         NT_XENT,
     ),
     Mutation(

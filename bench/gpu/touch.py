@@ -23,7 +23,11 @@ def main() -> None:
     for count, width in ((33, 100), (64, 128), (300, 128)):
         for precision in ("bf16", "tf32", "ieee"):
             views = torch.randn(2, count, width, device=device, requires_grad=True)
-            kernels.nt_xent(views[0], views[1], temperature=0.5, precision=precision).backward()
+            for temperature in (0.02, 0.5):  # a running maximum, and a fixed shift
+                kernels.nt_xent(views[0], views[1], temperature=temperature, precision=precision).backward()
+                lse, _ = kernels.nt_xent_lse(views[:, 1:], views, 1, temperature=temperature, precision=precision)
+                whole = torch.cat((lse[:, :1], lse), dim=1)
+                kernels.nt_xent_grad(views[:, 1:], views, whole, 1, temperature=temperature, precision=precision)
     for shadow in (None, torch.bfloat16):
         weights = [torch.nn.Parameter(torch.randn(size, device=device)) for size in (5, 1000, 70_001, 2**18)]
         averages = {weight: weight.detach().clone() for weight in weights[1:]}

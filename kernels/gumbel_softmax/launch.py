@@ -260,7 +260,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.set_materialize_grads(False)  # zeros for the code would take a launch
 
 
-def _backward(ctx: Any, grad_sample: Tensor, grad_code: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad_sample: Tensor | None, grad_code: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad_sample is None:  # what follows the sample is not differentiable
+        return (None,) * 9
     sample, logits, seed, offset, temperature_tensor, row_start_tensor = ctx.saved_tensors
     temperature, row_start = ctx.scalars
     grad = gumbel_softmax_backward(

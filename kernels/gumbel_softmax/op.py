@@ -7,6 +7,7 @@ from torch import Tensor
 
 from kernels.backend import backend, inside_transform, plain_cpu, runs_triton
 from kernels.checks import (
+    MAX_GRID,
     check_counters,
     check_float,
     check_row_start,
@@ -48,8 +49,8 @@ def gumbel_softmax(
     A logit of -inf means probability 0. Where the probability is 0 so is the gradient, whatever comes from upstream.
     NaN, +inf or all -inf give NaN.
 
-    The kernel takes one temperature without a gradient, and is not used inside torch.func's transforms: the
-    specification, which is much slower, serves the rest.
+    The kernel takes one temperature without a gradient and up to 65,535 priors, and is not used inside torch.func's
+    transforms: the specification, which is much slower, serves the rest.
 
     Raises:
         ValueError: naming the argument that cannot be used.
@@ -59,7 +60,8 @@ def gumbel_softmax(
         temperature = temperature.reshape(())
     if isinstance(row_start, Tensor):
         row_start = row_start.reshape(())
-    if runs_triton(logits) and _kernel_takes(temperature):
+    priors = (logits.shape[:-2] if batch_size is None else logits.shape[:-1]).numel()
+    if runs_triton(logits) and _kernel_takes(temperature, priors):
         return _triton(logits, temperature, seed, offset, batch_size, row_start, hard)
     plain = plain_cpu(logits, seed, offset, row_start, temperature)
     version = cpu if plain and backend() != "reference" else reference
@@ -100,8 +102,10 @@ def _check(
         check_temperature_tensor(temperature, tuple(rows), logits.device)
 
 
-def _kernel_takes(temperature: float | Tensor) -> bool:
+def _kernel_takes(temperature: float | Tensor, priors: int) -> bool:
     """Whether the kernel can compute this: one temperature without a gradient, outside functorch's transforms."""
+    if priors > MAX_GRID:
+        return False
     if isinstance(temperature, Tensor) and temperature.dim():
         return False
     if isinstance(temperature, Tensor) and temperature.requires_grad and torch.is_grad_enabled():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kernels.backend import backend, inside_transform, plain_cpu, runs_triton
-from kernels.checks import check_counters, check_row_start
+from kernels.checks import MAX_GRID, check_counters, check_row_start
 from kernels.normal import cpu, reference
 
 
@@ -41,7 +41,7 @@ def normal(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: i
     _check(shape, seed, offset, row_start)
     if isinstance(row_start, Tensor):
         row_start = row_start.reshape(())
-    if runs_triton(seed) and not inside_transform():
+    if runs_triton(seed) and max(seed.numel(), offset.numel()) <= MAX_GRID and not inside_transform():
         return _triton(shape, seed, offset, row_start, normal=True)
     version = reference if backend() == "reference" or not plain_cpu(seed, offset, row_start) else cpu
     return version.normal(shape, seed=seed, offset=offset, row_start=row_start)
@@ -58,7 +58,7 @@ def uniform(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: 
     _check(shape, seed, offset, row_start)
     if isinstance(row_start, Tensor):
         row_start = row_start.reshape(())
-    if runs_triton(seed) and not inside_transform():
+    if runs_triton(seed) and max(seed.numel(), offset.numel()) <= MAX_GRID and not inside_transform():
         return _triton(shape, seed, offset, row_start, normal=False)
     version = reference if backend() == "reference" or not plain_cpu(seed, offset, row_start) else cpu
     return version.uniform(shape, seed=seed, offset=offset, row_start=row_start)

@@ -58,7 +58,9 @@ def _with_graph(
     return *grad_with_graph(view_a, view_b, temperature, grad_E), None, None, None
 
 
-def _small_backward(ctx: Any, grad_E: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+def _small_backward(ctx: Any, grad_E: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad_E is None:  # what follows the loss is not differentiable
+        return (None,) * 5
     grad, *given = ctx.saved_tensors
     if torch.is_grad_enabled():
         return _with_graph(ctx, grad_E, *given)
@@ -134,7 +136,9 @@ def _large_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     ctx.save_for_backward(*output[1:], view_a, view_b, temperature_tensor)
 
 
-def _large_backward(ctx: Any, grad_E: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+def _large_backward(ctx: Any, grad_E: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad_E is None:
+        return (None,) * 5
     *saved, view_a, view_b, temperature_tensor = ctx.saved_tensors
     if torch.is_grad_enabled():
         return _with_graph(ctx, grad_E, view_a, view_b, temperature_tensor)

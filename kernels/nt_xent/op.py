@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from kernels.backend import backend, plain_cpu, runs_triton
-from kernels.checks import check_float, check_row_start
+from kernels.backend import backend, inside_transform, plain_cpu, runs_triton
+from kernels.checks import MAX_GRID, check_float, check_row_start, check_temperature, check_temperature_tensor
 from kernels.nt_xent import cpu, reference
 
 Precision = Literal["bf16", "tf32", "ieee"]
 PRECISIONS = ("bf16", "tf32", "ieee")
 MAX_LENGTH = 512  # longest embedding that the Triton kernels take
+HOTTEST = 2.0**100  # temperature
 
 
 def _check_precision(precision: str) -> None:
@@ -22,30 +22,29 @@ def _check_precision(precision: str) -> None:
         raise ValueError(f"precision {precision!r}: must be one of {', '.join(PRECISIONS)}")
 
 
-def _check_temperature(temperature: float | Tensor) -> None:
-    """A number must be above 0 and finite; a tensor is not read."""
-    # A comparison, since torch.compile makes a symbol of a number that changes, and cannot ask it `isfinite`.
-    if not isinstance(temperature, Tensor) and not 0.0 < temperature < math.inf:
-        raise ValueError(f"temperature {temperature}: must be above 0 and finite")
-
-
-def _transformed() -> bool:
-    """Whether torch.func transforms the caller (grad, vmap), which the kernels' ops know nothing of."""
-    return not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is not None
+def _one_temperature(temperature: float | Tensor, x: Tensor) -> float | Tensor:
+    """The temperature; ValueError unless it is one number, or a tensor of one on the device of x, which is not read."""
+    check_temperature(temperature)
+    if not isinstance(temperature, Tensor):
+        return temperature
+    check_temperature_tensor(temperature, (), x.device)
+    return temperature.reshape(())
 
 
 def _runs_kernel(x: Tensor, temperature: float | Tensor) -> bool:
-    """Whether the Triton kernels take this: not long embeddings, nor a temperature with a gradient or a shape."""
-    if isinstance(temperature, Tensor) and (temperature.dim() or temperature.requires_grad):
+    """Whether the Triton kernels take this: not long embeddings or huge stacks, nor a temperature with a gradient."""
+    if isinstance(temperature, Tensor) and temperature.requires_grad and torch.is_grad_enabled():
         return False
-    return runs_triton(x) and x.shape[-1] <= MAX_LENGTH and not _transformed()
+    fits = x.shape[-1] <= MAX_LENGTH and (x.dim() < 3 or x.shape[0] <= MAX_GRID)
+    return runs_triton(x) and fits and not inside_transform()
 
 
-def _split(temperature: float | Tensor, x: Tensor) -> tuple[float, Tensor | None]:
-    """The temperature as the launchers take it: a number, and a tensor on the device of x that overrides it."""
+def _split(temperature: float | Tensor) -> tuple[float, Tensor | None]:
+    """The temperature as the launchers take it: a number, and a tensor that overrides it."""
     if isinstance(temperature, Tensor):
-        return 0.0, temperature.to(x.device)
-    return float(temperature), None
+        return 0.0, temperature
+    # All similarities weigh the same long before; 1 / temperature would be 0 in float32, and its product with -inf NaN.
+    return min(float(temperature), HOTTEST), None
 
 
 def nt_xent(
@@ -69,8 +68,8 @@ def nt_xent(
 
     N = 1 has no negatives: loss 0 and gradient 0. A zero embedding has similarity 0 to all and gradient 0.
     NaN or inf in an embedding gives NaN. The Triton kernels store no similarities: their memory is O(N D). Embeddings
-    longer than 512, a temperature that needs a gradient, torch.func's transforms and second derivatives run the
-    reference, whose memory is O(N^2).
+    longer than 512, a temperature that needs a gradient, torch.func's transforms, forward-mode differentiation, second
+    derivatives and stacks of more than 65,535 run the reference, whose memory is O(N^2).
 
     Raises:
         ValueError: naming the argument that cannot be used.
@@ -84,20 +83,20 @@ def nt_xent(
         )
     if view_a.dim() not in (2, 3) or 0 in view_a.shape:
         raise ValueError(f"view_a, view_b {list(view_a.shape)}: must be [N, D] or [E, N, D], no dimension 0")
-    _check_temperature(temperature)
+    temperature = _one_temperature(temperature, view_a)
     _check_precision(precision)
     if _runs_kernel(view_a, temperature):
         from kernels.nt_xent import launch
 
         if view_a.dim() == 3:
-            return launch.nt_xent(view_a, view_b, *_split(temperature, view_a), precision)
-        losses_E = launch.nt_xent(view_a[None], view_b[None], *_split(temperature, view_a), precision)
+            return launch.nt_xent(view_a, view_b, *_split(temperature), precision)
+        losses_E = launch.nt_xent(view_a[None], view_b[None], *_split(temperature), precision)
         return losses_E.reshape(())  # an index would take two launches backward
     version = cpu if plain_cpu(view_a, view_b, temperature) and backend() != "reference" else reference
     return version.nt_xent(view_a, view_b, temperature=temperature, precision=precision)
 
 
-def _check_parts(local: Tensor, gathered: Tensor, row_start: int, temperature: float | Tensor) -> None:
+def _check_parts(local: Tensor, gathered: Tensor, row_start: int) -> None:
     check_float("local", local)
     for name, value in (("local", local), ("gathered", gathered)):
         if value.dim() != 3 or value.shape[0] != 2 or 0 in value.shape:
@@ -107,7 +106,6 @@ def _check_parts(local: Tensor, gathered: Tensor, row_start: int, temperature: f
     check_row_start(row_start)
     if row_start + local.shape[1] > gathered.shape[1]:
         raise ValueError(f"row_start {row_start}: {local.shape[1]} rows from there do not fit into {gathered.shape[1]}")
-    _check_temperature(temperature)
 
 
 def nt_xent_lse(
@@ -131,12 +129,13 @@ def nt_xent_lse(
     Raises:
         ValueError: naming the argument that cannot be used.
     """
-    _check_parts(local, gathered, row_start, temperature)
+    _check_parts(local, gathered, row_start)
+    temperature = _one_temperature(temperature, local)
     _check_precision(precision)
     if _runs_kernel(local, temperature):
         from kernels.nt_xent import launch
 
-        given = _split(temperature, local)
+        given = _split(temperature)
         return launch.nt_xent_lse(local.detach(), gathered.detach(), row_start, *given, precision)
     return reference.nt_xent_lse(local.detach(), gathered.detach(), row_start, temperature=temperature)
 
@@ -157,14 +156,15 @@ def nt_xent_grad(
     Raises:
         ValueError: naming the argument that cannot be used.
     """
-    _check_parts(local, gathered, row_start, temperature)
+    _check_parts(local, gathered, row_start)
+    temperature = _one_temperature(temperature, local)
     if gathered_lse.shape != gathered.shape[:2]:
         raise ValueError(f"gathered_lse {list(gathered_lse.shape)}: must be {list(gathered.shape[:2])}")
     _check_precision(precision)
     if _runs_kernel(local, temperature):
         from kernels.nt_xent import launch
 
-        lse, given = gathered_lse.detach(), _split(temperature, local)
+        lse, given = gathered_lse.detach(), _split(temperature)
         return launch.nt_xent_grad(local.detach(), gathered.detach(), lse, row_start, *given, precision)
     return reference.nt_xent_grad(
         local.detach(), gathered.detach(), gathered_lse.detach(), row_start, temperature=temperature

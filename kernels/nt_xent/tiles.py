@@ -59,7 +59,7 @@ GRAD_TILES: Tiles = {
 SMALL_TILES = {(64, 64), (128, 64), (64, 128), (128, 128), (64, 256)}
 
 
-def _is_hopper(capability: int) -> bool:
+def _has_large_shared_memory(capability: int) -> bool:
     """9.0 and 10.0, whose shared memory the larger tiles need."""
     return capability in (90, 100)
 
@@ -76,13 +76,13 @@ def input_precision(precision: str) -> str:
 
 def large_tile(tiles: Tiles, precision: str, D: int, capability: int, row_tiles: int, processors: int) -> Tile:
     """The tile for `row_tiles` tiles of 128 anchors in all."""
-    column = 2 if not _is_hopper(capability) else int(4 * row_tiles <= processors)
+    column = 2 if not _has_large_shared_memory(capability) else int(4 * row_tiles <= processors)
     return tiles["ieee" if precision == "ieee" else "half", padded_length(D)][column]
 
 
 def reachable(tiles: tuple[Tile, Tile, Tile], capability: int) -> list[Tile]:
     """The different tiles that `large_tile` can return at a compute capability."""
-    return list(dict.fromkeys(tiles[:2])) if _is_hopper(capability) else [tiles[2]]
+    return list(dict.fromkeys(tiles[:2])) if _has_large_shared_memory(capability) else [tiles[2]]
 
 
 def splits(programs: int, column_tiles: int, slots: int) -> int:

@@ -96,7 +96,10 @@ def pair_weights(b_s, b_i, b_j, scale, FIXED_SHIFT: tl.constexpr):
         return tl.exp2(b_s * scale - (scale - WEIGHT_BITS)) * (b_i + b_j)
     else:
         b_s *= scale
-        return tl.exp2(b_s - b_i) + tl.exp2(b_s - b_j)
+        # P is at most 1; at a tiny T the rounding of a log-sum-exp would make it more than float16 holds.
+        b_i = tl.minimum(b_s - b_i, WEIGHT_BITS, propagate_nan=tl.PropagateNan.ALL)
+        b_j = tl.minimum(b_s - b_j, WEIGHT_BITS, propagate_nan=tl.PropagateNan.ALL)
+        return tl.exp2(b_i) + tl.exp2(b_j)
 
 
 @triton.jit(do_not_specialize=["N", "semaphores"])

@@ -142,13 +142,12 @@ def test_a_temperature_with_a_gradient() -> None:
         assert temperature.grad is not None and temperature.grad != 0
 
 
-def test_second_derivatives_are_refused() -> None:
-    logits, a, b = (random(3, 4, seed=seed).requires_grad_() for seed in range(3))
+def test_second_derivatives_of_samples_are_refused() -> None:
+    logits = random(3, 4).requires_grad_()
     sample, _ = gumbel_cpu.gumbel_softmax(logits, temperature=0.5, **counters())
-    for result, leaf in ((sample.square().sum(), logits), (nt_xent_cpu.nt_xent(a, b, temperature=0.5).square(), a)):
-        (grad,) = torch.autograd.grad(result, leaf, create_graph=True)
-        with pytest.raises(RuntimeError, match="once_differentiable"):
-            grad.sum().backward()
+    (grad,) = torch.autograd.grad(sample.square().sum(), logits, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
 
 
 def losses(version: Any, a: Tensor, b: Tensor, temperature: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 
 from kernels import backend, gumbel_softmax, normal, uniform, use_backend
 from kernels.backend import interpreted
+from kernels.checks import MAX_GRID
 
 pytestmark = pytest.mark.usefixtures("each_backend")
 
@@ -224,6 +225,35 @@ def test_forward_mode() -> None:
     torch.testing.assert_close(tangent, leaf.grad @ direction, **close(torch.float32, 20))
 
 
+class Dropped(torch.autograd.Function):
+    """Its gradient is undefined, which is None and not zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> None:
+        return None
+
+
+def test_an_undefined_gradient_is_zero() -> None:
+    logits = random(10).requires_grad_()
+    sample, _ = gumbel_softmax(logits, temperature=0.5, batch_size=6, **counters())
+    (Dropped.apply(sample).sum() + 0.0 * logits.sum()).backward()
+    assert logits.grad is not None and not logits.grad.any()
+
+
+def test_more_priors_than_a_launch_takes() -> None:
+    """The specification draws them."""
+    logits = random(MAX_GRID + 1, 1, 2)
+    sample, code = gumbel_softmax(logits, temperature=0.5, **counters())
+    with use_backend("reference"):
+        expected, expected_code = gumbel_softmax(logits, temperature=0.5, **counters())
+    torch.testing.assert_close(sample, expected, **close(torch.float32, 4))
+    assert (code == expected_code).float().mean() > 0.999
+
+
 def test_second_derivatives_are_refused_or_right() -> None:
     """The specification has them; the others raise, where 0 would be wrong."""
     logits = random(10).requires_grad_()
@@ -288,7 +318,7 @@ def test_a_number_that_changes_under_compile() -> None:
         ({"temperature": torch.ones(3, 1)}, "temperature [3, 1]"),
         ({"temperature": torch.ones(2, 4, 1)}, "temperature [2, 4, 1]"),
         ({"temperature": torch.ones(0)}, "temperature [0]"),
-        ({"temperature": torch.ones((), device="meta")}, "temperature: must be on the logits' device"),
+        ({"temperature": torch.ones((), device="meta")}, "temperature: must be on the device of the rest"),
         ({"temperature": torch.ones((), dtype=torch.complex64)}, "temperature: must be a real number"),
         ({"row_start": torch.tensor([1, 2])}, "row_start: must be one integer"),
         ({"row_start": torch.tensor(1.0)}, "row_start: must be one integer"),

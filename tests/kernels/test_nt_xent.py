@@ -242,6 +242,19 @@ def test_parts_give_no_gradient() -> None:
     assert not (lse.requires_grad or loss.requires_grad or grad.requires_grad)
 
 
+def test_a_temperature_of_one_number_in_a_list() -> None:
+    a, b = views(5, 8, dtype=torch.float32)
+    assert torch.equal(nt_xent(a, b, temperature=torch.tensor([0.5])), nt_xent(a, b, temperature=torch.tensor(0.5)))
+
+
+def test_the_hottest_temperature_weighs_all_alike() -> None:
+    a, b = (view.requires_grad_() for view in views(5, 8, dtype=torch.float32))
+    loss = nt_xent(a, b, temperature=1e39)
+    loss.backward()
+    assert a.grad is not None and a.grad.abs().max() < 1e-20
+    torch.testing.assert_close(loss.detach(), torch.tensor(9.0).log(), **close(torch.float32))
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -257,6 +270,9 @@ def test_parts_give_no_gradient() -> None:
         ({"temperature": -0.5}, "temperature -0.5"),
         ({"temperature": float("nan")}, "temperature nan"),
         ({"temperature": float("inf")}, "temperature inf"),
+        ({"temperature": torch.tensor([0.5, 0.4, 0.3])}, "temperature [3]: must be one number"),
+        ({"temperature": torch.tensor(0.5 + 0j)}, "temperature: must be a real number"),
+        ({"temperature": torch.tensor(0.5, device="meta")}, "temperature: must be on the device of the rest"),
         ({"precision": "fp8"}, "precision 'fp8': must be one of bf16, tf32, ieee"),
     ],
     ids=str,
@@ -279,6 +295,7 @@ PARTS: list[tuple[dict[str, Any], str]] = [
     ({"row_start": -1}, "row_start -1"),
     ({"row_start": 4}, "row_start 4: 2 rows from there do not fit into 5"),
     ({"temperature": 0.0}, "temperature 0.0"),
+    ({"temperature": torch.tensor([0.5, 0.4])}, "temperature [2]: must be one number"),
 ]
 GOOD_PARTS: dict[str, Any] = {
     "local": torch.zeros(2, 2, 4),

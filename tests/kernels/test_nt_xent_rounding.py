@@ -66,3 +66,13 @@ def test_small_weights_are_kept() -> None:
     _, *exact = expected(a, b, torch.tensor(1.0), 0.06)
     for grad, want in zip(grads, exact, strict=True):
         assert 0 < (grad[0] - want[0]).norm() < 1e-2 * want[0].norm()
+
+
+@pytest.mark.parametrize("count", [5, 70])
+@pytest.mark.usefixtures("either_path")
+def test_weights_at_a_tiny_temperature_fit_into_float16(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log-sum-exps are so large there that their rounding alone would make a probability of more than 1."""
+    monkeypatch.setitem(kernel_calls.OPERANDS, "tf32", torch.float16)
+    a, b = views(count, 8)
+    for found in results(a, b, torch.tensor(0.7), temperature=1e-8, precision="tf32"):
+        assert found.isfinite().all()

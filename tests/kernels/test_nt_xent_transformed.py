@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from test_nt_xent import gradients, views
 from tolerances import close
+from torch import Tensor
+from torch.autograd import forward_ad
 
 from kernels import nt_xent, nt_xent_grad, nt_xent_lse, use_backend
 from kernels.nt_xent import reference
@@ -59,6 +63,37 @@ def test_functional_gradient() -> None:
     a, b = views(5, 8, dtype=torch.float32)
     found = torch.func.grad(lambda a, b: nt_xent(a, b, temperature=0.5), argnums=(0, 1))(a, b)
     torch.testing.assert_close(found, gradients(a, b, 0.5)[1:], **close(torch.float32))
+
+
+def test_forward_mode() -> None:
+    """The derivative in one direction, which the kernels' ops would drop."""
+    a, b = views(5, 8, dtype=torch.float32)
+    direction = views(5, 8, dtype=torch.float32)[0].flip(0)
+    with forward_ad.dual_level():
+        loss = nt_xent(forward_ad.make_dual(a, direction), b, temperature=0.5)
+        tangent = forward_ad.unpack_dual(loss).tangent
+    assert tangent is not None
+    torch.testing.assert_close(tangent, (gradients(a, b, 0.5)[1] * direction).sum(), **close(torch.float32, 10))
+
+
+class Dropped(torch.autograd.Function):
+    """Its gradient is undefined, which is None and not zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> None:
+        return None
+
+
+@pytest.mark.parametrize("count", [5, 70])
+def test_an_undefined_gradient_is_zero(count: int) -> None:
+    """By the small kernel and the large ones."""
+    a, b = (view.requires_grad_() for view in views(count, 8, dtype=torch.float32))
+    (Dropped.apply(nt_xent(a, b, temperature=0.5)) + 0.0 * a.sum()).backward()
+    assert a.grad is not None and not a.grad.any() and (b.grad is None or not b.grad.any())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
