@@ -21,8 +21,10 @@ SHORT = {"contrastive": 1, "categorical_vae": 5, "adam": 2}
 
 def printed(name: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What an example prints."""
+    threads = torch.get_num_threads()
     with torch.random.fork_rng():
         runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    torch.set_num_threads(threads)
     return capsys.readouterr().out
 
 
@@ -43,7 +45,7 @@ def test_contrastive_pretraining_raises_the_accuracy(capsys: pytest.CaptureFixtu
     text = printed("contrastive", capsys)
     before, trained = after("accuracy before:", text), after("accuracy after:", text)
     assert before < 0.5 and trained > before + 0.3
-    assert after("step 200: loss", text) < after("step 100: loss", text) < after("step 0: loss", text)
+    assert after("step 100: loss", text) < after("step 0: loss", text) - 1
 
 
 def test_the_categorical_vae_learns_and_uses_its_codes(capsys: pytest.CaptureFixture[str]) -> None:

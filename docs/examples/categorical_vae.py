@@ -11,6 +11,7 @@ import kernels
 CODES, STEPS = 20, 600
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 torch.manual_seed(0)
+torch.set_num_threads(1)  # the network is too small to share out between threads
 images = torch.tensor(load_digits().data / 16, dtype=torch.float32, device=device)  # [1797, 64]
 encoder = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, CODES)).to(device)
 decoder = nn.Sequential(nn.Linear(CODES, 256), nn.ReLU(), nn.Linear(256, 64), nn.Sigmoid()).to(device)
