@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from kernels.checks import positive_or_nan
 from kernels.gumbel_softmax import reference
@@ -33,6 +32,20 @@ def _gradient(grad_EBK: Tensor, soft_EBK: Tensor, temperature: float | Tensor, s
     return (grad.sum(-2) if shared else grad) / temperature
 
 
+def _with_graph(
+    logits: Tensor, soft_EBK: Tensor, grad_EBK: Tensor, temperature: float | Tensor, shared: bool
+) -> Tensor:
+    """The gradient of the logits, which can be differentiated again, as a backward pass under create_graph=True."""
+    with torch.enable_grad():
+        logits = logits.view_as(logits).requires_grad_()
+        log_prior = torch.log_softmax(logits.to(soft_EBK.dtype), dim=-1)
+        # A function of the logits whose value is the sample, without the noise, which has been overwritten.
+        moved = torch.where(log_prior.isfinite(), (log_prior - log_prior.detach()) / temperature, 0.0)
+        soft = torch.softmax((moved.unsqueeze(-2) if shared else moved) + soft_EBK.detach().log(), dim=-1)
+        (grad,) = torch.autograd.grad(soft, logits, grad_EBK, create_graph=True)
+    return grad
+
+
 class _GumbelSoftmax(torch.autograd.Function):
     """logits [E, K] (shared by the rows) or [E, B, K], noise [E, B, K] or [B, K] to sample [E, B, K], code [E, B]."""
 
@@ -51,16 +64,17 @@ class _GumbelSoftmax(torch.autograd.Function):
         sample = sample.to(logits.dtype)
         ctx.mark_non_differentiable(code)
         tensor = isinstance(temperature, Tensor)
-        ctx.save_for_backward(soft, temperature if tensor else None)
+        ctx.save_for_backward(soft, temperature if tensor else None, logits)
         ctx.temperature, ctx.shared, ctx.dtype = None if tensor else temperature, shared, logits.dtype
         return sample, code
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_EBK: Tensor, _code: Any) -> tuple[Tensor | None, None, None, None, None]:
-        soft_EBK, temperature = ctx.saved_tensors
+        soft_EBK, temperature, logits = ctx.saved_tensors
         grad_EBK = grad_EBK.to(soft_EBK.dtype)
         temperature = ctx.temperature if temperature is None else temperature
+        if torch.is_grad_enabled():
+            return _with_graph(logits, soft_EBK, grad_EBK, temperature, ctx.shared), None, None, None, None
         grad = _gradient(grad_EBK, soft_EBK, temperature, ctx.shared)
         if not math.isfinite(grad.numpy().sum()):  # 0 * inf, perhaps: where the probability is 0 so is the gradient
             grad = _gradient(grad_EBK.masked_fill(soft_EBK == 0, 0.0), soft_EBK, temperature, ctx.shared)
@@ -77,7 +91,7 @@ def gumbel_softmax(
     row_start: int | Tensor = 0,
     hard: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """See kernels.gumbel_softmax. For tensors that are `plain_cpu`; it can be differentiated once."""
+    """See kernels.gumbel_softmax. For tensors that are `plain_cpu`."""
     if isinstance(temperature, Tensor) and (temperature.dim() or temperature.requires_grad):
         return reference.gumbel_softmax(
             logits,

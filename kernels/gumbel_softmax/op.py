@@ -46,6 +46,9 @@ def gumbel_softmax(
         sample: [..., B, K] (or [..., K] without `batch_size`), the logits' dtype; rows sum to 1.
         code: int64 [..., B] (or [...]), argmax of the perturbed logits, the lowest index on ties; no gradient.
 
+    Leading dimensions that share one seed and offset share their noise: for L latents of B images reshape [B, L, K] to
+    [B * L, K]. A draw keeps seed and offset for its backward pass: add to an offset in place only after that.
+
     A logit of -inf means probability 0. Where the probability is 0 so is the gradient, whatever comes from upstream.
     NaN, +inf or all -inf give NaN.
 

@@ -255,11 +255,11 @@ def test_more_priors_than_a_launch_takes() -> None:
 
 
 def test_second_derivatives_are_refused_or_right() -> None:
-    """The specification has them; the others raise, where 0 would be wrong."""
+    """The specification and cpu.py have them; the kernel raises, where 0 would be wrong."""
     logits = random(10).requires_grad_()
     sample, _ = gumbel_softmax(logits, temperature=0.5, batch_size=6, **counters())
     (grad,) = torch.autograd.grad(sample.square().sum(), logits, create_graph=True)
-    if backend() == "reference":
+    if backend() != "triton":
         grad.square().sum().backward()
         assert logits.grad is not None and logits.grad.abs().max() > 0
         return
