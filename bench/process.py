@@ -54,7 +54,8 @@ class Process:
             timer.cancel()
         if not line:
             code, waited = self._process.wait(), time.monotonic() - begin
-            raise RuntimeError(f"{self._name} ended with {code} after {waited:.0f} s")
+            late = "" if limit is None or waited < limit else f": longer than {limit:.0f} s"
+            raise RuntimeError(f"{self._name} ended with {code}{late}")
         return dict(json.loads(line))
 
     def close(self) -> None:
