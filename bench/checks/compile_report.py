@@ -1,7 +1,7 @@
 """Compile every Triton kernel for a GPU, which need not be present, and report what the compiler made of it.
 
     python -m bench.checks.compile_report [--capability 80 90] [--most N] [--save]
-    python -m bench.checks.compile_report --loops [--save]
+    python -m bench.checks.compile_report --loops [--op OP] [--save]
 
 For each kernel: registers, stack (spills), shared memory, and in its PTX the tensor-core instruction and the widest
 access. No times. Exit code 1 if a kernel spills, needs more shared memory than there is, does not use the tensor cores
@@ -114,9 +114,11 @@ def compile_all(capability: int, ops: tuple[str, ...] = OPS, most: int | None = 
                 yield _compile(name, capability, function, signature, constants, options)
 
 
-def loop_lines(capability: int = 90) -> Iterator[str]:
-    """A line of the table of main loops for each configuration that loops.py lists."""
+def loop_lines(ops: tuple[str, ...] = OPS, capability: int = 90) -> Iterator[str]:
+    """A line of the table of main loops for each configuration of `ops` that loops.py lists."""
     for op, names in loops.listed().items():
+        if op not in ops:
+            continue
         found = {
             name: rest for name, *rest in importlib.import_module(f"kernels.{op}.launch").configurations(capability)
         }
@@ -151,10 +153,10 @@ def _line(kernel: Compiled) -> str:
     return f"{kernel.name:52} {kernel.capability:4}" + "".join(f"{column:>10}" for column in columns)
 
 
-def _report_loops(save: bool) -> int:
+def _report_loops(ops: tuple[str, ...], save: bool) -> int:
     lines = [loops.HEAD, "", f"triton {triton.__version__}", loops.titles()]
     print(*lines, sep="\n", flush=True)
-    for line in loop_lines():
+    for line in loop_lines(ops):
         print(line, flush=True)
         lines.append(line)
     if save:
@@ -172,7 +174,7 @@ def main() -> int:
     parser.add_argument("--save", action="store_true", help="write bench/results/compile.txt, or loops.txt, as well")
     args = parser.parse_args()
     if args.loops:
-        return _report_loops(args.save)
+        return _report_loops(tuple(args.op), args.save)
     headers = ("registers", "stack B", "shared B", "matrix", "widest B", "PTX lines")
     titles = f"{'kernel':52} {'sm':>4}" + "".join(f"{header:>10}" for header in headers)
     lines = [f"triton {triton.__version__}", titles]

@@ -67,9 +67,10 @@ def _loops(code: Sequence[Instruction]) -> Iterator[Sequence[Instruction]]:
 
 
 def main_loop(code: Sequence[Instruction]) -> Sequence[Instruction] | None:
-    """The innermost loop with the most products, of these the shortest, which has no masks; without products the one
+    """Of the innermost loops that with the most products, and of these the shortest, which has no masks.
 
-    with the most special functions, and then the longest. None without loops.
+    Without products, that with the most special functions, and of these the longest. None without a loop that holds
+    products or a tenth of the code.
     """
 
     def merit(loop: Sequence[Instruction]) -> tuple[int, int, int]:
@@ -77,7 +78,8 @@ def main_loop(code: Sequence[Instruction]) -> Sequence[Instruction] | None:
         products = pipes.count("tensor")
         return products, 0 if products else pipes.count("special"), -len(loop) if products else len(loop)
 
-    return max(_loops(code), key=merit, default=None)
+    best = max(_loops(code), key=merit, default=None)
+    return best if best is not None and (merit(best)[0] or 10 * len(best) >= len(code)) else None
 
 
 def pipes(code: Sequence[Instruction]) -> dict[str, int]:
@@ -145,7 +147,7 @@ def listed() -> dict[str, list[str]]:
     counts = (64, 1024, 4096, 16_384)
     nt_xent = ["normalise tf32 fp32 128", *(name for count in counts for name in large_names(count, "tf32"))]
     nt_xent += [name for count in counts[-1:] for name in large_names(count, "bf16")]
-    sizes = ("64x10", "4096x100", "4096x1000", "1000000x128")
+    sizes = ("64x10", "4096x1000", "1000000x128")
     gumbel = [f"gumbel forward {size} shared fp32" for size in sizes] + [
         f"gumbel backward {size} shared" for size in sizes
     ]
@@ -154,14 +156,14 @@ def listed() -> dict[str, list[str]]:
 
 HEAD = """What the compiler made of the kernels' main loops, for sm_90: figures of its code, no times.
 
-Each row is a configuration that an H200 runs for N = 64, 1,024, 4,096 or 16,384 of D = 128, or for one of
-Gumbel-Softmax's sizes. code: instructions of the kernel; turn: of one turn of its main loop, and these by the pipe that
-runs them: tensor (HGMMA, HMMA), special (MUFU: exponentials, logarithms, reciprocals; conversions), waits (and barriers),
-memory (LDG, LDS, LDSM, STS, SHFL, ...), float, integer, uniform (a warp's own), other. The main loop is the innermost one
-with the most products, and of these the shortest, which has no masks; without products the one with the most special
-instructions. "whole": there is no loop, so all of the kernel. wait: counts of wgmma.wait_group in the whole PTX; beside:
-instructions of a turn that are issued while a wgmma product may be in flight. programs: those that a processor holds at a
-time, the least of what registers, shared memory and warps allow."""
+Each row is a configuration that an H200 runs for N = 64, 1,024, 4,096 or 16,384 of D = 128, or for a size of
+Gumbel-Softmax (4096x128 is as 1000000x128). code: instructions of the kernel; turn: of one turn of its main loop, and
+of these by the pipe that runs them: tensor (HGMMA, HMMA), special (MUFU: exponentials, logarithms, reciprocals; and
+conversions), waits (and barriers), memory (LDG, LDS, LDSM, STS, SHFL, ...), float, integer, uniform (a warp's own),
+other. The main loop is the innermost one with the most products, and of these the shortest, which has no masks; without
+products the one with the most special instructions. whole: no loop with products or a tenth of the code, so all of it.
+wait: counts of wgmma.wait_group in the whole PTX. beside: instructions of a turn that are issued while a wgmma product
+may be in flight. programs: those that a processor holds, the least of what registers, shared memory and warps allow."""
 
 
 def titles() -> str:
