@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -43,7 +44,10 @@ class Pool:
             return {"error": said(error), "ended": True}
 
     def compare(self, op: str, rows: Sequence[Row], size: Sequence[int]) -> tuple[dict[str, Timing], dict[str, str]]:
-        """Time rows of one size in turns. Returns the timings, and why the other rows have none."""
+        """Make rows of one size ready, each process's at the same time, and time them in turns.
+
+        Returns the timings, and why the other rows have none.
+        """
         failed: dict[str, str] = {}
         prepared: dict[str, dict[str, Any]] = {}
         seconds: dict[str, list[float]] = {}
@@ -58,15 +62,22 @@ class Pool:
                 self._fatal[op, row.name] = f"{found['error']}, at {' x '.join(map(str, size))}"
             return None
 
-        for row in rows:
-            if (op, row.name) in self._fatal:
-                failed[row.name] = self._fatal[op, row.name]
-            elif (found := ask(row, "prepare")) is not None:
-                prepared[row.name], seconds[row.name] = found, []
+        def prepare(process: str) -> None:
+            for row in rows:
+                if row.process != process:
+                    continue
+                if (op, row.name) in self._fatal:
+                    failed[row.name] = self._fatal[op, row.name]
+                elif (found := ask(row, "prepare")) is not None:
+                    prepared[row.name], seconds[row.name] = found, []
+
+        processes = {row.process for row in rows}
+        with ThreadPoolExecutor(len(processes)) as threads:
+            list(threads.map(prepare, processes))
         for name in in_turns(list(prepared)):
             if name not in failed and (found := ask(by_name[name], "time")) is not None:
                 seconds[name].append(found["seconds"])
-        for process in {row.process for row in rows} & self._processes.keys():
+        for process in processes & self._processes.keys():
             if "error" in self.ask(process, forget=True) and process in self._processes:
                 self._processes.pop(process).kill()  # its device is in a bad state
         return {

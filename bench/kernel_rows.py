@@ -32,7 +32,7 @@ Call = Callable[[], object]
 class Row:
     """One way to compute an op.
 
-    process: rows of one name share a process, and what breaks it.
+    process: rows of one name share a process, and what breaks it; rows of others are made ready at the same time.
     ours: the row that this one is compared with.
     needs: a module that may not be installed.
     most: the first number of the largest size for which the row is worth its memory.
@@ -49,7 +49,7 @@ class Row:
     @property
     def compiled(self) -> bool:
         """Whether torch.compile makes it."""
-        return self.process == "compiled"
+        return self.process.startswith("compiled")
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def _gumbel_rows() -> list[Row]:
         Row("F.gumbel_softmax", "torch", _gumbel(_torchs)),
         Row("specification", "torch", _gumbel(specification)),
         Row("F.gumbel_softmax compiled", "compiled", _gumbel(_torchs, True)),
-        Row("specification compiled", "compiled", _gumbel(specification, True)),
+        Row("specification compiled", "compiled, too", _gumbel(specification, True)),
     ]
 
 
@@ -183,7 +183,7 @@ def _nt_xent_rows() -> list[Row]:
         for row, rows in ((f"plain{suffix}", plain), (f"plain{suffix} compiled", compiled)):
             made = rows is compiled
             build = _views(lambda naive=naive: naive, made)  # type: ignore[misc]
-            rows.append(Row(row, "compiled" if made else "torch", build, **about))
+            rows.append(Row(row, f"compiled{suffix}" if made else "torch", build, **about))
     default = precisions[0]
     suffix = f" {default}" if CUDA else ""
     beside: dict[str, Any] = {"precision": default, "ours": f"ours{suffix}"}

@@ -2,7 +2,7 @@
 
 What it is asked, and answers (bench/process.py), for KEY = [op, row, *size]:
 {"prepare": KEY} makes a row ready, {"time": KEY} times one round of it, {"forget": true} frees all that is ready;
-{"light": true} measures what the device can do. An answer {"error": ...} says what a row raised.
+{"light": true} measures what a GPU can do. An answer {"error": ...} says what a row raised.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from bench.process import said, serve
 from bench.timing import DEVICE, ROUNDS, Candidate
 
 CUDA = DEVICE.type == "cuda"
-COPIED = 2**29 if CUDA else 2**26  # bytes
+COPIED = 2**29  # bytes
 # Sides of the square matrices that are multiplied; "fp16" holds what "tf32" rounds to.
-SIDES = {"bf16": 8192, "fp16": 8192, "tf32": 8192, "ieee": 4096} if CUDA else {"ieee": 1024}
+SIDES = {"bf16": 8192, "fp16": 8192, "tf32": 8192, "ieee": 4096}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 

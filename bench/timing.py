@@ -99,11 +99,13 @@ class Candidate:
         graph = _captured(call) if capture and DEVICE.type == "cuda" else None
         self.captured = graph is not None
         self._call = graph or call
-        once = max(_run(self._call, 2) / 2, 1e-6)
-        self._calls = max(1, min(MOST_CALLS, int(SECONDS / ROUNDS / once)))
+        self._calls = 0
 
     def time(self) -> float:
         """Seconds a call, over one round."""
+        if not self._calls:  # not before: others may be made ready at the same time
+            once = max(_run(self._call, 2) / 2, 1e-6)
+            self._calls = max(1, min(MOST_CALLS, int(SECONDS / ROUNDS / once)))
         return _run(self._call, self._calls) / self._calls
 
 

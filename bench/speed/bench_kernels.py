@@ -3,11 +3,11 @@
     pytest bench/speed/bench_kernels.py [--save-results]
 
 The rows are those of bench/kernel_rows.py: a row of some precision is compared with ours of the same. A rival that is
-not installed, or fails, is left out with a word. On a GPU the compiled rows are timed after all others, and each table
-is written after each size, so that an interruption loses little. No figure without green twins.
+not installed, or fails, is left out with a word. On a GPU the compiled rows of all ops are timed after all others, and
+a table is written after each size, so that an interruption loses little. No figure without green twins.
 
 light: the larger of the time that a copy takes for the bytes that must be read and written, and that products of the
-row's precision take for the FLOP; both rates are measured first. "tf32" is what float16 products take, if less.
+row's precision take for the FLOP; a GPU's rates are measured first. "tf32" is what float16 products take, if less.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ GUMBEL_SIZES = (
 NT_XENT_SIZES = (64, 256, 1024, 4096, 16_384, 32_768) if CUDA else (64, 256, 1024, 4096)
 # The paper's 13,342,348, as a multiple of 16: the gradient of one weight of any other size would be copied.
 ADAM_SIZES = (13_342_352, 100_000_000) if CUDA else (13_342_352,)
+ALONE = 4096  # images beyond which rows of NT-Xent have the device's memory to themselves
+OPS = ("gumbel_softmax", "nt_xent", "adam")
+# On a GPU compilers take most of the time.
+PHASES = ("rows that need no compiler", "compiled rows") if CUDA else ("all rows",)
 Light = dict[str, Any]
 
 
@@ -59,7 +63,9 @@ def pool(kernels_agree: None) -> Iterator[Pool]:
 
 @pytest.fixture(scope="session")
 def light(pool: Pool) -> Light:
-    """What the device can do, measured once; or why that is unknown."""
+    """What a GPU can do, measured once; or why that is unknown."""
+    if not CUDA:
+        return {"error": "what others do on a CPU decides it"}
     pool.start(["ours", "torch"])
     return pool.ask("ours", light=True)
 
@@ -73,6 +79,8 @@ class Size:
     read_and_written: float
     """Bytes."""
     flop: float = 0.0
+    alone: bool = False
+    """The device's memory may not hold all rows at a time."""
     timings: dict[str, Timing] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -136,51 +144,55 @@ def _report(op: str, in_order: list[Row], sizes: list[Size], absent: list[str], 
     results.add(f"{op}-{slug(about)}", "\n".join([op, *lines]), kept)
 
 
-def _phases(in_order: list[Row]) -> list[list[Row]]:
-    """Rows that are timed in turns. On a GPU, where compilers take most of the time, compiled rows one by one, last."""
-    if not CUDA:
-        return [in_order]
-    compiled = [row for row in in_order if row.compiled]
-    return [[row for row in in_order if not row.compiled], *([row] for row in compiled)]
-
-
-def _time(op: str, sizes: list[Size], pool: Pool, light: Light, results: Results) -> None:
-    """Time all rows of an op. Fails at the end if ours did."""
+def _time(op: str, phase: str, sizes: list[Size], pool: Pool, light: Light, results: Results) -> None:
+    """Time the rows of a phase; fails at the end if ours did."""
     in_order = rows(op)
     absent = [row.needs for row in in_order if row.needs and importlib.util.find_spec(row.needs) is None]
     in_order = [row for row in in_order if row.needs not in absent]
-    pool.start([row.process for row in in_order])
-    for phase in _phases(in_order):
-        for size in sizes:
-            fitting = [row for row in phase if row.most is None or size.size[0] <= row.most]
-            if fitting:
-                timings, failed = pool.compare(op, fitting, size.size)
-                size.timings |= timings
-                size.failed |= failed
-                _report(op, in_order, sizes, absent, light, results)
+    timed = [row for row in in_order if phase == "all rows" or row.compiled == (phase == "compiled rows")]
+    pool.start(list(dict.fromkeys(row.process for row in timed)))
+    for size in sizes:
+        fitting = [row for row in timed if row.most is None or size.size[0] <= row.most]
+        groups = [[row] for row in fitting] if size.alone else [fitting]
+        for group in filter(None, groups):
+            timings, failed = pool.compare(op, group, size.size)
+            size.timings |= timings
+            size.failed |= failed
+            _report(op, in_order, sizes, absent, light, results)
     ours = {f"{size.title}: {name}": why for size in sizes for name, why in size.failed.items() if "ours" in name}
     assert not ours, ours
 
 
-def test_gumbel_softmax(pool: Pool, light: Light, results: Results) -> None:
-    # Forward writes the sample, backward reads it and its gradient.
-    sizes = [
-        Size(f"{batch} x {classes}, forward and backward", (batch, classes), 3 * 4.0 * batch * classes)
-        for batch, classes in GUMBEL_SIZES
-    ]
-    _time("gumbel_softmax", sizes, pool, light, results)
-
-
-def test_nt_xent(pool: Pool, light: Light, results: Results) -> None:
-    # Forward reads both views, backward writes their gradients; three products of 2N x D by D x 2N.
-    sizes = [
-        Size(f"N = {count}, D = {D}, forward and backward", (count,), 16.0 * count * D, 6.0 * (2 * count) ** 2 * D)
-        for count in NT_XENT_SIZES
-    ]
-    _time("nt_xent", sizes, pool, light, results)
-
-
-def test_adam(pool: Pool, light: Light, results: Results) -> None:
+def sizes_of(op: str) -> list[Size]:
+    """The sizes of an op's table."""
+    if op == "gumbel_softmax":  # forward writes the sample, backward reads it and its gradient
+        return [
+            Size(f"{batch} x {classes}, forward and backward", (batch, classes), 3 * 4.0 * batch * classes)
+            for batch, classes in GUMBEL_SIZES
+        ]
+    if op == "nt_xent":  # reads both views, writes their gradients; three products of 2N x D by D x 2N
+        return [
+            Size(
+                f"N = {count}, D = {D}, forward and backward",
+                (count,),
+                16.0 * count * D,
+                6.0 * (2 * count) ** 2 * D,
+                alone=count > ALONE,
+            )
+            for count in NT_XENT_SIZES
+        ]
     # Reads weights, both moments and gradients, where they lie; writes weights and moments: 28 bytes a parameter.
-    sizes = [Size(f"{count:,} parameters", (count,), 28.0 * count) for count in ADAM_SIZES]
-    _time("adam", sizes, pool, light, results)
+    return [Size(f"{count:,} parameters", (count,), 28.0 * count) for count in ADAM_SIZES]
+
+
+@pytest.fixture(scope="session")
+def tables() -> dict[str, list[Size]]:
+    """What has been timed, by op."""
+    return {op: sizes_of(op) for op in OPS}
+
+
+@pytest.mark.parametrize(("phase", "op"), [(phase, op) for phase in PHASES for op in OPS])
+def test_kernel(op: str, phase: str, tables: dict[str, list[Size]], pool: Pool, light: Light, results: Results) -> None:
+    if phase == "compiled rows" and not any(row.compiled for row in rows(op)):
+        pytest.skip("none")
+    _time(op, phase, tables[op], pool, light, results)

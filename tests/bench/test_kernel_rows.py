@@ -60,6 +60,16 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     found.close()
 
 
+class Kept:
+    """Takes tables as bench.conftest.Results."""
+
+    def __init__(self) -> None:
+        self.tables: list[tuple[str, dict[str, Any]]] = []
+
+    def add(self, name: str, table: str, values: dict[str, Any]) -> None:
+        self.tables.append((table, json.loads(json.dumps(values))))
+
+
 def row(name: str, process: str = "torch") -> Row:
     return Row(name, process, lambda: lambda: None)
 
@@ -91,10 +101,21 @@ def test_rows_are_compared_with_ours_of_their_precision(on_cuda: None) -> None:
         assert {f"ours {precision}", f"plain {precision}", f"plain {precision} compiled"} <= found.keys()
 
 
-def test_compiled_rows_come_last_on_a_gpu(on_cuda: None) -> None:
-    first, *others = bench_kernels._phases(kernel_rows.rows("nt_xent"))
-    assert not any(row.compiled for row in first)
-    assert [row.name for (row,) in others] == ["plain tf32 compiled", "plain bf16 compiled", "plain ieee compiled"]
+def test_phases_are_all_rows(on_cuda: None, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU those that are not compiled are timed first."""
+    given = [row("ours", "ours"), row("plain compiled", "compiled tf32"), row("plain")]
+    monkeypatch.setattr(bench_kernels, "rows", lambda op: given)
+    sizes, kept, light = [Size("4", (4,), 1.0), Size("9", (9,), 1.0, alone=True)], Kept(), {"error": "no"}
+    bench_kernels._time("adam", "rows that need no compiler", sizes, pool, light, kept)  # type: ignore[arg-type]
+    assert [set(size.timings) for size in sizes] == [{"ours", "plain"}] * 2
+    assert len(kept.tables) == 1 + 2  # after each row where each is alone
+    bench_kernels._time("adam", "compiled rows", sizes, pool, light, kept)  # type: ignore[arg-type]
+    assert [set(size.timings) for size in sizes] == [{row.name for row in given}] * 2
+    assert [line.split()[0] for line in kept.tables[-1][0].splitlines() if line.startswith("  ")][1:4] == [
+        "ours",
+        "plain",
+        "plain",
+    ]
 
 
 def test_products_are_of_the_row_alone() -> None:
@@ -138,22 +159,12 @@ def test_a_row_that_hangs_is_ended(pool: Pool) -> None:
     assert failed["hangs"] == "RuntimeError: acting_worker torch ended with -9: longer than 1 s"
 
 
-class Kept:
-    """Takes tables as bench.conftest.Results."""
-
-    def __init__(self) -> None:
-        self.tables: list[tuple[str, dict[str, Any]]] = []
-
-    def add(self, name: str, table: str, values: dict[str, Any]) -> None:
-        self.tables.append((table, json.loads(json.dumps(values))))
-
-
 def test_a_table_names_what_is_left_out_and_the_light(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     given = [row("ours", "ours"), row("raises"), row("ends", "rival")]
     monkeypatch.setattr(bench_kernels, "rows", lambda op: given)
     light, kept = {"copy": 1e9, "products": {"ieee": 1e12}}, Kept()
     sizes = [Size("4 parameters", (4,), 1e9), Size("9 parameters", (9,), 1e9, 8e12)]
-    bench_kernels._time("adam", sizes, pool, light, kept)  # type: ignore[arg-type]
+    bench_kernels._time("adam", "all rows", sizes, pool, light, kept)  # type: ignore[arg-type]
     assert len(kept.tables) == 2  # one as each size ends
     assert "9 parameters" not in kept.tables[0][0]
     lines, values = kept.tables[1]
@@ -168,5 +179,5 @@ def test_a_table_names_what_is_left_out_and_the_light(pool: Pool, monkeypatch: p
     monkeypatch.setattr(bench_kernels, "rows", lambda op: [row("ours", "ours"), row("well")])
     pool._fatal["adam", "ours"] = "ended"
     with pytest.raises(AssertionError, match="ended"):
-        bench_kernels._time("adam", sizes, pool, {"error": "no"}, kept)  # type: ignore[arg-type]
+        bench_kernels._time("adam", "all rows", sizes, pool, {"error": "no"}, kept)  # type: ignore[arg-type]
     assert "light: not measured: no" in kept.tables[-1][0] and "  well " in kept.tables[-1][0]

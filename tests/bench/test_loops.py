@@ -28,11 +28,11 @@ SASS = """
         /*23b0*/                   WARPGROUP.DEPBAR.LE gsb0, 0x0 ;
         /*23c0*/                   HGMMA.64x64x16.F32 R56, R24, gdesc[UR12].tnspB, R56, gsb0 ;
         /*23d0*/                   FSEL R24, R24, -INF , P1 ;
-        /*2410*/                   FSEL R25, R25, -INF , P1 ;
-        /*2426*/                   FSEL R26, R26, -INF , P1 ;
-        /*2427*/                   FSEL R27, R27, -INF , P1 ;
-        /*2428*/                   FSEL R28, R28, -INF , P1 ;
-        /*2429*/                   FSEL R29, R29, -INF , P1 ;
+        /*23e0*/                   FSEL R25, R25, -INF , P1 ;
+        /*23f0*/                   FSEL R26, R26, -INF , P1 ;
+        /*2400*/                   FSEL R27, R27, -INF , P1 ;
+        /*2410*/                   FSEL R28, R28, -INF , P1 ;
+        /*2420*/                   FSEL R29, R29, -INF , P1 ;
         /*4450*/                   WARPGROUP.DEPBAR.LE gsb0, 0x0 ;
         /*4460*/               @P0 BRA `(.L_x_1) ;
 .L_x_0:
