@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import statistics
-import subprocess
-import sys
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from bench.conftest import AVX2_ALONE
-from bench.rows import DEVICE, ROOT
+from bench.process import Process, said
+from bench.rows import DEVICE
 from fastgan.runtime.environment import environment
 
 
@@ -34,42 +32,14 @@ class Samples:
     """Why there is nothing more of it."""
 
 
-class Process:
-    """One row in a process of its own (bench/worker.py), which waits idly until it is told to train.
-
-    Rows in one process would share a heap, and what one row leaves of it decides what the next one's memory costs.
-    """
-
-    def __init__(self, name: str, workers: int) -> None:
-        command = [sys.executable, "-m", "bench.worker", name, str(workers)]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request and wait for its answer; RuntimeError if the process has ended."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{' '.join(map(str, self._process.args))} ended with {self._process.wait()}")  # type: ignore[arg-type]
-        return dict(json.loads(line))
-
-    def try_to(self, samples: Samples, **request: Any) -> dict[str, Any] | None:
-        """The same, of a row that has not failed; an error is noted in its samples."""
-        if samples.failed is None:
-            try:
-                return self.ask(**request)
-            except (RuntimeError, OSError) as error:  # its end, or a pipe that it has closed
-                samples.failed = said(error)
-        return None
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with suppress(BrokenPipeError):  # what it was asked and never read
-            self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
+def _try_to(process: Process, samples: Samples, **request: Any) -> dict[str, Any] | None:
+    """The answer of a row that has not failed; an error is noted in its samples."""
+    if samples.failed is None:
+        try:
+            return process.ask(**request)
+        except (RuntimeError, OSError) as error:  # its end, or a pipe that it has closed
+            samples.failed = said(error)
+    return None
 
 
 def measure(rows: Mapping[str, tuple[str, int]], rounds: int, steps: int, warmup: int) -> dict[str, Samples]:
@@ -85,21 +55,21 @@ def measure(rows: Mapping[str, tuple[str, int]], rounds: int, steps: int, warmup
     with ExitStack() as stack:
         processes = {}
         for label, (name, workers) in rows.items():
-            processes[label] = Process(name, workers)
+            processes[label] = Process("bench.worker", name, str(workers))
             stack.callback(processes[label].close)
-            processes[label].try_to(samples[label], warmup=warmup)
+            _try_to(processes[label], samples[label], warmup=warmup)
         labels = list(rows)
         for turn in range(rounds):
             first = turn % len(labels)
             for label in labels[first:] + labels[:first]:
-                found = processes[label].try_to(samples[label], steps=steps)
+                found = _try_to(processes[label], samples[label], steps=steps)
                 if found is None:
                     continue
                 samples[label].total += found["total"]
                 samples[label].loading += found["loading"]
                 samples[label].rounds.append(statistics.median(found["total"]))
         for label, process in processes.items():
-            samples[label].about = process.try_to(samples[label], about=True) or {}
+            samples[label].about = _try_to(process, samples[label], about=True) or {}
     return samples
 
 
@@ -146,11 +116,6 @@ def slug(about: dict[str, Any]) -> str:
     """A file name's part for the machine."""
     kind = f"{about['device_type']} {about['device']}{' avx2' if limited() else ''}"
     return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")
-
-
-def said(error: BaseException) -> str:
-    """An error in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def limited() -> bool:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bench.naive import NaiveTrainer, loader
+from bench.timing import DEVICE as DEVICE
 from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig, TransformConfig
 from fastgan.config.validation import validate
@@ -21,7 +21,6 @@ from fastgan.runtime.process import tune_malloc
 from fastgan.training.engine import build_feed, build_step
 
 ROOT = Path(__file__).parents[1]
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 WORKERS = (0, 1, 2)  # what the naive loop's DataLoader is tried with
 # The paper's recipe, which naive trains by as well, with the gentler transform and the averaged generator that all
 # tables have had since the first.

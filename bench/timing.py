@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from bench.rows import DEVICE
-
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SECONDS = 0.6 if DEVICE.type == "cpu" else 0.1  # a candidate and round are timed for about this long
 ROUNDS = 5
 MOST_CALLS = 2000
@@ -86,31 +85,47 @@ def _peak(call: Callable[[], object]) -> float | None:
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
-def compare(candidates: Mapping[str, Callable[[], object]], *, capture: bool = True) -> dict[str, Timing]:
-    """Time every candidate; the order turns by one place a round, so that a slow spell meets all of them.
+class Candidate:
+    """A call that is ready to be timed: compiled, its memory measured, and captured as a CUDA graph where that can be.
 
     Args:
         capture: on a GPU, time what can be captured as a CUDA graph's replays.
     """
-    calls: dict[str, Callable[[], object]] = {}
-    counts, peaks, captured = {}, {}, {}
-    for name, candidate in candidates.items():
+
+    def __init__(self, call: Callable[[], object], *, capture: bool = True) -> None:
         for _ in range(3):
-            candidate()  # compilation, allocation, tuning
-        peaks[name] = _peak(candidate)
-        graph = _captured(candidate) if capture and DEVICE.type == "cuda" else None
-        captured[name] = graph is not None
-        calls[name] = graph or candidate
-        once = max(_run(calls[name], 2) / 2, 1e-6)
-        counts[name] = max(1, min(MOST_CALLS, int(SECONDS / ROUNDS / once)))
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    names = list(calls)
+            call()  # compilation, allocation, tuning
+        self.peak_mib = _peak(call)
+        graph = _captured(call) if capture and DEVICE.type == "cuda" else None
+        self.captured = graph is not None
+        self._call = graph or call
+        self._calls = 0
+
+    def time(self) -> float:
+        """Seconds a call, over one round."""
+        if not self._calls:  # not before: others may be made ready at the same time
+            once = max(_run(self._call, 2) / 2, 1e-6)
+            self._calls = max(1, min(MOST_CALLS, int(SECONDS / ROUNDS / once)))
+        return _run(self._call, self._calls) / self._calls
+
+
+def in_turns(names: Sequence[str]) -> Iterator[str]:
+    """Each name once a round; the order turns by one place a round, so that a slow spell meets all of them."""
     for turn in range(ROUNDS):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            seconds[name].append(_run(calls[name], counts[name]) / counts[name])
-    found = {}
-    for name, values in seconds.items():
-        p20, _, _, p80 = (1e6 * cut for cut in statistics.quantiles(values, n=5, method="inclusive"))
-        found[name] = Timing(1e6 * statistics.median(values), p20, p80, peaks[name], captured[name])
-    return found
+        first = turn % max(1, len(names))
+        yield from (*names[first:], *names[:first])
+
+
+def summary(seconds: Sequence[float], peak_mib: float | None, captured: bool) -> Timing:
+    """What rounds of so many seconds a call come to."""
+    p20, _, _, p80 = (1e6 * cut for cut in statistics.quantiles(seconds, n=5, method="inclusive"))
+    return Timing(1e6 * statistics.median(seconds), p20, p80, peak_mib, captured)
+
+
+def compare(candidates: Mapping[str, Callable[[], object]], *, capture: bool = True) -> dict[str, Timing]:
+    """Time every candidate, in turns."""
+    ready = {name: Candidate(call, capture=capture) for name, call in candidates.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in ready}
+    for name in in_turns(list(ready)):
+        seconds[name].append(ready[name].time())
+    return {name: summary(seconds[name], call.peak_mib, call.captured) for name, call in ready.items()}

@@ -1,20 +1,20 @@
 """One row of a table in a process of its own: `python -m bench.worker NAME WORKERS`, told what to do line by line.
 
-Each line of standard input is a JSON object, and each is answered by one on standard output:
+What it is asked, and answers (bench/process.py):
 {"warmup": N} makes N steps; {"steps": N} times N steps; {"about": true} reports peak memory and warnings.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from bench.process import serve
 from bench.rows import DEVICE, Row, load_images, make_row
 from fastgan.runtime.process import peak_memory
 
@@ -61,14 +61,15 @@ def _answer(row: Row, request: dict[str, Any], said: list[warnings.WarningMessag
 
 def main(name: str, workers: int) -> None:
     """Serve requests until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints is no answer
-    config, images, _ = load_images()
+
+    def make() -> Callable[[dict[str, Any]], dict[str, Any]]:
+        config, images, _ = load_images()
+        row = make_row(name, config, images, workers)
+        return lambda request: _answer(row, request, said)
+
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")  # a warning of torch's is no reason to lose the figures
-        row = make_row(name, config, images, workers)
-        for line in sys.stdin:
-            print(json.dumps(_answer(row, json.loads(line), said)), file=answers, flush=True)
+        serve(make)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Compile every Triton kernel for a GPU, which need not be present, and report what the compiler made of it.
 
     python -m bench.checks.compile_report [--capability 80 90] [--most N] [--save]
+    python -m bench.checks.compile_report --loops [--op OP] [--save]
 
 For each kernel: registers, stack (spills), shared memory, and in its PTX the tensor-core instruction and the widest
 access. No times. Exit code 1 if a kernel spills, needs more shared memory than there is, does not use the tensor cores
 or computes addresses in 32 bits; kernels with `ieee` products, which no tensor core computes, may have a stack.
+--loops instead reads the machine code of a few configurations (bench/checks/loops.py).
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from typing import Any
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+
+from bench.checks import loops
 
 OPS = ("gumbel_softmax", "normal", "nt_xent", "adam")
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -47,7 +51,8 @@ class Compiled:
     ttir: str
 
 
-def _compile(name: str, capability: int, kernel: Any, signature: Any, constants: Any, options: Any) -> Compiled:
+def _built(capability: int, kernel: Any, signature: Any, constants: Any, options: Any) -> Any:
+    """What Triton makes of a configuration."""
     order = {argument: i for i, argument in enumerate(kernel.arg_names)}
     # As at run time: torch allocates at multiples of 16 bytes, and Triton knows integers that 16 divides ("i32:16").
     divisible = [argument for argument, kind in signature.items() if kind.startswith("*") or kind.endswith(":16")]
@@ -59,13 +64,21 @@ def _compile(name: str, capability: int, kernel: Any, signature: Any, constants:
         constexprs=constants,
         attrs=attributes,
     )
-    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    ptx = compiled.asm["ptx"]
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+
+
+def _dump(compiled: Any, tool: str, *flags: str) -> str:
+    """What one of NVIDIA's tools says of the machine code."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
-        command = [str(TOOLS / "cuobjdump"), "--dump-resource-usage", file.name]
-        usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return subprocess.run([str(TOOLS / tool), *flags, file.name], capture_output=True, text=True, check=True).stdout
+
+
+def _compile(name: str, capability: int, *configuration: Any) -> Compiled:
+    compiled = _built(capability, *configuration)
+    ptx = compiled.asm["ptx"]
+    usage = _dump(compiled, "cuobjdump", "--dump-resource-usage")
     numbers = {key: int(value) for key, value in re.findall(r"(REG|STACK):(\d+)", usage)}
     widths = [
         int(bits) // 8 * int(vector or 1)
@@ -101,6 +114,22 @@ def compile_all(capability: int, ops: tuple[str, ...] = OPS, most: int | None = 
                 yield _compile(name, capability, function, signature, constants, options)
 
 
+def loop_lines(ops: tuple[str, ...] = OPS, capability: int = 90) -> Iterator[str]:
+    """A line of the table of main loops for each configuration of `ops` that loops.py lists."""
+    for op, names in loops.listed().items():
+        if op not in ops:
+            continue
+        found = {
+            name: rest for name, *rest in importlib.import_module(f"kernels.{op}.launch").configurations(capability)
+        }
+        for name in names:
+            compiled = _built(capability, *found[name])
+            usage = _dump(compiled, "cuobjdump", "--dump-resource-usage")
+            registers = max(map(int, re.findall(r"REG:(\d+)", usage)))
+            sass, warps = _dump(compiled, "nvdisasm", "-c", "-ndf"), compiled.metadata.num_warps
+            yield loops.line(name, capability, sass, compiled.asm["ptx"], registers, compiled.metadata.shared, warps)
+
+
 def problems(kernel: Compiled) -> list[str]:
     """What is wrong with a compiled kernel, each in a few words."""
     wrong = []
@@ -124,14 +153,28 @@ def _line(kernel: Compiled) -> str:
     return f"{kernel.name:52} {kernel.capability:4}" + "".join(f"{column:>10}" for column in columns)
 
 
+def _report_loops(ops: tuple[str, ...], save: bool) -> int:
+    lines = [loops.HEAD, "", f"triton {triton.__version__}", loops.titles()]
+    print(*lines, sep="\n", flush=True)
+    for line in loop_lines(ops):
+        print(line, flush=True)
+        lines.append(line)
+    if save:
+        (RESULTS / "loops.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return 0
+
+
 def main() -> int:
     """Print the table; with --save keep it in bench/results/. Returns 1 if a kernel has a problem."""
     parser = argparse.ArgumentParser(prog="python -m bench.checks.compile_report", description=__doc__)
     parser.add_argument("--capability", type=int, nargs="+", default=[80, 90], help="compute capabilities times ten")
     parser.add_argument("--op", nargs="+", choices=OPS, default=OPS, help="which ops")
     parser.add_argument("--most", type=int, help="at most so many configurations of each kernel")
-    parser.add_argument("--save", action="store_true", help="write bench/results/compile.txt as well")
+    parser.add_argument("--loops", action="store_true", help="instead: the main loops of a few configurations, sm_90")
+    parser.add_argument("--save", action="store_true", help="write bench/results/compile.txt, or loops.txt, as well")
     args = parser.parse_args()
+    if args.loops:
+        return _report_loops(tuple(args.op), args.save)
     headers = ("registers", "stack B", "shared B", "matrix", "widest B", "PTX lines")
     titles = f"{'kernel':52} {'sm':>4}" + "".join(f"{header:>10}" for header in headers)
     lines = [f"triton {triton.__version__}", titles]

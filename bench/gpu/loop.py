@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from bench.measure import machine, said, slug
+from bench.measure import machine, slug
+from bench.process import said
 from bench.rows import DEFAULT_RECIPE, DEVICE, ROOT, load_images, make_row
 from fastgan.config.schema import TrainConfig
 from fastgan.config.validation import validate

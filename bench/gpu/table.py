@@ -11,7 +11,8 @@ import time
 import traceback
 from typing import Any
 
-from bench.measure import machine, said, slug
+from bench.measure import machine, slug
+from bench.process import said
 from bench.rows import DEVICE, ROOT, load_images
 from fastgan.reproduce import ReproduceConfig, reproduce
 from fastgan.sweep.results import read_rows

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from bench.measure import said
+from bench.process import said
 from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from fastgan.config.validation import validate
 from fastgan.reporting import labels

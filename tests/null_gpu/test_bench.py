@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from null_gpu.child import run
+from null_gpu.child import environment, run
 
 # Two rows fail, one while it is built and one while it is timed.
 FAILS = """
@@ -63,6 +64,28 @@ launched = trace(gpu_touch.main)
 assert not problems(), problems()
 assert len([line for line in launched if line.startswith("triton ")]) > 20, launched
 """
+# inf_cl lies in the folder, and raises.
+KERNELS = """
+import json
+from bench.kernel_pool import Pool
+from bench.speed import bench_kernels as bench
+bench.GUMBEL_SIZES, bench.NT_XENT_SIZES, bench.ADAM_SIZES = ((64, 10),), (64, 128), (1024,)
+tables, writes = {}, 0
+class Results:
+    def add(self, name, table, values):
+        global writes
+        writes += 1
+        tables[name.split("-")[0]] = values
+pool = Pool()
+light = pool.ask("ours", light=True)
+assert set(light["products"]) == {"bf16", "fp16", "tf32", "ieee"}, light
+sizes = {op: bench.sizes_of(op) for op in bench.OPS}
+for phase in bench.PHASES:
+    for op in ("gumbel_softmax", "nt_xent", "adam"):
+        bench._time(op, phase, sizes[op], pool, light, Results())
+pool.close()
+print(json.dumps({"tables": tables, "writes": writes}))
+"""
 
 
 def kept(folder: Path) -> dict[str, dict[str, object]]:
@@ -105,3 +128,23 @@ def test_whole_runs_are_trained_and_told(mnist_dir: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_every_kernel_is_touched() -> None:
     run("-c", TOUCH)
+
+
+@pytest.mark.slow
+def test_every_kernel_is_timed_beside_its_rivals(tmp_path: Path) -> None:
+    rival = "def cal_flash_loss(*_, **__):\n    raise RuntimeError('out of shared memory')\n"
+    (tmp_path / "inf_cl.py").write_text(rival, encoding="utf-8")
+    said = run("-c", KERNELS, timeout=900, PYTHONPATH=os.pathsep.join((environment()["PYTHONPATH"], str(tmp_path))))
+    found = json.loads(said.splitlines()[-1])
+    gumbel, nt_xent, adam = (list(values["tables"].values()) for values in found["tables"].values())
+    assert found["writes"] == (1 + 2 + 1) + (1 + 2)  # after each size, of rows that are not compiled, and of the others
+    assert [len(size["rows"]) for size in gumbel + adam] == [5, 3]
+    for size in nt_xent:
+        names = {
+            f"{who} {precision}{how}"
+            for who, how in (("ours", ""), ("plain", ""), ("plain", " compiled"))
+            for precision in ("bf16", "tf32", "ieee")
+        }
+        assert names < size["rows"].keys()
+        assert size["left_out"] == {"inf_cl (another loss)": "RuntimeError: out of shared memory"}
+        assert all(row["light_us"] > 0 for row in size["rows"].values())
