@@ -32,9 +32,10 @@ def _normalize(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _product(x: Tensor, y: Tensor) -> Tensor:
     """x @ y in their dtype; autocast would round them."""
-    if not torch.is_autocast_enabled(x.device.type):
+    device = x.device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):  # the former has none to ask for
         return x @ y
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast(device, enabled=False):
         return x @ y
 
 
