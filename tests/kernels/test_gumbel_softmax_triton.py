@@ -45,7 +45,8 @@ def results(logits: Tensor, upstream: Tensor | None = None, **options: object) -
 
 # One program alone, several with partial sums, a last tile that is part empty, and classes that are looped over.
 @pytest.mark.parametrize(
-    "classes, rows", [(10, 300), (257, 33), (257, 100), (1000, 40), (4096, 6), (4097, 3), (9000, 6)]
+    "classes, rows",
+    [(10, 300), (257, 33), (257, 100), (1000, 40), (4096, 6), (4097, 3), pytest.param(9000, 6, marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize("hard", [False, True])
 def test_every_division_of_the_rows(classes: int, rows: int, hard: bool, monkeypatch: pytest.MonkeyPatch) -> None:

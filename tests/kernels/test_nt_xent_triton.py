@@ -40,9 +40,9 @@ __all__ = ["_exact", "_kernel", "either_path"]  # fixtures
         (33, 256),
         (129, 64),
         (129, 128),
-        (65, 300),
+        pytest.param(65, 300, marks=pytest.mark.slow),
         (20, 512),
-        (257, 100),
+        pytest.param(257, 100, marks=pytest.mark.slow),
     ],
 )
 def test_every_tiling(
@@ -55,7 +55,7 @@ def test_every_tiling(
 
 
 @pytest.mark.parametrize("capability, processors", [*DEVICES, (80, 132)])
-@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 100, 257])
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 100, pytest.param(257, marks=pytest.mark.slow)])
 def test_large_kernels(count: int, capability: int, processors: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """They take every size, whatever the small kernel takes from them."""
     for width, temperature in ((7, 0.02), (65, 0.5)):
