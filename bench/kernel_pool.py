@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from bench.kernel_rows import Row
@@ -74,7 +75,7 @@ class Pool:
         processes = {row.process for row in rows}
         with ThreadPoolExecutor(len(processes)) as threads:
             list(threads.map(prepare, processes))
-        for name in in_turns(list(prepared)):
+        for name in chain.from_iterable(in_turns(list(prepared))):
             if name not in failed and (found := ask(by_name[name], "time")) is not None:
                 seconds[name].append(found["seconds"])
         for process in processes & self._processes.keys():

@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -177,13 +178,12 @@ def _nt_xent_rows() -> list[Row]:
     for precision in precisions:
         suffix = f" {precision}" if CUDA else ""
         about: dict[str, Any] = {"precision": precision, "ours": f"ours{suffix}"}
-        function, naive = _ours(precision), _plain(precision)
-        ours.append(Row(f"ours{suffix}", "ours", _views(lambda function=function: function), **about))  # type: ignore[misc]
+        ours.append(Row(f"ours{suffix}", "ours", _views(partial(_ours, precision)), **about))
         about["most"] = PLAIN_MOST
         for row, rows in ((f"plain{suffix}", plain), (f"plain{suffix} compiled", compiled)):
             made = rows is compiled
-            build = _views(lambda naive=naive: naive, made)  # type: ignore[misc]
-            rows.append(Row(row, f"compiled{suffix}" if made else "torch", build, **about))
+            process = f"compiled{suffix}" if made else "torch"
+            rows.append(Row(row, process, _views(partial(_plain, precision), made), **about))
     default = precisions[0]
     suffix = f" {default}" if CUDA else ""
     beside: dict[str, Any] = {"precision": default, "ours": f"ours{suffix}"}

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from bench.conftest import AVX2_ALONE
 from bench.process import Process, said
 from bench.rows import DEVICE
+from bench.timing import in_turns
 from fastgan.runtime.environment import environment
 
 
@@ -58,16 +60,13 @@ def measure(rows: Mapping[str, tuple[str, int]], rounds: int, steps: int, warmup
             processes[label] = Process("bench.worker", name, str(workers))
             stack.callback(processes[label].close)
             _try_to(processes[label], samples[label], warmup=warmup)
-        labels = list(rows)
-        for turn in range(rounds):
-            first = turn % len(labels)
-            for label in labels[first:] + labels[:first]:
-                found = _try_to(processes[label], samples[label], steps=steps)
-                if found is None:
-                    continue
-                samples[label].total += found["total"]
-                samples[label].loading += found["loading"]
-                samples[label].rounds.append(statistics.median(found["total"]))
+        for label in chain.from_iterable(in_turns(list(rows), rounds)):
+            found = _try_to(processes[label], samples[label], steps=steps)
+            if found is None:
+                continue
+            samples[label].total += found["total"]
+            samples[label].loading += found["loading"]
+            samples[label].rounds.append(statistics.median(found["total"]))
         for label, process in processes.items():
             samples[label].about = _try_to(process, samples[label], about=True) or {}
     return samples

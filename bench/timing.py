@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -109,11 +110,11 @@ class Candidate:
         return _run(self._call, self._calls) / self._calls
 
 
-def in_turns(names: Sequence[str]) -> Iterator[str]:
-    """Each name once a round; the order turns by one place a round, so that a slow spell meets all of them."""
-    for turn in range(ROUNDS):
+def in_turns(names: Sequence[str], rounds: int = ROUNDS) -> Iterator[Sequence[str]]:
+    """The names of each round, in an order that turns by one place a round, so that a slow spell meets all of them."""
+    for turn in range(rounds):
         first = turn % max(1, len(names))
-        yield from (*names[first:], *names[:first])
+        yield (*names[first:], *names[:first])
 
 
 def summary(seconds: Sequence[float], peak_mib: float | None, captured: bool) -> Timing:
@@ -126,6 +127,6 @@ def compare(candidates: Mapping[str, Callable[[], object]], *, capture: bool = T
     """Time every candidate, in turns."""
     ready = {name: Candidate(call, capture=capture) for name, call in candidates.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ready}
-    for name in in_turns(list(ready)):
+    for name in chain.from_iterable(in_turns(list(ready))):
         seconds[name].append(ready[name].time())
     return {name: summary(seconds[name], call.peak_mib, call.captured) for name, call in ready.items()}

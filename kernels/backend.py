@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+MAX_GRID = 65_535  # programs on the second and third axis of a CUDA launch: stacked losses or priors
 Backend = Literal["auto", "triton", "reference"]
 _CHOICES = ("auto", "triton", "reference")
 _chosen: Backend = "auto"
@@ -159,6 +160,11 @@ def inside_transform() -> bool:
     if torch.compiler.is_compiling():
         return False
     return torch._C._functorch.maybe_current_level() is not None or forward_ad._current_level >= 0
+
+
+def runs_kernel(x: Tensor, stack: int) -> bool:
+    """Whether an op on x launches its kernel: not inside a transform, nor for a stack that no launch takes."""
+    return runs_triton(x) and stack <= MAX_GRID and not inside_transform()
 
 
 def plain_cpu(*values: object) -> bool:

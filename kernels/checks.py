@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-MAX_GRID = 65_535  # programs on the second and third axis of a CUDA launch: stacked losses or priors
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -31,6 +30,11 @@ def check_temperature_tensor(temperature: Tensor, rows: tuple[int, ...], device:
     sides = zip(reversed(shape), reversed((*rows, 1)), strict=False)
     if temperature.numel() != 1 and (len(shape) > len(rows) + 1 or any(a not in (1, b) for a, b in sides)):
         raise ValueError(f"temperature {list(shape)}: must be one number, or broadcast to one a row, {[*rows, 1]}")
+
+
+def is_learned(temperature: float | Tensor) -> bool:
+    """Whether it is a tensor that needs a gradient, which the kernels do not compute."""
+    return isinstance(temperature, Tensor) and temperature.requires_grad and torch.is_grad_enabled()
 
 
 def positive_or_nan(temperature: float | Tensor) -> float | Tensor:

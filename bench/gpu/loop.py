@@ -23,6 +23,7 @@ import torch
 from bench.measure import machine, slug
 from bench.process import said
 from bench.rows import DEFAULT_RECIPE, DEVICE, ROOT, load_images, make_row
+from bench.timing import in_turns
 from fastgan.config.schema import TrainConfig
 from fastgan.config.validation import validate
 from fastgan.data.image_set import ImageSet
@@ -153,10 +154,8 @@ def main(folder: Path = ROOT / "bench" / "results") -> int:
         except Exception as error:  # noqa: BLE001 - whatever it was: the other rows go on
             table.lose(name, error)
             failed |= not isinstance(error, ConfigError)
-    names = list(runs)
-    for turn in range(ROUNDS):
-        first = turn % max(1, len(names))
-        for name in names[first:] + names[:first]:
+    for names in in_turns(list(runs), ROUNDS):
+        for name in names:
             try:
                 if name in runs:
                     table.found[name].append(milliseconds(runs[name], steps[name]))

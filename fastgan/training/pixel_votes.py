@@ -47,7 +47,13 @@ def decide_disputed(group_N: Groups, images_NCHW: Tensor, share: float, seed: in
 
 
 def move_islands(
-    group_N: Groups, images_NCHW: Tensor, unit_ND: Tensor, chosen_L: Tensor, neighbours: int, classes: int
+    group_N: Groups,
+    images_NCHW: Tensor,
+    unit_ND: Tensor,
+    chosen_L: Tensor,
+    graph_LL: sparse.csr_matrix,
+    neighbours: int,
+    classes: int,
 ) -> Groups:
     """The groups [N], where islands whose pixels clearly say so are in another group.
 
@@ -55,17 +61,16 @@ def move_islands(
         group_N: groups, or -1, which stay.
         unit_ND: unit embeddings, on any device.
         chosen_L: the images among which islands are sought, int64 on the CPU; other images go with their nearest.
+        graph_LL: the affinities of these images.
+        neighbours: so many nearest landmarks decide where another image goes.
     """
     landmark_L = chosen_L.numpy()
-    landmarks_LD = unit_ND[chosen_L.to(unit_ND.device)]
-    neighbours = min(neighbours, len(landmark_L) - 1)
-    graph_LL = spectral.affinities(*nearest(landmarks_LD, landmarks_LD, neighbours, skip_first=True))
     before_L = group_N[landmark_L]
     group_L = before_L.copy()
     pixels_LP = pixels(images_NCHW, landmark_L)
     pixels_LP = _centred(pixels_LP, pixels_LP.mean(0))
     for island in _islands(graph_LL, before_L, classes):
-        if len(set(group_L[island])) > 1 or group_L[island[0]] != before_L[island[0]]:
+        if (group_L[island] != before_L[island]).any():
             continue  # a part of it, or what it is part of, has gone
         outside = group_L >= 0
         outside[island] = False
@@ -76,7 +81,7 @@ def move_islands(
         best = int(share_K.argmax())
         if share_K[best] >= MAJORITY and 3 * share_K[before_L[island[0]]] <= share_K[best]:
             group_L[island] = best
-    return _followed(group_N, unit_ND, landmark_L, landmarks_LD, before_L, group_L, neighbours)
+    return _followed(group_N, unit_ND, landmark_L, before_L, group_L, min(neighbours, len(landmark_L) - 1))
 
 
 def _islands(graph_LL: sparse.csr_matrix, group_L: Groups, classes: int) -> Iterator[NDArray[np.int64]]:
@@ -107,16 +112,10 @@ def _votes(asked_MP: Tensor, known_LP: Tensor, group_L: Groups) -> Tensor:
 
 
 def _followed(
-    group_N: Groups,
-    unit_ND: Tensor,
-    landmark_L: Groups,
-    landmarks_LD: Tensor,
-    before_L: Groups,
-    after_L: Groups,
-    neighbours: int,
+    group_N: Groups, unit_ND: Tensor, landmark_L: Groups, before_L: Groups, after_L: Groups, neighbours: int
 ) -> Groups:
     """The groups of all images, where those in a group that lost an island go where most of their landmarks went."""
-    found_N = group_N.copy()
+    found_N, landmarks_LD = group_N.copy(), unit_ND[torch.from_numpy(landmark_L).to(unit_ND.device)]
     for group in np.unique(before_L[before_L != after_L]):
         members = np.flatnonzero(group_N == group)
         chosen = torch.from_numpy(members).to(unit_ND.device)

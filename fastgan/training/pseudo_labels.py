@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import entropy
 from torch import Tensor
@@ -50,8 +51,10 @@ def find_groups(
     compared: list[Groups] = []  # the groups of the first sample's landmarks
     purposes = ["landmarks", *(f"landmarks-{sample}" for sample in range(1, config.samples))]
     samples = [shuffled(len(unit_ND), seed, purpose)[: config.landmarks] for purpose in purposes]
-    for sample, chosen_L in enumerate(samples):
-        for group_L, group_N in _cut(unit_ND, chosen_L.to(unit_ND.device), classes, config, seed + sample):
+    landmarks = [unit_ND[chosen_L.to(unit_ND.device)] for chosen_L in samples]
+    graphs = [spectral.neighbour_graph(landmarks_LD, config.neighbours) for landmarks_LD in landmarks]
+    for sample, (landmarks_LD, graph_LL) in enumerate(zip(landmarks, graphs, strict=True)):
+        for group_L, group_N in _cut(unit_ND, landmarks_LD, graph_LL, classes, config, seed + sample):
             found.append(group_N)
             compared.append(group_L if sample == 0 else group_N[samples[0].numpy()])
     agreement = _shared_information(compared, classes)
@@ -60,18 +63,23 @@ def find_groups(
         group_N = _stable(found, group_N, classes, config.stability)
     if config.pixel_vote > 0 and images_NCHW is not None:
         group_N = pixel_votes.decide_disputed(group_N, images_NCHW, config.pixel_vote, seed)
-        group_N = pixel_votes.move_islands(group_N, images_NCHW, unit_ND, samples[0], config.neighbours, classes)
+        group_N = pixel_votes.move_islands(
+            group_N, images_NCHW, unit_ND, samples[0], graphs[0], config.neighbours, classes
+        )
     names_K = _matching(group_N[group_N >= 0], codes_N.cpu().numpy()[group_N >= 0], classes)
     return torch.from_numpy(np.where(group_N >= 0, names_K[group_N], -1))
 
 
 def _cut(
-    unit_ND: Tensor, chosen_L: Tensor, classes: int, config: GroupingConfig, seed: int
+    unit_ND: Tensor,
+    landmarks_LD: Tensor,
+    graph_LL: sparse.csr_matrix,
+    classes: int,
+    config: GroupingConfig,
+    seed: int,
 ) -> list[tuple[Groups, Groups]]:
     """For each good resolution the groups of one sample of landmarks [L], and those of all images [N]."""
-    landmarks_LD = unit_ND[chosen_L]
     neighbours = min(config.neighbours, len(landmarks_LD) - 1)
-    graph_LL = spectral.affinities(*nearest(landmarks_LD, landmarks_LD, neighbours, skip_first=True))
     groups = spectral.groupings(graph_LL, classes, config.linkage, seed, unit_ND.device)
     similarity_NM, index_NM = nearest(unit_ND, landmarks_LD, neighbours, skip_first=False)
     weight_NM = torch.exp(similarity_NM / 0.1)

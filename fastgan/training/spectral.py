@@ -23,12 +23,18 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor
 
 from fastgan.training.kmeans import kmeans
+from fastgan.training.neighbours import nearest
 
 SCALE = 7  # this neighbour's distance is the scale of an image's affinities
 DIRECTIONS = (1.0, 1.5, 2.0, 3.0, 4.5)  # eigenvectors per code; each is tried with all of PARTS
 PARTS = (4, 6, 12)  # parts per code
 SLACK = 1.5  # times the lowest normalised cut counts as near it
 FEW = 11  # times the eigenvectors: landmarks up to which a dense solver computes all of them
+
+
+def neighbour_graph(unit_LD: Tensor, neighbours: int) -> sparse.csr_matrix:
+    """The affinities of unit vectors, on any device, to their nearest neighbours; of fewer where there are fewer."""
+    return affinities(*nearest(unit_LD, unit_LD, min(neighbours, len(unit_LD) - 1), skip_first=True))
 
 
 def affinities(similarity_LM: Tensor, index_LM: Tensor) -> sparse.csr_matrix:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from kernels.backend import backend, inside_transform, plain_cpu, runs_triton
+from kernels.backend import backend, plain_cpu, runs_kernel
 from kernels.checks import (
-    MAX_GRID,
     check_counters,
     check_float,
     check_row_start,
     check_temperature,
     check_temperature_tensor,
+    is_learned,
 )
 from kernels.gumbel_softmax import cpu, reference
 
@@ -64,7 +63,8 @@ def gumbel_softmax(
     if isinstance(row_start, Tensor):
         row_start = row_start.reshape(())
     priors = (logits.shape[:-2] if batch_size is None else logits.shape[:-1]).numel()
-    if runs_triton(logits) and _kernel_takes(temperature, priors):
+    one_a_row = isinstance(temperature, Tensor) and temperature.dim() > 0
+    if runs_kernel(logits, priors) and not one_a_row and not is_learned(temperature):
         return _triton(logits, temperature, seed, offset, batch_size, row_start, hard)
     plain = plain_cpu(logits, seed, offset, row_start, temperature)
     version = cpu if plain and backend() != "reference" else reference
@@ -103,17 +103,6 @@ def _check(
     if isinstance(temperature, Tensor):
         rows = logits.shape[:-1] if batch_size is None else (*leading, batch_size)
         check_temperature_tensor(temperature, tuple(rows), logits.device)
-
-
-def _kernel_takes(temperature: float | Tensor, priors: int) -> bool:
-    """Whether the kernel can compute this: one temperature without a gradient, outside functorch's transforms."""
-    if priors > MAX_GRID:
-        return False
-    if isinstance(temperature, Tensor) and temperature.dim():
-        return False
-    if isinstance(temperature, Tensor) and temperature.requires_grad and torch.is_grad_enabled():
-        return False
-    return not inside_transform()
 
 
 def _triton(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kernels.backend import backend, inside_transform, plain_cpu, runs_triton
-from kernels.checks import MAX_GRID, check_counters, check_row_start
+from kernels.backend import backend, plain_cpu, runs_kernel
+from kernels.checks import check_counters, check_row_start
 from kernels.normal import cpu, reference
 
 
@@ -29,6 +29,18 @@ def _triton(shape: tuple[int, int], seed: Tensor, offset: Tensor, row_start: int
     return out.reshape(*leading, *shape)
 
 
+def _draw(shape: tuple[int, int], seed: Tensor, offset: Tensor, row_start: int | Tensor, *, normal: bool) -> Tensor:
+    """Normals or uniforms, by the chosen backend."""
+    _check(shape, seed, offset, row_start)
+    if isinstance(row_start, Tensor):
+        row_start = row_start.reshape(())
+    if runs_kernel(seed, max(seed.numel(), offset.numel())):
+        return _triton(shape, seed, offset, row_start, normal=normal)
+    version = reference if backend() == "reference" or not plain_cpu(seed, offset, row_start) else cpu
+    draw = version.normal if normal else version.uniform
+    return draw(shape, seed=seed, offset=offset, row_start=row_start)
+
+
 def normal(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: int | Tensor = 0) -> Tensor:
     """Standard normals [B, Z] (or [E, B, Z] for seeds or offsets [E]), float32, on the seed's device.
 
@@ -38,13 +50,7 @@ def normal(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: i
     Raises:
         ValueError: naming the argument that cannot be used.
     """
-    _check(shape, seed, offset, row_start)
-    if isinstance(row_start, Tensor):
-        row_start = row_start.reshape(())
-    if runs_triton(seed) and max(seed.numel(), offset.numel()) <= MAX_GRID and not inside_transform():
-        return _triton(shape, seed, offset, row_start, normal=True)
-    version = reference if backend() == "reference" or not plain_cpu(seed, offset, row_start) else cpu
-    return version.normal(shape, seed=seed, offset=offset, row_start=row_start)
+    return _draw(shape, seed, offset, row_start, normal=True)
 
 
 def uniform(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: int | Tensor = 0) -> Tensor:
@@ -55,10 +61,4 @@ def uniform(shape: tuple[int, int], *, seed: Tensor, offset: Tensor, row_start: 
     Raises:
         ValueError: naming the argument that cannot be used.
     """
-    _check(shape, seed, offset, row_start)
-    if isinstance(row_start, Tensor):
-        row_start = row_start.reshape(())
-    if runs_triton(seed) and max(seed.numel(), offset.numel()) <= MAX_GRID and not inside_transform():
-        return _triton(shape, seed, offset, row_start, normal=False)
-    version = reference if backend() == "reference" or not plain_cpu(seed, offset, row_start) else cpu
-    return version.uniform(shape, seed=seed, offset=offset, row_start=row_start)
+    return _draw(shape, seed, offset, row_start, normal=False)

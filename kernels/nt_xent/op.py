@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from kernels.backend import backend, inside_transform, plain_cpu, runs_triton
-from kernels.checks import MAX_GRID, check_float, check_row_start, check_temperature, check_temperature_tensor
+from kernels.backend import backend, plain_cpu, runs_kernel
+from kernels.checks import check_float, check_row_start, check_temperature, check_temperature_tensor, is_learned
 from kernels.nt_xent import cpu, reference
 
 Precision = Literal["bf16", "tf32", "ieee"]
@@ -32,11 +31,9 @@ def _one_temperature(temperature: float | Tensor, x: Tensor) -> float | Tensor:
 
 
 def _runs_kernel(x: Tensor, temperature: float | Tensor) -> bool:
-    """Whether the Triton kernels take this: not long embeddings or huge stacks, nor a temperature with a gradient."""
-    if isinstance(temperature, Tensor) and temperature.requires_grad and torch.is_grad_enabled():
-        return False
-    fits = x.shape[-1] <= MAX_LENGTH and (x.dim() < 3 or x.shape[0] <= MAX_GRID)
-    return runs_triton(x) and fits and not inside_transform()
+    """Whether the Triton kernels take [N, D] or [E, N, D]: not long embeddings, nor a temperature with a gradient."""
+    stack = x.shape[0] if x.dim() == 3 else 1
+    return runs_kernel(x, stack) and x.shape[-1] <= MAX_LENGTH and not is_learned(temperature)
 
 
 def _split(temperature: float | Tensor) -> tuple[float, Tensor | None]:

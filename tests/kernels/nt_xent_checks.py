@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
+import kernel_inputs
 import pytest
 import torch
 from guards import GuardedAllocator
@@ -20,6 +22,7 @@ if not interpreted():
 
 from kernels.nt_xent import kernel_calls, launch
 
+views = functools.partial(kernel_inputs.views, dtype=torch.float32)
 # Compute capability and number of processors: every table of tiles, columns split over programs or not.
 DEVICES = [(80, 1), (90, 1), (90, 132)]
 
@@ -45,15 +48,6 @@ def either_path(request: pytest.FixtureRequest) -> Iterator[None]:
             patch.setattr(kernel_calls, "_capability", lambda index: 90)
             patch.setattr(kernel_calls, "_processors", lambda index: 132)
         yield
-
-
-def views(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Two views that resemble each other, with norms from about 0.1 to 10 times the square root of D."""
-    generator = torch.Generator().manual_seed(seed)
-    size = 10.0 ** (2.0 * torch.rand(*shape[:-1], 1, generator=generator, dtype=torch.float64) - 1.0)
-    first = torch.randn(*shape, generator=generator, dtype=torch.float64)
-    second = 0.7 * first + torch.randn(*shape, generator=generator, dtype=torch.float64)
-    return (size * first).to(dtype), second.to(dtype)
 
 
 def results(a: Tensor, b: Tensor, upstream: Tensor, **options: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from kernel_inputs import Dropped
 from tolerances import close
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from kernels import backend, gumbel_softmax, normal, uniform, use_backend
-from kernels.backend import interpreted
-from kernels.checks import MAX_GRID
+from kernels.backend import MAX_GRID, interpreted
 
 pytestmark = pytest.mark.usefixtures("each_backend")
 
@@ -223,18 +223,6 @@ def test_forward_mode() -> None:
         tangent = forward_ad.unpack_dual((sample * weights).sum()).tangent
     assert tangent is not None and leaf.grad is not None
     torch.testing.assert_close(tangent, leaf.grad @ direction, **close(torch.float32, 20))
-
-
-class Dropped(torch.autograd.Function):
-    """Its gradient is undefined, which is None and not zeros."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> None:
-        return None
 
 
 def test_an_undefined_gradient_is_zero() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from kernel_inputs import views
 from tolerances import close
 from torch import Tensor
 
@@ -17,15 +18,6 @@ from kernels import nt_xent, nt_xent_grad, nt_xent_lse
 pytestmark = pytest.mark.usefixtures("each_backend", "exact_products")
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
-
-
-def views(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Two views that resemble each other, with norms from about 0.1 to 10."""
-    generator = torch.Generator().manual_seed(seed)
-    size = 10.0 ** (2.0 * torch.rand(*shape[:-1], 1, generator=generator, dtype=torch.float64) - 1.0)
-    first = torch.randn(*shape, generator=generator, dtype=torch.float64)
-    second = 0.7 * first + torch.randn(*shape, generator=generator, dtype=torch.float64)
-    return (size * first).to(dtype), second.to(dtype)
 
 
 def losses_by_hand(view_a: Tensor, view_b: Tensor, temperature: float, eps: float = 1e-8) -> list[float]:

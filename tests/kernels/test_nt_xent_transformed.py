@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from test_nt_xent import gradients, views
+from kernel_inputs import Dropped, views
+from test_nt_xent import gradients
 from tolerances import close
-from torch import Tensor
 from torch.autograd import forward_ad
 
 from kernels import nt_xent, nt_xent_grad, nt_xent_lse, use_backend
@@ -74,18 +72,6 @@ def test_forward_mode() -> None:
         tangent = forward_ad.unpack_dual(loss).tangent
     assert tangent is not None
     torch.testing.assert_close(tangent, (gradients(a, b, 0.5)[1] * direction).sum(), **close(torch.float32, 10))
-
-
-class Dropped(torch.autograd.Function):
-    """Its gradient is undefined, which is None and not zeros."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> None:
-        return None
 
 
 @pytest.mark.parametrize("count", [5, 70])

@@ -19,7 +19,7 @@ from fastgan.evaluation.metrics import clustering
 from fastgan.training.neighbours import nearest
 from fastgan.training.pixel_votes import decide_disputed, move_islands
 from fastgan.training.pseudo_labels import _shared_information, _stable, find_groups
-from fastgan.training.spectral import _merge, normalised_cut, two_way_cut
+from fastgan.training.spectral import _merge, neighbour_graph, normalised_cut, two_way_cut
 
 CONFIG = GroupingConfig(landmarks=1000)
 
@@ -254,16 +254,19 @@ def test_an_island_goes_where_its_pixels_say() -> None:
     embed, shown, images = islands([0, 1, 2])
     groups = np.repeat([0, 1], [400, 700])
     landmarks = torch.randperm(len(shown), generator=torch.Generator().manual_seed(1))[:800]
-    found = move_islands(groups, images, embed, landmarks, 10, 2)
+    graph = neighbour_graph(embed[landmarks], 10)
+    found = move_islands(groups, images, embed, landmarks, graph, 10, 2)
     assert np.array_equal(found, np.where(np.arange(1100) // 100 == 8, 0, groups))
-    again = move_islands(found, images, embed, landmarks, 10, 2)
+    again = move_islands(found, images, embed, landmarks, graph, 10, 2)
     assert np.array_equal(again, found)
 
 
 def test_islands_of_no_group_and_of_few_images_stay() -> None:
     embed, _, images = islands([0])
     groups = np.repeat([0, 1, -1], [400, 400, 100])
-    assert np.array_equal(move_islands(groups, images, embed, torch.arange(900), 10, 2), groups)
+    found = move_islands(groups, images, embed, torch.arange(900), neighbour_graph(embed, 10), 10, 2)
+    assert np.array_equal(found, groups)
     few = torch.cat([torch.arange(800), torch.arange(800, 815)])
     groups = np.repeat([0, 1], [400, 500])
-    assert np.array_equal(move_islands(groups, images, embed, few, 10, 2), groups)
+    found = move_islands(groups, images, embed, few, neighbour_graph(embed[few], 10), 10, 2)
+    assert np.array_equal(found, groups)
