@@ -91,7 +91,7 @@ def _islands(graph_LL: sparse.csr_matrix, group_L: Groups, classes: int) -> Iter
         left = [whole]
         while left:
             members = left.pop()
-            if len(members) <= len(whole) / 2:
+            if 0 < len(members) <= len(whole) / 2:
                 yield members
             if len(members) < 2 * SMALLEST:
                 continue

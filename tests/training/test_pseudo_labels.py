@@ -266,6 +266,8 @@ def test_islands_of_no_group_and_of_few_images_stay() -> None:
     groups = np.repeat([0, 1, -1], [400, 400, 100])
     found = move_islands(groups, images, embed, torch.arange(900), neighbour_graph(embed, 10), 10, 2)
     assert np.array_equal(found, groups)
+    found = move_islands(groups, images, embed, torch.arange(900), neighbour_graph(embed, 10), 10, 3)  # no image in 2
+    assert np.array_equal(found, groups)
     few = torch.cat([torch.arange(800), torch.arange(800, 815)])
     groups = np.repeat([0, 1], [400, 500])
     found = move_islands(groups, images, embed, few, neighbour_graph(embed[few], 10), 10, 2)
