@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from fastgan.check import preflight
 from fastgan.config.command_line import run_command, train_config
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import to_json
@@ -168,7 +169,9 @@ def main(argv: Sequence[str]) -> int:
         config, device = comm.run_on_all(lambda: _setup(argv, ranks))
         if config.dry_run:
             if comm.is_main:
-                print(json.dumps(to_json(config), indent=1))
+                print(json.dumps(to_json(config), indent=1), flush=True)
+                if config.dataset == "folder":
+                    preflight(config)
             return 0
         tune_malloc()
         comm.begin(device, config.rank_timeout)

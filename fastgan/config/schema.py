@@ -250,7 +250,7 @@ class TrainConfig:
     shown are kept; order, noise and transforms differ from those of the uninterrupted run. The job's batch is
     --batch-size times the new number, and it continues at the next whole batch."""
     dry_run: bool = False
-    """Print the settings and stop."""
+    """Print the settings and stop. With --dataset folder, also what the folder holds and what the run would take."""
 
     grouping: GroupingConfig = field(default_factory=GroupingConfig)
     transform: TransformConfig = field(default_factory=TransformConfig)

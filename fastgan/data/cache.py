@@ -41,6 +41,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+SOURCE = "source.txt"  # in a folder of decoded images: the path that they were decoded from
 VERSION = 2  # of the files and of how images are decoded; raise it when either changes
 SETTLED = 10  # seconds in which a new file is locked
 LEFT_BEHIND = 86_400  # seconds after which a partly written file counts as abandoned on systems without locks
@@ -175,6 +176,7 @@ def _make(base: Path, folder: Path, index: dict[str, Any]) -> Decoded:
     try:
         base.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
+        _write(base.parent / SOURCE, f"{folder.resolve()}\n")
     except OSError as error:
         raise ConfigError(
             f"{base.parent}: decoded images cannot be kept there ({error.strerror or error}); name a writable folder "
@@ -250,6 +252,15 @@ def _lock(file: IO[bytes]) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def in_use(kept: Path) -> bool:
+    """Whether a process is writing decoded images into this folder of the cache."""
+    for partial in kept.glob("*.tmp"):
+        with contextlib.suppress(OSError), partial.open("rb") as file:
+            if _lock(file) is False:
+                return True
+    return False
 
 
 def _clear(kept: Path) -> None:

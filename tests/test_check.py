@@ -1,0 +1,94 @@
+"""python -m fastgan.check: a folder before a run, what the run would take, and the cache."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from own_images import natural_patches, put
+
+from fastgan import check, train
+from fastgan.config.command_line import run_command
+from fastgan.config.presets import preset
+from fastgan.config.schedule import resolve_schedule
+from fastgan.data.image_set import ImageSet
+from fastgan.training import estimate
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "MOST", 2)
+    monkeypatch.setattr(estimate, "LEAST", 1)
+    monkeypatch.setattr(estimate, "GROUPED", 40)
+
+
+def test_a_folder_is_shown_with_a_command_that_suits_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    natural_patches(here, per_class=24, side=16)
+    (here / "bad.png").touch()
+    out = here.parent / "found.json"
+    assert run_command(check.main, [str(here), "--threads", "1", "--json", str(out)]) == 0
+    said = capsys.readouterr().out
+    for line in ("images               72 in", "JPEG 72", "bad.png: empty file", "what that would take on "):
+        assert line in said
+    told: dict[str, Any] = json.loads(out.read_text())
+    assert told["bad"] == [["bad.png", "empty file"]] and told["subfolders"] == {
+        "china": 24,
+        "flower": 24,
+        "hopper": 24,
+    }
+    flags = {each["flag"]: each["value"] for each in told["suggested"]}
+    assert flags["--classes"] == "3" and flags["--image-size"] == "16" and flags["--skip-bad"] == ""
+    assert told["estimate"]["images"] == 72 and told["estimate"]["seconds"] > 0
+    command = next(line for line in said.splitlines() if "fastgan.train" in line)
+    argv = command.split()[3:]
+    assert run_command(train.main, [*argv, "--dry-run", "--threads", "1"]) == 0  # the command is one that train takes
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["classes"] == 3 and "what that would take on " in shown.err
+    assert sorted(each.name for each in here.iterdir()) == ["bad.png", "china", "flower", "hopper"]
+
+
+def test_a_few_images_are_shown_without_an_estimate(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(here / "1.png", 1)
+    assert run_command(check.main, [str(here), "--device", "cpu"]) == 0
+    assert "what that would take" not in capsys.readouterr().out
+
+
+def test_the_cache_is_shown_and_emptied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "judges").mkdir()
+    (tmp_path / "judges" / "one.safetensors").write_bytes(b"x" * 1500)
+    assert run_command(check.main, ["--cache", "--cache-dir", str(tmp_path)]) == 0
+    assert "1.5 kB               judge, used today (one.safetensors)" in capsys.readouterr().out
+    assert run_command(check.main, ["--empty-cache", "--cache-dir", str(tmp_path)]) == 0
+    assert "removed 1.5 kB" in capsys.readouterr().out and not any((tmp_path / "judges").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "name the folder with your images"),
+        (["nowhere"], "nowhere: no such folder"),
+        (["--threads", "0"], "name the folder with your images"),
+    ],
+)
+def test_a_mistake_is_one_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(check.main, argv) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("error: ") == 1 and said.out == ""
+
+
+def test_an_estimate_counts_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its seconds are those of its parts, and its images those of the schedule for all images, not for the sample."""
+    config = preset("digits")
+    sample = torch.randint(0, 256, (130, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = ImageSet("digits", sample, None, 0)
+    config = resolve_schedule(config, 1300)
+    found = estimate.estimate(config, images, 1300, torch.device("cpu"))
+    assert found.shown == 160 * 1280 and found.pretrained == 40 * 1280
+    assert found.pretraining_rate is not None
+    parts = found.pretrained / found.pretraining_rate + (found.shown - found.pretrained) / found.rate
+    assert found.seconds == pytest.approx(parts + 3 * found.grouping_seconds)
+    assert found.checkpoints > 2 * 3 * 4 * found.parameters > 0  # weights and both of Adam's moments
+    assert found.memory > found.parameters * 4
