@@ -42,6 +42,7 @@ __all__ = ["_exact", "_kernel", "either_path"]  # fixtures
         (129, 128),
         pytest.param(65, 300, marks=pytest.mark.slow),
         (20, 512),
+        (200, 7),
         pytest.param(257, 100, marks=pytest.mark.slow),
     ],
 )
