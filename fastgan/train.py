@@ -9,8 +9,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from fastgan.evaluation.evaluator import Evaluation
 from fastgan.reporting import html_report, labels
 from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
-from fastgan.runtime import threads
+from fastgan.runtime import signals, threads
 from fastgan.runtime.device import choose_algorithms, choose_device, choose_kernels, device_name
 from fastgan.runtime.distributed import Communicator, RankInfo, init_distributed
 from fastgan.runtime.process import tune_malloc
@@ -161,22 +161,35 @@ def _setup(argv: Sequence[str], ranks: RankInfo) -> tuple[TrainConfig, torch.dev
     return config, device
 
 
+@contextmanager
+def _stoppable(path: Path) -> Iterator[None]:
+    """Within, a signal that comes before the first step is answered with how to go on."""
+    try:
+        yield
+    except signals.Stopped as stop:
+        begun = run_folder.RunFolder(path).settings.exists()
+        stop.remedy = f"continue with: {_again(path)}" if begun else "nothing was begun; the same command starts again"
+        raise
+
+
 def main(argv: Sequence[str]) -> int:
     """Parse, build, train. Returns the exit code."""
     ranks = RankInfo.from_environment()
-    with init_distributed(ranks) as comm:
+    with init_distributed(ranks) as comm, ExitStack() as held:
         config, device = comm.run_on_all(lambda: _setup(argv, ranks))
         if config.dry_run:
             if comm.is_main:
                 print(json.dumps(to_json(config), indent=1))
             return 0
         tune_malloc()
-        comm.begin(device, config.rank_timeout)
-        return train(config, device, _images(config, ranks, comm), comm)
+        path = comm.run_on_main(lambda: run_folder.take(config, held))
+        with _stoppable(path):
+            comm.begin(device, config.rank_timeout)
+            return train(config, device, _images(config, ranks, comm), comm, path)
 
 
-def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Communicator) -> int:
-    """Start or resume a run. Returns the exit code."""
+def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Communicator, path: Path) -> int:
+    """Start or resume the run in the folder `path`, which rank 0 owns. Returns the exit code."""
     config, chosen = comm.run_on_all(lambda: resolve(config, images, comm.world_size))
     if chosen is not None and comm.is_main:
         print(chosen, file=sys.stderr)
@@ -184,8 +197,7 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Com
     trainer = comm.run_on_all(lambda: Engine(config, images, device, comm))
     how = trainer.how
     if config.resume:
-        assert config.run_dir is not None
-        run = run_folder.RunFolder(config.run_dir)
+        run = run_folder.RunFolder(path)
         settings = run_folder.read_settings(run.path)
         if comm.is_main and (message := run_folder.moved(settings, device, how["precision"])):
             print(f"note: {message}", file=sys.stderr)
@@ -193,7 +205,7 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Com
         if before != trainer.transforms and comm.is_main:
             print(f"images were transformed by {before}, and from here on by {trainer.transforms}", file=sys.stderr)
     else:
-        run = comm.run_on_main(lambda: run_folder.create(config, device, how))
+        run = comm.run_on_main(lambda: run_folder.create(config, device, how, path))
     if comm.is_main:
         _describe(run, config, trainer, images)
     # One copy of the images serves training and evaluation.

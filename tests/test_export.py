@@ -181,7 +181,7 @@ def test_only_an_export_is_replaced_and_only_with_overwrite(
     out.mkdir()
     save_file({"old": torch.zeros(1)}, str(out / "model.safetensors"))
     assert run(tiny_run, "--out", out) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    assert "--force" in capsys.readouterr().err
     assert run(tiny_run, "--out", out, "--overwrite") == 0
     assert sorted(p.name for p in out.iterdir()) == FILES and "old" not in load_file(out / "model.safetensors")
     (out / "thesis.txt").write_text("not ours")

@@ -51,7 +51,9 @@ def test_all_codes_are_drawn_in_rows_and_a_seed_draws_the_same_again(
 def test_singles_are_the_images_of_the_grid_by_code(tiny_run: Path, tmp_path: Path, drawn: list[Any]) -> None:
     singles = tmp_path / "new" / "singles"
     assert run(tiny_run, "--count", 2, "--out", tmp_path / "grid.png", "--singles", singles) == 0
-    assert sorted(p.name for p in singles.iterdir()) == [f"code-{k:02d}-{i:04d}.png" for k in range(10) for i in (0, 1)]
+    assert sorted(p.name for p in singles.glob("*.png")) == [
+        f"code-{k:02d}-{i:04d}.png" for k in range(10) for i in (0, 1)
+    ]
     with Image.open(singles / "code-07-0001.png") as image:
         assert image.mode == "L"
         found = torch.from_numpy(np.array(image)).float() / 127.5 - 1
@@ -63,7 +65,7 @@ def test_singles_overwrite_nothing(tiny_run: Path, tmp_path: Path, capsys: pytes
     assert run(*flags) == 0
     before = (tmp_path / "code-04-0001.png").read_bytes()
     (tmp_path / "code-04-0000.png").unlink()
-    assert run(*flags, "--seed", 1) == 2
+    assert run(*flags, "--seed", 1, "--force") == 2
     assert "already holds code-04-0001.png" in capsys.readouterr().err
     assert (tmp_path / "code-04-0001.png").read_bytes() == before and not (tmp_path / "code-04-0000.png").exists()
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgan.errors import ConfigError
+from fastgan.runtime import file_lock
 
 FORMAT = 1
 
@@ -85,24 +86,8 @@ class Results:
     @contextmanager
     def claim(self, key: RunKey) -> Iterator[bool]:
         """Yields whether this process may train the run; no other may until the block ends or the process dies."""
-        path = self.folder / "locks" / f"{key.name}.lock"
-        with path.open("w") as file:
-            if not _lock(file.fileno()):
-                yield False
-                return
-            yield True  # closing the file releases the lock, as does the death of the process
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # not POSIX: without locks, ranks only start at different runs
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        with file_lock.held(self.folder / "locks" / f"{key.name}.lock") as mine:
+            yield mine
 
 
 def _plain(value: Any) -> Any:

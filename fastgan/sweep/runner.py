@@ -28,7 +28,7 @@ from fastgan.inference.labelling import assign
 from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
 from fastgan.runs.run_folder import RunFolder
-from fastgan.runtime import stages
+from fastgan.runtime import signals, stages
 from fastgan.runtime.distributed import RankInfo
 from fastgan.runtime.process import peak_memory
 from fastgan.runtime.turns import NO_OTHERS, SharedTurns, Turns
@@ -98,6 +98,8 @@ class Sweep:
             stopped = self.train_one(key)
             if stopped is not None:
                 return stopped
+            if signals.received():  # with the last step of a run
+                return signals.received()[0]
         return None
 
     def train_one(self, key: RunKey) -> int | None:
@@ -113,11 +115,17 @@ class Sweep:
     def _one(self, key: RunKey, config: TrainConfig) -> int | None:
         """Train one run to its end and keep its row; returns the signal if one stopped it."""
         begin = time.perf_counter()
-        config = dataclasses.replace(config, run_dir=self.results.runs_folder / key.name)
+        path = self.results.runs_folder / key.name
+        config = dataclasses.replace(config, run_dir=path)
         images = self._images(config)
         if key.method in RIVALS:
             self._keep(key, rivals.row(key.method, config, images, self._held_out(config)), begin)
             return None
+        with run_folder.owning(path):
+            return self._train(key, config, images, begin)
+
+    def _train(self, key: RunKey, config: TrainConfig, images: ImageSet, begin: float) -> int | None:
+        """Train a run of ours, whose folder this process owns."""
         config, _ = resolve(config, images)
         trainer = self._trainer_for(config, images)
         run = self._folder(config, trainer)
