@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from fastgan.config import schedule
 from fastgan.config.command_line import parse, positional, run_command
 from fastgan.data import loading
+from fastgan.data.identity import identify
 from fastgan.errors import ConfigError
 from fastgan.evaluation import agreement, confusion, diagnosis
 from fastgan.evaluation.confusion import confused_codes
@@ -22,6 +23,7 @@ from fastgan.reporting import labels
 from fastgan.runs import run_folder
 from fastgan.runtime import outputs
 from fastgan.runtime.stages import stage
+from fastgan.training import same_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ def _evaluate(args: EvaluateConfig) -> int:
     run = trained_run.load(args.run, device)
     config = run.config_at(args.data_dir, args.cache_dir)
     images = loading.load(config)
+    same_images.warn(run.run, identify(images))
     other = None if args.beside is None else agreement.load_beside(args.beside, run, config, images)
     for doubt in [] if other is None else agreement.doubts(run, other, images):
         print(f"warning: {doubt}", file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from fastgan.config.command_line import parse, positional, run_command
 from fastgan.data import loading
+from fastgan.data.identity import identify
 from fastgan.errors import ConfigError
 from fastgan.evaluation.code_summary import RunState
 from fastgan.inference import trained_run
@@ -18,6 +19,7 @@ from fastgan.runs import run_folder
 from fastgan.runs.metrics_log import MetricsLog
 from fastgan.runtime import outputs
 from fastgan.runtime.stages import stage
+from fastgan.training import same_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +56,14 @@ def main(argv: Sequence[str]) -> int:
 def _write(args: PageConfig, out: Path) -> None:
     run = trained_run.load(args.run, trained_run.choose_processor(args.device, args.threads))
     config = run.config_at(args.data_dir, args.cache_dir)
+    images = loading.load(config)
+    same_images.warn(run.run, identify(images))
     state = RunState(
         config=config,
         networks=run.networks,
         generator=run.generator,
         prior_K=run.prior.probabilities(),
-        images=loading.load(config),
+        images=images,
         images_seen=run.images_seen,
         rows=MetricsLog(run.run.metrics).rows(),
         settings=run_folder.read_settings(args.run),

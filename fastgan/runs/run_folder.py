@@ -41,6 +41,10 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def images(self) -> Path:
+        return self.path / "images.txt"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
@@ -73,6 +77,7 @@ def take(config: TrainConfig, held: ExitStack) -> Path:
     path = config.run_dir
     try:
         if path is not None:
+            _check_apart(path, config)
             held.enter_context(ownership.owned(path))
             if not config.resume:
                 _check_new(path)
@@ -125,6 +130,18 @@ def _default_name(config: TrainConfig) -> str:
     return f"{config.dataset}{split}-k{config.classes}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
+def _check_apart(path: Path, config: TrainConfig) -> None:
+    """Raise ConfigError where the run's own pictures would lie among its images."""
+    if not config.own_images or config.data_dir is None:
+        return
+    images, run = config.data_dir.resolve(), RunFolder(path.resolve())
+    if images == run.path or images.is_relative_to(run.samples):
+        raise ConfigError(
+            f"--run-dir {path}: the run's pictures would lie among the images in --data-dir {config.data_dir}; name "
+            f"another folder, such as {path / 'runs' / 'first'}"
+        )
+
+
 def _check_new(path: Path) -> None:
     if RunFolder(path).settings.exists():
         raise ConfigError(f"--run-dir {path}: already holds a run; add --resume to continue it, or name another folder")
@@ -145,14 +162,21 @@ def create(
     path = path or config.run_dir or Path("runs") / _default_name(config)
     _check_new(path)
     run = RunFolder(path)
-    try:
+    with begun(path):
         run.make_folders()
         _replace(run.settings, {"settings": to_json(config), "environment": {**environment(device), **how}})
+    return run
+
+
+@contextmanager
+def begun(path: Path) -> Iterator[None]:
+    """Within, a run folder that cannot be written raises ConfigError; used before a new run trains."""
+    try:
+        yield
     except OSError as error:
         raise ConfigError(
             f"--run-dir {path}: cannot be written ({error.strerror or error}); name a folder that can"
         ) from error
-    return run
 
 
 @contextmanager

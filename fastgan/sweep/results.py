@@ -1,6 +1,7 @@
 """A sweep's results folder: one JSON file for each finished run, never overwritten, and a lock for each run.
 
 RESULTS/sweep.json            data set, recipe and epochs, the same for every run in the folder
+RESULTS/images.json           how many images its data set has, and their digest
 RESULTS/rows/<run>.json       a finished run: settings, environment, figures by epoch, losses
 RESULTS/runs/<run>/           its run folder; its checkpoints are removed once the run is finished
 RESULTS/table.txt .md .png    written by --table
@@ -69,6 +70,21 @@ class Results:
     @property
     def runs_folder(self) -> Path:
         return self.folder / "runs"
+
+    def check_images(self, images: dict[str, Any]) -> None:
+        """Keep which images the sweep is on; raise ConfigError if its earlier runs were on others.
+
+        Args:
+            images: their `count` and `digest`.
+        """
+        path = self.folder / "images.json"
+        _write_once(path, images)
+        before = _read(path)
+        if before != images:
+            raise ConfigError(
+                f"--results {self.folder}: its runs are on other images ({before.get('count')} then, "
+                f"{images['count']} now); give the former --data-dir, or name another folder"
+            )
 
     def _row(self, key: RunKey) -> Path:
         return row_path(self.folder, key)

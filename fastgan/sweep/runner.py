@@ -20,6 +20,7 @@ import torch
 from fastgan.config.command_line import FREE_ON_RESUME, differences
 from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
+from fastgan.data.identity import Identity, identify
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import CheckpointCorruptError, ConfigError
 from fastgan.evaluation.evaluator import held_out_row
@@ -37,6 +38,7 @@ from fastgan.sweep import rivals
 from fastgan.sweep.results import Results, RunKey
 from fastgan.sweep.rivals import RIVALS
 from fastgan.text import pluralize
+from fastgan.training import same_images
 from fastgan.training.engine import Engine
 from fastgan.training.loop import TrainingLoop
 from fastgan.training.resolve import resolve
@@ -128,7 +130,7 @@ class Sweep:
         """Train a run of ours, whose folder this process owns."""
         config, _ = resolve(config, images)
         trainer = self._trainer_for(config, images)
-        run = self._folder(config, trainer)
+        run = self._folder(config, trainer, identify(images))
         # On a GPU a run takes seconds: it is repeated rather than saved twenty times.
         saves = self.device.type != "cuda"
         placed = dataclasses.replace(images, images=trainer.feed.images)  # one copy serves training and evaluation
@@ -168,6 +170,7 @@ class Sweep:
         """The images of a run; files are read only once."""
         if self._everything is None:
             self._everything = loading.load_everything(config)
+            self.results.check_images(identify(self._everything).summary())
         return loading.load(config, self._everything)
 
     def _held_out(self, config: TrainConfig) -> ImageSet | None:
@@ -185,12 +188,14 @@ class Sweep:
                 self._trainer = Engine(config, images, self.device)
         return self._trainer
 
-    def _folder(self, config: TrainConfig, trainer: Engine) -> RunFolder:
-        """The run's folder, new or existing; raises ConfigError if it holds a run with other settings."""
+    def _folder(self, config: TrainConfig, trainer: Engine, images: Identity) -> RunFolder:
+        """The run's folder, new or existing; raises ConfigError if it holds a run with other settings or images."""
         assert config.run_dir is not None
         run = RunFolder(config.run_dir)
         if not run.settings.exists():
-            return run_folder.create(config, self.device, trainer.how)
+            return run_folder.create(config, self.device, trainer.how | same_images.describe(images))
+        if how := same_images.changed(run, images):
+            raise ConfigError(f"{run.settings}: a run on other images ({how}); move its folder away")
         changed = differences(config, run_folder.saved_config(run.path), FREE)
         if changed:
             raise ConfigError(f"{run.settings}: a run with other settings ({', '.join(changed)}); move its folder away")
