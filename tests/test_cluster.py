@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,37 @@ def test_decoded_images_are_kept_where_the_flag_says(
     assert run(tiny_run, folder, "--out", out, "--cache-dir", out.parent / "images" / "a" / "digit 0.png") == 2
     printed = capsys.readouterr().err.strip()
     assert "\n" not in printed and "--cache-dir" in printed and "cannot be written" in printed and not out.exists()
+
+
+def test_the_runs_table_is_renewed_for_the_same_folder_only(
+    tiny_run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table of other images, or one that was named, needs --force."""
+    own, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(tiny_run, own, ignore=shutil.ignore_patterns("*.csv"))
+    shutil.copytree(folder, other)
+    kept = own / "assignments.csv"
+    assert run(own, folder / "a") == run(own, folder / "a") == run(own, folder) == 0  # all of them lie in that folder
+    before = kept.read_bytes()
+    for images in (other, folder / "a", None):
+        assert run(own, *([] if images is None else [images])) == 2 and kept.read_bytes() == before
+        assert "lists other images than" in capsys.readouterr().err
+    assert run(own, other, "--force") == 0 and str(other) in kept.read_text()
+    kept.write_text("thesis")
+    assert run(own) == 2 and kept.read_text() == "thesis"
+    assert run(own, "--force") == run(own) == 0 and "index" in kept.read_text().partition("\n")[0]
+    out = tmp_path / "table.csv"
+    assert run(own, "--out", out) == 0 and run(own, "--out", out) == 2
+    assert "add --force" in capsys.readouterr().err
+    assert run(own, "--out", out, "--force") == 0
+
+
+def test_sorted_files_are_not_read_beside_the_originals(tiny_run: Path, folder: Path, tmp_path: Path) -> None:
+    """Unless their folder is the one that is named."""
+    whole, into = tmp_path / "table.csv", tmp_path / "images" / "sorted"
+    assert run(tiny_run, folder / "a", "--sort-into", into, "--out", tmp_path / "a.csv") == 0
+    assert run(tiny_run, folder, "--out", whole) == 0 and len(table(whole)[1]) == 12
+    assert run(tiny_run, into, "--out", tmp_path / "sorted.csv") == 0 and len(table(tmp_path / "sorted.csv")[1]) == 4
 
 
 def test_bad_files_are_named_or_left_out(tiny_run: Path, folder: Path, tmp_path: Path) -> None:

@@ -70,6 +70,18 @@ def test_singles_overwrite_nothing(tiny_run: Path, tmp_path: Path, capsys: pytes
     assert (tmp_path / "code-04-0001.png").read_bytes() == before and not (tmp_path / "code-04-0000.png").exists()
 
 
+def test_a_picture_is_replaced_only_with_force_and_the_runs_own_is_renewed(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "g.png"
+    assert run(tiny_run, "--out", out) == 0 and run(tiny_run, "--out", out) == 2
+    assert "add --force" in capsys.readouterr().err
+    assert run(tiny_run, "--out", out, "--force") == 0
+    assert run(tiny_run, "--code", 2) == run(tiny_run, "--code", 2) == run(tiny_run, "--code", 2, "--seed", 5) == 0
+    names = {path.name for path in (tiny_run / "samples").glob("code-2*.png")}
+    assert {"code-2.png", "code-2-seed5.png"} <= names  # another seed draws other images
+
+
 def test_between_codes_the_noise_stays_and_the_ends_are_plain_samples(tiny_run: Path, drawn: list[Any]) -> None:
     assert run(tiny_run, "--interpolate", "code", "--code", 3, "--to", 7, "--steps", 5, "--count", 2) == 0
     for code in (3, 7):
@@ -137,6 +149,8 @@ def test_the_noise_of_an_image_does_not_depend_on_how_many_are_drawn(tiny_run: P
         (("--interpolate", "sideways"), "--interpolate"),
         (("--out", "{here}/file/x.png"), "--out"),
         (("--out", "{here}/x.nonsense"), "--out"),
+        (("--out", "{here}"), "--out"),
+        (("--out", "{here}/file.png"), "is there already"),
         (("--singles", "{here}/file", "--out", "{here}/x.png"), "--singles"),
     ],
     ids=str,
@@ -145,6 +159,7 @@ def test_a_mistake_is_one_line(
     tiny_run: Path, tmp_path: Path, flags: tuple[object, ...], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file.png").touch()
     capsys.readouterr()
     assert run(tiny_run, *(str(flag).format(here=tmp_path) for flag in flags)) == 2
     printed = capsys.readouterr().err.strip()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fastgan.errors import ConfigError
@@ -46,37 +47,47 @@ def check_file(flag: str, path: Path, *, force: bool, endings: Collection[str] =
     """
     if endings and path.suffix.lower() not in endings:
         raise ConfigError(f"{flag} {path}: its ending must be one of {', '.join(sorted(endings))}")
-    if path.is_dir():
-        raise ConfigError(f"{flag} {path}: is a folder; name a file")
-    if path.is_file() or path.is_symlink():
-        if not force:
+    if path.is_absolute() and path.parts[1:2] == ("dev",):  # /dev/stdout may be any file by now
+        return
+    with _writable(flag, path):
+        if path.is_dir():
+            raise ConfigError(f"{flag} {path}: is a folder; name a file")
+        if (path.is_file() or path.is_symlink()) and not force:
             raise ConfigError(f"{flag} {path}: is there already; add --force to replace it, or name another file")
-        if not os.access(path, os.W_OK):
-            raise ConfigError(f"{flag} {path}: cannot be written (read-only); name another file")
-    if not path.exists() or path.is_file():  # a device or a pipe, as /dev/stdout, needs no folder
-        check_folder(flag, path.parent, whole=path)
+        if path.is_file() and not os.access(path, os.W_OK):
+            raise PermissionError(None, "read-only")
+        if not path.exists() or path.is_file():  # a pipe needs no folder
+            _try(path.parent)
 
 
-def check_folder(flag: str, folder: Path, *, whole: Path | None = None) -> None:
+def check_folder(flag: str, folder: Path) -> None:
     """Check that files can be made in a folder, or that it can be made; nothing stays there.
-
-    Args:
-        whole: the path to name in the message; left out, the folder.
 
     Raises:
         ConfigError: they cannot.
     """
-    path = whole or folder
+    with _writable(flag, folder):
+        _try(folder)
+
+
+@contextmanager
+def _writable(flag: str, path: Path) -> Iterator[None]:
+    """Within, an OSError becomes a ConfigError that names the path; one with a name that is too long is refused."""
     try:
         if any(len(os.fsencode(part)) > LONGEST for part in path.parts):
             raise OSError(None, "a name is too long")
-        there = next(each for each in (folder, *folder.absolute().parents) if each.exists() or each.is_symlink())
-        with tempfile.TemporaryFile(dir=there):
-            pass
+        yield
     except OSError as error:
         raise ConfigError(
             f"{flag} {path}: cannot be written ({error.strerror or error}); name one in a folder that can"
         ) from error
+
+
+def _try(folder: Path) -> None:
+    """Make a file that is gone at once, in a folder or, if it is absent, in the lowest above it; raises OSError."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists() or each.is_symlink())
+    with tempfile.TemporaryFile(dir=there):
+        pass
 
 
 def check_not_read(flag: str, path: Path, images: Path | None) -> None:

@@ -66,7 +66,7 @@ def ending_at_once() -> Iterator[None]:
         with _handled(stop):
             yield
     finally:
-        _ending = False
+        _received, _ending = [], False
 
 
 @contextmanager

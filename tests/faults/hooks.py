@@ -280,6 +280,16 @@ EARLY = {
 }
 
 
+def wait_at(place: str, marker: Path) -> None:
+    """Make `marker` and wait at one of the places EARLY, for a signal."""
+
+    def act() -> None:
+        marker.touch()
+        time.sleep(60)
+
+    before(*EARLY[place], act)
+
+
 def stop_at(place: str, signal_number: int) -> None:
     """Send this process a signal at one of the places EARLY, before its first step."""
     before(*EARLY[place], lambda: os.kill(os.getpid(), signal_number))

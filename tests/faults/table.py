@@ -50,6 +50,7 @@ CASES = (
     Case("3", "SIGTERM and Ctrl-C while training", kills.told_to_stop, 3, 24),
     Case("3b", "SIGTERM and Ctrl-C before the first step", early.told_to_stop, 8, 32),
     Case("3r", "SIGTERM and Ctrl-C to ranks of one run", ranks.told_to_stop, 2, 6),
+    Case("3s", "SIGTERM and Ctrl-C to ranks before the first step", ranks.told_early, 2, 6),
     Case("4", "second signal inside the save", kills.stopped_twice, 1, 12),
     Case("5", "disk full", disk.full_disk, 4, 24),
     Case("6", "run folder not writable", disk.unwritable, 6, 12),
