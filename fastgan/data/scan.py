@@ -87,8 +87,7 @@ def scan(folder: Path, within: str = "") -> Scan:
     check(folder)
     entries: list[Entry] = []
     bad: list[tuple[str, str]] = []
-    outputs: list[str] = []
-    ignored = 0
+    outputs, ignored = list[str](), 0
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [(within, frozenset())]
     while pending:
         inner, above = pending.pop()
