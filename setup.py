@@ -30,6 +30,7 @@ setup(
         "scikit-learn>=1.5",
         "threadpoolctl>=3.5",
         "joblib>=1.3",
+        "filelock>=4.0",
         "tyro>=0.9",
         "tqdm>=4.66",
         "safetensors>=0.5",

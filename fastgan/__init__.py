@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from fastgan.runtime import stages, threads  # noqa: F401 - threads measures from here on how busy the machine is
 
@@ -19,7 +20,15 @@ def _interrupted(kind: type[BaseException], error: BaseException, trace: Traceba
         sys.__excepthook__(kind, error, trace)
 
 
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM while a command still imports its libraries: nothing is written yet."""
+    if os.environ.get("RANK", "0") == "0":
+        os.write(2, b"stopped; the same command starts again\n")
+    os._exit(128 + number)
+
+
 if sys.argv and sys.argv[0] == "-m":  # one of our commands, not a program that imports us
     sys.excepthook = _interrupted
+    signal.signal(signal.SIGTERM, _terminated)
     if os.environ.get("RANK", "0") == "0" and not {"-h", "--help", "--dry-run"} & set(sys.orig_argv):
         stages.load()

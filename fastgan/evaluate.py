@@ -12,13 +12,18 @@ from typing import Annotated, Literal
 from fastgan.config import schedule
 from fastgan.config.command_line import parse, positional, run_command
 from fastgan.data import loading
+from fastgan.data.identity import identify
+from fastgan.errors import ConfigError
 from fastgan.evaluation import agreement, confusion, diagnosis
 from fastgan.evaluation.confusion import confused_codes
 from fastgan.evaluation.evaluator import Evaluator, context_rows
 from fastgan.evaluation.judge import obtain_judge
 from fastgan.inference import trained_run
 from fastgan.reporting import labels
+from fastgan.runs import run_folder
+from fastgan.runtime import outputs
 from fastgan.runtime.stages import stage
+from fastgan.training import same_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,22 +42,34 @@ class EvaluateConfig:
     """Threads of a CPU. 0: one for each processor that this process may use and that others leave free."""
     json: Path | None = None
     """Write the figures to this file as well."""
+    force: bool = False
+    """Replace a file of --json that is there already."""
     beside: Path | None = None
     """Another run on the same data with another seed: print how far both agree on which images belong together."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, evaluate, print. Returns the exit code."""
+    """Parse, check, evaluate. Returns the exit code."""
     args = parse(
         EvaluateConfig,
         argv,
         prog="python -m fastgan.evaluate",
         description="NMI, ENT, prior error, clustering and diversity of a run.",
     )
+    run_folder.read_settings(args.run)
+    if args.json is not None:
+        outputs.check_file("--json", args.json, force=args.force)
+    with run_folder.owning_outputs(*([] if args.json is None else [args.json]), flag="--json"):
+        return _evaluate(args)
+
+
+def _evaluate(args: EvaluateConfig) -> int:
+    """Measure, print, write. Returns the exit code."""
     device = trained_run.choose_processor(args.device, args.threads)
     run = trained_run.load(args.run, device)
     config = run.config_at(args.data_dir, args.cache_dir)
     images = loading.load(config)
+    same_images.warn(run.run, identify(images))
     other = None if args.beside is None else agreement.load_beside(args.beside, run, config, images)
     for doubt in [] if other is None else agreement.doubts(run, other, images):
         print(f"warning: {doubt}", file=sys.stderr)
@@ -83,8 +100,17 @@ def main(argv: Sequence[str]) -> int:
         print(f"\nbeside {args.beside}: {reading}")
     if args.json is not None:
         diagnosed = {"hardly_trained": hardly is not None, "merge_candidates": [asdict(pair) for pair in merge]}
-        args.json.write_text(json.dumps(row | diagnosed, indent=1) + "\n", encoding="utf-8")
+        _write(args.json, json.dumps(row | diagnosed, indent=1) + "\n")
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file of figures, whose folder is made if it is absent."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--json {path}: cannot be written ({error.strerror or error}); name another file") from error
 
 
 if __name__ == "__main__":

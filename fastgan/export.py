@@ -15,7 +15,8 @@ import torch
 
 from fastgan.config.command_line import parse, positional, run_command
 from fastgan.inference import trained_run
-from fastgan.inference.export import FILES, export
+from fastgan.inference.export import FILES, check_place, export
+from fastgan.runs import run_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,24 +27,32 @@ class ExportConfig:
     """The run's folder."""
     out: Path | None = None
     """The folder to make. Left out: RUN/export."""
-    overwrite: bool = False
+    force: bool = False
     """Replace an existing export."""
+    overwrite: bool = False
+    """The same as --force."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, trace, save. Returns the exit code."""
+    """Parse, check, export. Returns the exit code."""
     args = parse(
         ExportConfig,
         argv,
         prog="python -m fastgan.export",
         description="Generator and labeller of a run as files that need only torch.",
     )
-    # On the CPU, since an exported program is tied to the device it was traced on.
-    run = trained_run.load(args.run, torch.device("cpu"))
-    out = args.out if args.out is not None else run.run.path / "export"
-    export(run, out, args.overwrite)
+    run_folder.read_settings(args.run)
+    out, force = args.out if args.out is not None else args.run / "export", args.force or args.overwrite
+    check_place(out, force)
+    with run_folder.owning_outputs(out):
+        _export(args.run, out, force)
     print(f"wrote {', '.join(FILES)} to {out}")
     return 0
+
+
+def _export(path: Path, out: Path, force: bool) -> None:
+    # On the CPU, since an exported program is tied to the device it was traced on.
+    export(trained_run.load(path, torch.device("cpu")), out, force)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,17 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from fastgan.config.command_line import parse, positional, run_command
+from fastgan.config.schema import TrainConfig
 from fastgan.errors import ConfigError
 from fastgan.inference import sampling, trained_run
 from fastgan.inference.sampling import Sampler
 from fastgan.reporting.images import save_grid, save_singles
+from fastgan.runs import run_folder
+from fastgan.runtime import outputs
 from fastgan.runtime.stages import stage
 from fastgan.text import pluralize
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +47,9 @@ class SampleConfig:
     steps: int = 8
     """Images per row under --interpolate, including both ends."""
     out: Path | None = None
-    """The picture to write, png. Left out: in RUN/samples, named after what it shows."""
+    """The picture to write, png. Left out: in RUN/samples, named after what it shows, and renewed."""
+    force: bool = False
+    """Replace a picture that is there already."""
     singles: Path | None = None
     """A folder to also write each image to, as code-KK-NNNN.png. Existing files are never overwritten."""
     seed: int = 0
@@ -54,16 +61,35 @@ class SampleConfig:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, draw, save. Returns the exit code."""
+    """Parse, check, draw. Returns the exit code."""
     args = parse(
         SampleConfig,
         argv,
         prog="python -m fastgan.sample",
         description="Images of one code, of all codes in rows, or interpolated between two codes or noises.",
     )
+    settings = run_folder.saved_config(args.run)
+    _check(args, settings.classes)
+    out = args.out if args.out is not None else run_folder.RunFolder(args.run).samples / _default_name(args)
+    _check_places(args, settings, out)
+    with run_folder.owning_outputs(out, *([] if args.singles is None else [args.singles])):
+        return _draw(args, out)
+
+
+def _check_places(args: SampleConfig, settings: TrainConfig, out: Path) -> None:
+    """Raise ConfigError, before the work, where the pictures cannot go."""
+    images = settings.data_dir if settings.own_images else None
+    outputs.check_file("--out", out, force=args.force or args.out is None, endings=PICTURES)
+    outputs.check_not_read("--out", out, images)
+    if args.singles is not None:
+        outputs.check_folder("--singles", args.singles)
+        outputs.check_not_read("--singles", args.singles, images)
+
+
+def _draw(args: SampleConfig, out: Path) -> int:
+    """Draw, save. Returns the exit code."""
     run = trained_run.load(args.run, trained_run.choose_processor(args.device, args.threads))
     classes = run.config.classes
-    _check(args, classes)
     chosen = torch.tensor(list(range(classes) if args.code is None else [args.code]))
     single_row = args.interpolate is not None and args.code is None
     count = args.count if args.count is not None else (1 if single_row else 10)
@@ -78,7 +104,6 @@ def main(argv: Sequence[str]) -> int:
         with stage("drawing"):
             images = sampler(codes)
         columns = count if args.code is None else min(count, max(8, round(count**0.5)))
-    out = args.out if args.out is not None else run.run.samples / _default_name(args)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         save_grid(images, out, columns)
@@ -87,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
     print(f"wrote {pluralize(len(images), 'image')} to {out}")
     if args.singles is not None:
         try:
-            args.singles.mkdir(parents=True, exist_ok=True)
+            outputs.mark(args.singles)
             save_singles(images, singles)
         except OSError as error:
             raise ConfigError(
@@ -126,7 +151,8 @@ def _names(folder: Path, chosen: Tensor, count: int) -> list[Path]:
 def _default_name(args: SampleConfig) -> str:
     name = "all-codes" if args.code is None else f"code-{args.code}"
     ending = {None: "", "code": f"-to-{args.to}", "noise": "-noise"}[args.interpolate]
-    return f"{name}{ending}.png"
+    seed = f"-seed{args.seed}" if args.seed else ""
+    return f"{name}{ending}{seed}.png"
 
 
 def _between_codes(sampler: Sampler, codes_N: Tensor, args: SampleConfig) -> Tensor:

@@ -9,9 +9,10 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +21,7 @@ from fastgan.config.command_line import run_command, train_config
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import to_json
 from fastgan.data import cache, loading
+from fastgan.data.identity import Identity, identify
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError, DataError
 from fastgan.evaluation import diagnosis
@@ -27,11 +29,12 @@ from fastgan.evaluation.evaluator import Evaluation
 from fastgan.reporting import html_report, labels
 from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
-from fastgan.runtime import threads
+from fastgan.runtime import signals, threads
 from fastgan.runtime.device import choose_algorithms, choose_device, choose_kernels, device_name
 from fastgan.runtime.distributed import Communicator, RankInfo, init_distributed
 from fastgan.runtime.process import tune_malloc
 from fastgan.text import pluralize
+from fastgan.training import same_images
 from fastgan.training.engine import Engine
 from fastgan.training.loop import Outcome, TrainingLoop
 from fastgan.training.resolve import resolve
@@ -111,13 +114,9 @@ def _images(config: TrainConfig, ranks: RankInfo, comm: Communicator) -> ImageSe
 
     first = comm.run_on_all(lambda: load() if ranks.local_rank == 0 else None)
     images = comm.run_on_all(lambda: load() if first is None else first)
-    count, theirs = len(images.images), comm.run_on_main(lambda: len(images.images))
+    count = len(images.images)
 
     def check() -> None:
-        if count != theirs:
-            raise DataError(
-                f"rank {comm.rank} reads {count:,} images and rank 0 {theirs:,}; give all the same --data-dir"
-            )
         if config.batch_size * comm.world_size > count:
             raise ConfigError(
                 f"--batch-size {config.batch_size}: on {comm.world_size} ranks larger than the data, "
@@ -126,6 +125,22 @@ def _images(config: TrainConfig, ranks: RankInfo, comm: Communicator) -> ImageSe
 
     comm.run_on_all(check)
     return images
+
+
+def _identify(images: ImageSet, comm: Communicator) -> Identity:
+    """Which images these are; raises DataError on ranks that read others than rank 0."""
+    own = identify(images)
+    count, digest = comm.run_on_main(lambda: (own.count, own.digest))
+
+    def check() -> None:
+        if own.digest != digest:
+            raise DataError(
+                f"rank {comm.rank} reads {own.count:,} images and rank 0 {count:,}, and they are not the same; give "
+                "all the same --data-dir"
+            )
+
+    comm.run_on_all(check)
+    return own
 
 
 def _same_ranks(config: TrainConfig, ranks: RankInfo) -> None:
@@ -162,10 +177,21 @@ def _setup(argv: Sequence[str], ranks: RankInfo) -> tuple[TrainConfig, torch.dev
     return config, device
 
 
+@contextmanager
+def _stoppable(path: Path) -> Iterator[None]:
+    """Within, a signal that comes before the first step is answered with how to go on."""
+    try:
+        yield
+    except signals.Stopped as stop:
+        begun = run_folder.RunFolder(path).settings.exists()
+        stop.remedy = f"continue with: {_again(path)}" if begun else "nothing was begun; the same command starts again"
+        raise
+
+
 def main(argv: Sequence[str]) -> int:
     """Parse, build, train. Returns the exit code."""
     ranks = RankInfo.from_environment()
-    with init_distributed(ranks) as comm:
+    with init_distributed(ranks) as comm, ExitStack() as held:
         config, device = comm.run_on_all(lambda: _setup(argv, ranks))
         if config.dry_run:
             if comm.is_main:
@@ -174,21 +200,35 @@ def main(argv: Sequence[str]) -> int:
                     preflight(config)
             return 0
         tune_malloc()
-        comm.begin(device, config.rank_timeout)
-        return train(config, device, _images(config, ranks, comm), comm)
+        path = comm.run_on_main(lambda: run_folder.take(config, held))
+        with _stoppable(path):
+            comm.begin(device, config.rank_timeout)
+            return train(config, device, _images(config, ranks, comm), comm, path)
 
 
-def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Communicator) -> int:
-    """Start or resume a run. Returns the exit code."""
+def _create(
+    run: run_folder.RunFolder, config: TrainConfig, device: torch.device, how: Mapping[str, Any], images: Identity
+) -> None:
+    """Write what a new run's folder begins with; run.json last, since it makes it a run."""
+    with run_folder.begun(run.path):
+        run.make_folders()
+        same_images.keep(run, images)
+    run_folder.create(config, device, how, run.path)
+
+
+def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Communicator, path: Path) -> int:
+    """Start or resume the run in the folder `path`, which rank 0 owns. Returns the exit code."""
+    which = _identify(images, comm)
+    run = run_folder.RunFolder(path)
+    if config.resume:
+        comm.run_on_main(lambda: same_images.check(run, which))
     config, chosen = comm.run_on_all(lambda: resolve(config, images, comm.world_size))
     if chosen is not None and comm.is_main:
         print(chosen, file=sys.stderr)
     # Before the folder is made, so that a failure here leaves nothing behind.
     trainer = comm.run_on_all(lambda: Engine(config, images, device, comm))
-    how = trainer.how
+    how = trainer.how | same_images.describe(which)
     if config.resume:
-        assert config.run_dir is not None
-        run = run_folder.RunFolder(config.run_dir)
         settings = run_folder.read_settings(run.path)
         if comm.is_main and (message := run_folder.moved(settings, device, how["precision"])):
             print(f"note: {message}", file=sys.stderr)
@@ -196,7 +236,7 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Com
         if before != trainer.transforms and comm.is_main:
             print(f"images were transformed by {before}, and from here on by {trainer.transforms}", file=sys.stderr)
     else:
-        run = comm.run_on_main(lambda: run_folder.create(config, device, how))
+        comm.run_on_main(lambda: _create(run, config, device, how, which))
     if comm.is_main:
         _describe(run, config, trainer, images)
     # One copy of the images serves training and evaluation.
@@ -213,6 +253,7 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Com
 
         def note() -> None:
             with run_folder.continued(run.path):
+                same_images.keep(run, which)
                 run_folder.note_resume(run, config, device, training.images_seen, how)
 
         comm.run_on_main(note)

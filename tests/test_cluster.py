@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,37 @@ def test_decoded_images_are_kept_where_the_flag_says(
     assert "\n" not in printed and "--cache-dir" in printed and "cannot be written" in printed and not out.exists()
 
 
+def test_the_runs_table_is_renewed_for_the_same_folder_only(
+    tiny_run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table of other images, or one that was named, needs --force."""
+    own, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(tiny_run, own, ignore=shutil.ignore_patterns("*.csv"))
+    shutil.copytree(folder, other)
+    kept = own / "assignments.csv"
+    assert run(own, folder / "a") == run(own, folder / "a") == run(own, folder) == 0  # all of them lie in that folder
+    before = kept.read_bytes()
+    for images in (other, folder / "a", None):
+        assert run(own, *([] if images is None else [images])) == 2 and kept.read_bytes() == before
+        assert "lists other images than" in capsys.readouterr().err
+    assert run(own, other, "--force") == 0 and str(other) in kept.read_text()
+    kept.write_text("thesis")
+    assert run(own) == 2 and kept.read_text() == "thesis"
+    assert run(own, "--force") == run(own) == 0 and "index" in kept.read_text().partition("\n")[0]
+    out = tmp_path / "table.csv"
+    assert run(own, "--out", out) == 0 and run(own, "--out", out) == 2
+    assert "add --force" in capsys.readouterr().err
+    assert run(own, "--out", out, "--force") == 0
+
+
+def test_sorted_files_are_not_read_beside_the_originals(tiny_run: Path, folder: Path, tmp_path: Path) -> None:
+    """Unless their folder is the one that is named."""
+    whole, into = tmp_path / "table.csv", tmp_path / "images" / "sorted"
+    assert run(tiny_run, folder / "a", "--sort-into", into, "--out", tmp_path / "a.csv") == 0
+    assert run(tiny_run, folder, "--out", whole) == 0 and len(table(whole)[1]) == 12
+    assert run(tiny_run, into, "--out", tmp_path / "sorted.csv") == 0 and len(table(tmp_path / "sorted.csv")[1]) == 4
+
+
 def test_bad_files_are_named_or_left_out(tiny_run: Path, folder: Path, tmp_path: Path) -> None:
     (folder / "b" / "bad.png").write_bytes(b"nothing of the kind")
     out = tmp_path / "table.csv"
@@ -94,8 +126,8 @@ def test_files_are_sorted_and_names_that_clash_get_a_number(tiny_run: Path, fold
     before = {path: path.read_bytes() for path in folder.rglob("*.png")}
     assert run(tiny_run, folder, "--out", out, "--sort-into", sorted_into) == 0
     _, rows = table(out)
-    assert {p.name for p in sorted_into.iterdir()} == {f"class-{int(code):02d}" for _, code, *_ in rows}
-    found = [path for path in sorted_into.rglob("*") if path.is_file()]
+    assert {p.name for p in sorted_into.glob("class-*")} == {f"class-{int(code):02d}" for _, code, *_ in rows}
+    found = list(sorted_into.rglob("*.png"))
     assert len(found) == len(rows) == 13
     for name, code, *_ in rows:
         same = [path for path in found if path.samefile(name)]
@@ -136,10 +168,10 @@ def test_sorting_skips_numbers_that_are_taken(tmp_path: Path) -> None:
     ("flags", "named"),
     [
         (("{here}/nowhere",), "is not a run folder"),
-        (("{run}", "{here}/nowhere"), "no such folder"),
-        (("{run}", "{here}/empty"), "holds no images"),
-        (("{run}", "{here}/broken"), "bad.png: "),
-        (("{run}", "{here}/disguised"), "other.png: "),
+        (("{run}", "{here}/nowhere", "--out", "{here}/t.csv"), "no such folder"),
+        (("{run}", "{here}/empty", "--out", "{here}/t.csv"), "holds no images"),
+        (("{run}", "{here}/broken", "--out", "{here}/t.csv"), "bad.png: "),
+        (("{run}", "{here}/disguised", "--out", "{here}/t.csv"), "other.png: "),
         (("{run}", "--out", "{here}/file/x.csv"), "--out"),
         (("{run}", "--out", "{here}"), "--out"),
         (("{run}", "--sort-into", "{here}/new"), "--sort-into: sorts image files"),

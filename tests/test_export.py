@@ -174,19 +174,20 @@ def test_a_run_without_an_average_exports_its_own_generator(tiny_run: Path, tmp_
     assert "as trained last" in (run_dir / "export" / "README.md").read_text(encoding="utf-8")
 
 
-def test_only_an_export_is_replaced_and_only_with_overwrite(
-    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("flag", ["--force", "--overwrite"])
+def test_only_an_export_is_replaced_and_only_with_force(
+    flag: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "export"
     out.mkdir()
     save_file({"old": torch.zeros(1)}, str(out / "model.safetensors"))
     assert run(tiny_run, "--out", out) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert run(tiny_run, "--out", out, "--overwrite") == 0
+    assert "--force" in capsys.readouterr().err
+    assert run(tiny_run, "--out", out, flag) == 0
     assert sorted(p.name for p in out.iterdir()) == FILES and "old" not in load_file(out / "model.safetensors")
     (out / "thesis.txt").write_text("not ours")
     capsys.readouterr()
-    assert run(tiny_run, "--out", out, "--overwrite") == 2
+    assert run(tiny_run, "--out", out, flag) == 2
     assert "replaces only an earlier export" in capsys.readouterr().err
     assert (out / "thesis.txt").exists() and [p.name for p in tmp_path.iterdir()] == ["export"]
 

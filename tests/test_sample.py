@@ -51,7 +51,9 @@ def test_all_codes_are_drawn_in_rows_and_a_seed_draws_the_same_again(
 def test_singles_are_the_images_of_the_grid_by_code(tiny_run: Path, tmp_path: Path, drawn: list[Any]) -> None:
     singles = tmp_path / "new" / "singles"
     assert run(tiny_run, "--count", 2, "--out", tmp_path / "grid.png", "--singles", singles) == 0
-    assert sorted(p.name for p in singles.iterdir()) == [f"code-{k:02d}-{i:04d}.png" for k in range(10) for i in (0, 1)]
+    assert sorted(p.name for p in singles.glob("*.png")) == [
+        f"code-{k:02d}-{i:04d}.png" for k in range(10) for i in (0, 1)
+    ]
     with Image.open(singles / "code-07-0001.png") as image:
         assert image.mode == "L"
         found = torch.from_numpy(np.array(image)).float() / 127.5 - 1
@@ -63,9 +65,21 @@ def test_singles_overwrite_nothing(tiny_run: Path, tmp_path: Path, capsys: pytes
     assert run(*flags) == 0
     before = (tmp_path / "code-04-0001.png").read_bytes()
     (tmp_path / "code-04-0000.png").unlink()
-    assert run(*flags, "--seed", 1) == 2
+    assert run(*flags, "--seed", 1, "--force") == 2
     assert "already holds code-04-0001.png" in capsys.readouterr().err
     assert (tmp_path / "code-04-0001.png").read_bytes() == before and not (tmp_path / "code-04-0000.png").exists()
+
+
+def test_a_picture_is_replaced_only_with_force_and_the_runs_own_is_renewed(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "g.png"
+    assert run(tiny_run, "--out", out) == 0 and run(tiny_run, "--out", out) == 2
+    assert "add --force" in capsys.readouterr().err
+    assert run(tiny_run, "--out", out, "--force") == 0
+    assert run(tiny_run, "--code", 2) == run(tiny_run, "--code", 2) == run(tiny_run, "--code", 2, "--seed", 5) == 0
+    names = {path.name for path in (tiny_run / "samples").glob("code-2*.png")}
+    assert {"code-2.png", "code-2-seed5.png"} <= names  # another seed draws other images
 
 
 def test_between_codes_the_noise_stays_and_the_ends_are_plain_samples(tiny_run: Path, drawn: list[Any]) -> None:
@@ -135,6 +149,8 @@ def test_the_noise_of_an_image_does_not_depend_on_how_many_are_drawn(tiny_run: P
         (("--interpolate", "sideways"), "--interpolate"),
         (("--out", "{here}/file/x.png"), "--out"),
         (("--out", "{here}/x.nonsense"), "--out"),
+        (("--out", "{here}"), "--out"),
+        (("--out", "{here}/file.png"), "is there already"),
         (("--singles", "{here}/file", "--out", "{here}/x.png"), "--singles"),
     ],
     ids=str,
@@ -143,6 +159,7 @@ def test_a_mistake_is_one_line(
     tiny_run: Path, tmp_path: Path, flags: tuple[object, ...], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file.png").touch()
     capsys.readouterr()
     assert run(tiny_run, *(str(flag).format(here=tmp_path) for flag in flags)) == 2
     printed = capsys.readouterr().err.strip()

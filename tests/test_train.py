@@ -207,10 +207,14 @@ def test_more_codes_than_classes_and_another_size(tmp_path: Path) -> None:
 def test_evaluate_and_sample_read_a_run(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = tmp_path / "figures.json"
     assert command_line.run_command(evaluate.main, [str(finished), "--json", str(figures)]) == 0
+    printed = capsys.readouterr().out
     again, last = json.loads(figures.read_text()), _rows(finished)[-1]
     assert again["nmi"] == pytest.approx(last["nmi"], abs=1e-9)
     assert again["cluster_accuracy"] == last["cluster_accuracy"]
-    printed = capsys.readouterr().out
+    before = figures.read_bytes()
+    for place in (figures, tmp_path, figures / "x.json"):  # refused before the work
+        assert command_line.run_command(evaluate.main, [str(finished), "--json", str(place)]) == 2
+    assert figures.read_bytes() == before and "--json" in capsys.readouterr().err
     assert "NMI" in printed and "codes that Q confuses" in printed
     assert all(pair["first"] < pair["second"] and pair["confusion"] > 0.05 for pair in again["merge_candidates"])
     out = tmp_path / "seven.png"

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from fastgan.config.presets import preset
 from fastgan.config.schema import MAX_CODES, TrainConfig
 from fastgan.config.validation import validate
-from fastgan.errors import ConfigError, FastganError
-from fastgan.runtime import stages
+from fastgan.errors import ConfigError, DataError, FastganError
+from fastgan.runtime import signals, stages
 
 T = TypeVar("T")
 
@@ -151,19 +151,39 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
 
 
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
-    """Call a command; an error meant for the user becomes one line on stderr and exit code 2, or 1 for a failed run."""
+    """Call a command; an error meant for the user becomes one line on stderr and exit code 2, or 1 for a failed run.
+
+    SIGTERM and Ctrl-C end it with one line, and 143 or 130; a run in training first finishes its step and saves.
+    """
     stages.loaded()
-    try:
+    with signals.ending_at_once():
         try:
-            return main(sys.argv[1:] if argv is None else argv)
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:  # `--help | head`: the reader is gone; /dev/null keeps Python's exit quiet too
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # 128 + SIGPIPE, as a shell reports it
-    except FastganError as error:
-        if not error.silent:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-        if error.at_once:
-            os._exit(error.exit_code)
-        return error.exit_code
+            try:
+                return main(sys.argv[1:] if argv is None else argv)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:  # `--help | head`: the reader is gone; /dev/null keeps Python's exit quiet too
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141  # 128 + SIGPIPE, as a shell reports it
+        except signals.Stopped as stop:
+            with signals.ignored():
+                return _stopped(stop)
+        except FastganError as error:
+            if signals.received() and isinstance(error, DataError):  # it ended the processes that decode, too
+                with signals.ignored():
+                    return _stopped(signals.Stopped(signals.received()[0]))
+            if not error.silent:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+            if error.at_once:
+                os._exit(error.exit_code)
+            return error.exit_code
+
+
+def _stopped(stop: signals.Stopped) -> int:
+    """Say it, on one rank of a run, and how to go on. Returns the exit code."""
+    code = 128 + stop.number
+    if os.environ.get("RANK", "0") == "0":
+        print(f"stopped; {stop.remedy or 'the same command starts again'}", file=sys.stderr, flush=True)
+    if "RANK" in os.environ:  # as after an error of a rank: Python's own cleanup sometimes aborts
+        os._exit(code)
+    return code

@@ -16,6 +16,7 @@ from fastgan.data.scan import SUFFIXES, Entry, Scan, scan, shown
 from fastgan.errors import ConfigError, DataError
 from fastgan.text import pluralize
 
+NAMED_OUTPUTS = 3  # folders that a message names at most
 NAMED = 10  # bad files that a message names at most
 
 
@@ -50,13 +51,23 @@ def full(
 
 
 def images_in(folder: Path) -> Scan:
-    """The scan of a folder; raises DataError if it has no images."""
+    """The scan of a folder; says which of its folders are left out. Raises DataError if it has no images."""
     found = scan(folder)
+    if found.outputs:
+        print(f"{folder}: left out {outputs_in(found)}", file=sys.stderr)
     if not found.entries and not found.bad:
         others = f" ({pluralize(found.ignored, 'other or hidden file')})" if found.ignored else ""
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{folder}: holds no images{others}; looked for {kinds} in it and in its subfolders")
     return found
+
+
+def outputs_in(found: Scan) -> str:
+    """The folders that a scan left out as outputs, in words."""
+    names = ", ".join(shown(path) for path in found.outputs[:NAMED_OUTPUTS])
+    more = f" and {len(found.outputs) - NAMED_OUTPUTS:,} more" if len(found.outputs) > NAMED_OUTPUTS else ""
+    count = pluralize(len(found.outputs), "folder")
+    return f"{count} of what fastgan wrote ({names}{more}); to read one, name it itself"
 
 
 def read(

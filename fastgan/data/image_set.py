@@ -37,12 +37,6 @@ class ImageSet:
             return None
         return torch.bincount(self.labels, minlength=self.label_count).double() / len(self.labels)
 
-    def digest(self) -> str:
-        """SHA-256 of the images' shape, paths and pixels (not of their labels), DIGESTED images at a time."""
-        hasher = hashlib.sha256(f"{tuple(self.images.shape)} {self.paths}".encode(errors="surrogateescape"))
-        self.add_pixels(hasher)
-        return hasher.hexdigest()
-
     def add_pixels(self, hasher: hashlib._Hash) -> None:
         """Update `hasher` with the pixels, DIGESTED images at a time."""
         for part in self.images.split(DIGESTED):

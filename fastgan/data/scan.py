@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastgan.errors import DataError
+from fastgan.runtime.outputs import is_output
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tiff", ".tif", ".pgm")  # in capitals too
 UNREADABLE = "cannot be read"  # prefix of the reason for a file that is not damaged but unreadable
@@ -32,12 +33,14 @@ class Scan:
     """The result of scanning a folder.
 
     entries: the images, sorted by path. bad: (path, reason) of files and folders that could not be read. ignored: the
-    number of files that are hidden or have another suffix.
+    number of files that are hidden or have another suffix. outputs: folders left out, since they hold what this program
+    wrote, as a run's.
     """
 
     entries: tuple[Entry, ...]
     bad: tuple[tuple[str, str], ...]
     ignored: int
+    outputs: tuple[str, ...] = ()
 
 
 def unreadable(error: OSError) -> str:
@@ -73,7 +76,7 @@ def listing(folder: Path) -> list[str]:
 
 
 def scan(folder: Path, within: str = "") -> Scan:
-    """The images in `folder` and its subfolders, without hidden ones; links are followed.
+    """The images in `folder` and its subfolders, without hidden ones and outputs; links are followed.
 
     Args:
         within: scan only this subfolder; paths are still relative to `folder`.
@@ -84,7 +87,7 @@ def scan(folder: Path, within: str = "") -> Scan:
     check(folder)
     entries: list[Entry] = []
     bad: list[tuple[str, str]] = []
-    ignored = 0
+    outputs, ignored = list[str](), 0
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [(within, frozenset())]
     while pending:
         inner, above = pending.pop()
@@ -99,6 +102,9 @@ def scan(folder: Path, within: str = "") -> Scan:
             if not inner:
                 raise DataError(f"{folder}: {unreadable(error)}") from error
             bad.append((f"{inner}/", unreadable(error)))
+            continue
+        if inner != within and is_output({each.name for each in found}):
+            outputs.append(inner)
             continue
         for each in found:
             path = f"{inner}/{each.name}" if inner else each.name
@@ -116,4 +122,6 @@ def scan(folder: Path, within: str = "") -> Scan:
                         bad.append((path, "not a regular file"))
             except OSError as error:
                 bad.append((path, unreadable(error)))
-    return Scan(tuple(sorted(entries, key=lambda entry: entry.path)), tuple(sorted(bad)), ignored)
+    return Scan(
+        tuple(sorted(entries, key=lambda entry: entry.path)), tuple(sorted(bad)), ignored, tuple(sorted(outputs))
+    )

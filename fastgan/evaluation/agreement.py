@@ -15,6 +15,7 @@ from torch import Tensor
 from fastgan.config import schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
+from fastgan.data.identity import identify
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError
 from fastgan.evaluation import diagnosis, metrics
@@ -72,7 +73,7 @@ def _check_files(path: Path, run: TrainedRun, config: TrainConfig, images: Image
     )
     found = loading.load(theirs_now)
     one_folder = moved.resolve() == loading.data_folder(config).resolve()
-    if found.paths != images.paths or (not one_folder and found.digest() != images.digest()):
+    if found.paths != images.paths or (not one_folder and identify(found).digest != identify(images).digest):
         raise ConfigError(
             f"--beside {path}: is on other images ({len(found.images):,} in {moved}, {len(images.images):,} in "
             f"{loading.data_folder(config)}); name another run"

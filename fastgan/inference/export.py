@@ -20,6 +20,7 @@ from fastgan.inference.export_readme import readme
 from fastgan.inference.trained_run import TrainedRun
 from fastgan.models.layers import Flatten, Linear
 from fastgan.models.networks import CodeHead, FrontEnd, Generator
+from fastgan.runtime import outputs
 from fastgan.runtime.stages import stage
 
 FILES = ("model.safetensors", "generator.pt2", "labeller.pt2", "README.md")
@@ -97,14 +98,14 @@ def tensors(run: TrainedRun) -> dict[str, Tensor]:
     return found | {"prior.probabilities": run.prior.probabilities()}
 
 
-def export(run: TrainedRun, out: Path, overwrite: bool = False) -> None:
+def export(run: TrainedRun, out: Path, force: bool = False) -> None:
     """Write FILES into the folder `out`, atomically.
 
     Raises:
         ConfigError: `out` is taken, or cannot be written.
     """
     out = Path(os.path.abspath(out))
-    _check_free(out, overwrite)
+    check_place(out, force)
     with stage("tracing the programs"):
         traced = programs(run)
     partial = out.with_name(f".partial-{out.name}-{uuid.uuid4().hex}")
@@ -133,14 +134,14 @@ def export(run: TrainedRun, out: Path, overwrite: bool = False) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_free(out: Path, overwrite: bool) -> None:
-    """Raise ConfigError where `out` exists and may not be replaced."""
+def check_place(out: Path, force: bool) -> None:
+    """Raise ConfigError where `out` exists and may not be replaced, or cannot be written."""
     if not out.is_symlink() and not out.exists():
+        outputs.check_folder("--out", out)
         return
-    if not overwrite:
-        raise ConfigError(f"--out {out}: is there already; add --overwrite to replace it, or name another folder")
+    if not force:
+        raise ConfigError(f"--out {out}: is there already; add --force to replace it, or name another folder")
     if out.is_symlink() or not out.is_dir() or {path.name for path in out.iterdir()} - set(FILES):
         raise ConfigError(
-            f"--out {out}: --overwrite replaces only an earlier export, and this holds something else; name another "
-            "folder"
+            f"--out {out}: --force replaces only an earlier export, and this holds something else; name another folder"
         )

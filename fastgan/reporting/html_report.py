@@ -67,12 +67,11 @@ class Page:
     environment: Sequence[tuple[str, str]]
 
 
-def write(folder: Path, state: RunState) -> Path:
-    """Write report.html into a run's folder, atomically, and return its path. Raises OSError."""
-    path, partial = folder / NAME, folder / f".{NAME}"
+def write(path: Path, state: RunState) -> None:
+    """Write a run's report, atomically. Raises OSError."""
+    partial = path.with_name(f".{path.name}")
     partial.write_text(render(collect(state)), encoding="utf-8")
     partial.replace(path)
-    return path
 
 
 def render(page: Page) -> str:

@@ -121,7 +121,7 @@ class RunReporter:
                 settings=run_folder.read_settings(self.run.path),
                 device=self.device,
             )
-            html_report.write(self.run.path, state)
+            html_report.write(self.run.path / html_report.NAME, state)
         except Exception as error:  # noqa: BLE001 - any failure
             message = " ".join(f"{type(error).__name__}: {error}".split())
             again = f"python -m fastgan.page {self.run.path} tries again"

@@ -89,6 +89,11 @@ def _all(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
+def any_in(folder: Path) -> bool:
+    """Whether a folder holds a checkpoint, good or damaged."""
+    return bool(_all(folder))
+
+
 def verify(path: Path) -> dict[str, Any]:
     """Check all hashes of a checkpoint and return its manifest; raises CheckpointCorruptError if one does not match."""
     try:
@@ -118,8 +123,8 @@ def newest(folder: Path) -> tuple[Path, int]:
     found = _all(folder)
     if not found:
         raise CheckpointCorruptError(
-            f"{folder}: holds no checkpoint; a run that stopped before its first one starts again without --resume, in "
-            f"another --run-dir or after {folder.parent} is removed; a finished run of a sweep keeps only its figures"
+            f"{folder}: holds no checkpoint; a run that stopped before its first one starts again with --resume; a "
+            "finished run of a sweep keeps only its figures"
         )
     for path in found:
         try:

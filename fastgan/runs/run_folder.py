@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +21,7 @@ import torch
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import from_json, to_json
 from fastgan.errors import ConfigError, FastganError, RunWriteError
+from fastgan.runs import ownership
 from fastgan.runtime.device import device_name
 from fastgan.runtime.environment import environment
 
@@ -36,6 +39,10 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def images(self) -> Path:
+        return self.path / "images.txt"
 
     @property
     def tensorboard(self) -> Path:
@@ -59,32 +66,117 @@ class RunFolder:
         _replace(self.path / "prior.json", values)
 
 
-def create(config: TrainConfig, device: torch.device, how: Mapping[str, Any] = MappingProxyType({})) -> RunFolder:
+def take(config: TrainConfig, held: ExitStack) -> Path:
+    """Own the folder of a run that is about to start or to resume, until `held` is closed; returns its path.
+
+    Without --run-dir it is a new folder in runs/, whatever else starts at the same time.
+
+    Raises:
+        ConfigError: when the folder is in use, cannot be written, or already holds a run that is not resumed.
+    """
+    path = config.run_dir
+    try:
+        if path is not None:
+            _check_apart(path, config)
+            held.enter_context(ownership.owned(path))
+            if not config.resume:
+                _check_new(path)
+            return path
+        for number in itertools.count(1):
+            path = Path("runs") / (_default_name(config) + (f"-{number}" if number > 1 else ""))
+            with contextlib.suppress(FileExistsError):
+                held.enter_context(ownership.owned(path, new=True))
+                return path
+    except OSError as error:
+        if path is not None and not config.resume:
+            _check_new(path)
+        remedy = "make it writable, or free up space if it is full" if config.resume else "name a folder that can"
+        raise ConfigError(f"--run-dir {path}: cannot be written ({error.strerror or error}); {remedy}") from error
+    raise AssertionError("one of the numbers is free")
+
+
+@contextmanager
+def owning(path: Path, remedy: str = ownership.REMEDY) -> Iterator[None]:
+    """Within, this process owns a run's folder; raises ConfigError as `take`. `remedy`: where another owns it."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(ownership.owned(path, remedy))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written ({error.strerror or error}); make it writable") from error
+        yield
+
+
+@contextmanager
+def owning_outputs(*paths: Path, flag: str = "--out") -> Iterator[None]:
+    """Within, this process owns each run folder in which one of the files or folders `paths` lies.
+
+    Args:
+        flag: that names another place for them.
+
+    Raises:
+        ConfigError: another process owns it, or it cannot be written.
+    """
+    above = (folder for path in paths for folder in (path.absolute(), *path.absolute().parents))
+    runs = dict.fromkeys(folder.resolve() for folder in above if RunFolder(folder).settings.is_file())
+    with ExitStack() as held:
+        for run in runs:
+            held.enter_context(owning(run, f"wait until it ends, or write elsewhere with {flag}"))
+        yield
+
+
+def _default_name(config: TrainConfig) -> str:
+    own = "" if config.imbalance == "none" else f"-{config.imbalance}"
+    split = f"-split{config.split}" if config.imbalance == "split" else own
+    return f"{config.dataset}{split}-k{config.classes}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _check_apart(path: Path, config: TrainConfig) -> None:
+    """Raise ConfigError where the run's own pictures would lie among its images."""
+    if not config.own_images or config.data_dir is None:
+        return
+    images, run = config.data_dir.resolve(), RunFolder(path.resolve())
+    if images == run.path or images.is_relative_to(run.samples):
+        raise ConfigError(
+            f"--run-dir {path}: the run's pictures would lie among the images in --data-dir {config.data_dir}; name "
+            f"another folder, such as {path / 'runs' / 'first'}"
+        )
+
+
+def _check_new(path: Path) -> None:
+    if RunFolder(path).settings.exists():
+        raise ConfigError(f"--run-dir {path}: already holds a run; add --resume to continue it, or name another folder")
+
+
+def create(
+    config: TrainConfig, device: torch.device, how: Mapping[str, Any] = MappingProxyType({}), path: Path | None = None
+) -> RunFolder:
     """Create the folder of a new run and write run.json.
 
     Args:
         how: more about the environment, such as precision and ranks.
+        path: of the folder; left out, --run-dir or a name in runs/.
 
     Raises:
         ConfigError: when the folder cannot be written or already holds a run.
     """
-    if config.run_dir is not None:
-        path = config.run_dir
-    else:
-        own = "" if config.imbalance == "none" else f"-{config.imbalance}"
-        split = f"-split{config.split}" if config.imbalance == "split" else own
-        path = Path("runs") / f"{config.dataset}{split}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = path or config.run_dir or Path("runs") / _default_name(config)
+    _check_new(path)
     run = RunFolder(path)
-    if run.settings.exists():
-        raise ConfigError(f"--run-dir {path}: already holds a run; add --resume to continue it, or name another folder")
-    try:
+    with begun(path):
         run.make_folders()
         _replace(run.settings, {"settings": to_json(config), "environment": {**environment(device), **how}})
+    return run
+
+
+@contextmanager
+def begun(path: Path) -> Iterator[None]:
+    """Within, a run folder that cannot be written raises ConfigError; used before a new run trains."""
+    try:
+        yield
     except OSError as error:
         raise ConfigError(
             f"--run-dir {path}: cannot be written ({error.strerror or error}); name a folder that can"
         ) from error
-    return run
 
 
 @contextmanager

@@ -1,46 +1,16 @@
-"""The process itself: the signals that stop a run after its step, and how malloc keeps memory."""
+"""The process itself: how malloc keeps memory, and how much the process has held."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import torch
 
 # Of glibc's mallopt (malloc.h).
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-
-_collected: list[int] = []  # the signals that the main thread received, read by the threads that it started
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and Ctrl-C instead of ending at once: the loop finishes its step, saves and ends.
-
-    Python delivers signals to the main thread only; other threads get the list that the main thread fills.
-    """
-    global _collected
-    if threading.current_thread() is not threading.main_thread():
-        yield _collected
-        return
-    received = _collected = []
-
-    def collect(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = {number: signal.signal(number, collect) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def tune_malloc() -> None:

@@ -1,6 +1,7 @@
 """A sweep's results folder: one JSON file for each finished run, never overwritten, and a lock for each run.
 
 RESULTS/sweep.json            data set, recipe and epochs, the same for every run in the folder
+RESULTS/images.json           how many images its data set has, and their digest
 RESULTS/rows/<run>.json       a finished run: settings, environment, figures by epoch, losses
 RESULTS/runs/<run>/           its run folder; its checkpoints are removed once the run is finished
 RESULTS/table.txt .md .png    written by --table
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgan.errors import ConfigError
+from fastgan.runtime import file_lock
 
 FORMAT = 1
 
@@ -69,6 +71,21 @@ class Results:
     def runs_folder(self) -> Path:
         return self.folder / "runs"
 
+    def check_images(self, images: dict[str, Any]) -> None:
+        """Keep which images the sweep is on; raise ConfigError if its earlier runs were on others.
+
+        Args:
+            images: their `count` and `digest`.
+        """
+        path = self.folder / "images.json"
+        _write_once(path, images)
+        before = _read(path)
+        if before != images:
+            raise ConfigError(
+                f"--results {self.folder}: its runs are on other images ({before.get('count')} then, "
+                f"{images['count']} now); give the former --data-dir, or name another folder"
+            )
+
     def _row(self, key: RunKey) -> Path:
         return row_path(self.folder, key)
 
@@ -85,24 +102,8 @@ class Results:
     @contextmanager
     def claim(self, key: RunKey) -> Iterator[bool]:
         """Yields whether this process may train the run; no other may until the block ends or the process dies."""
-        path = self.folder / "locks" / f"{key.name}.lock"
-        with path.open("w") as file:
-            if not _lock(file.fileno()):
-                yield False
-                return
-            yield True  # closing the file releases the lock, as does the death of the process
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # not POSIX: without locks, ranks only start at different runs
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        with file_lock.held(self.folder / "locks" / f"{key.name}.lock") as mine:
+            yield mine
 
 
 def _plain(value: Any) -> Any:

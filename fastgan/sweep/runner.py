@@ -20,6 +20,7 @@ import torch
 from fastgan.config.command_line import FREE_ON_RESUME, differences
 from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
+from fastgan.data.identity import Identity, identify
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import CheckpointCorruptError, ConfigError
 from fastgan.evaluation.evaluator import held_out_row
@@ -28,7 +29,7 @@ from fastgan.inference.labelling import assign
 from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
 from fastgan.runs.run_folder import RunFolder
-from fastgan.runtime import stages
+from fastgan.runtime import signals, stages
 from fastgan.runtime.distributed import RankInfo
 from fastgan.runtime.process import peak_memory
 from fastgan.runtime.turns import NO_OTHERS, SharedTurns, Turns
@@ -37,6 +38,7 @@ from fastgan.sweep import rivals
 from fastgan.sweep.results import Results, RunKey
 from fastgan.sweep.rivals import RIVALS
 from fastgan.text import pluralize
+from fastgan.training import same_images
 from fastgan.training.engine import Engine
 from fastgan.training.loop import TrainingLoop
 from fastgan.training.resolve import resolve
@@ -98,6 +100,8 @@ class Sweep:
             stopped = self.train_one(key)
             if stopped is not None:
                 return stopped
+            if signals.received():  # with the last step of a run
+                return signals.received()[0]
         return None
 
     def train_one(self, key: RunKey) -> int | None:
@@ -113,14 +117,20 @@ class Sweep:
     def _one(self, key: RunKey, config: TrainConfig) -> int | None:
         """Train one run to its end and keep its row; returns the signal if one stopped it."""
         begin = time.perf_counter()
-        config = dataclasses.replace(config, run_dir=self.results.runs_folder / key.name)
+        path = self.results.runs_folder / key.name
+        config = dataclasses.replace(config, run_dir=path)
         images = self._images(config)
         if key.method in RIVALS:
             self._keep(key, rivals.row(key.method, config, images, self._held_out(config)), begin)
             return None
+        with run_folder.owning(path):
+            return self._train(key, config, images, begin)
+
+    def _train(self, key: RunKey, config: TrainConfig, images: ImageSet, begin: float) -> int | None:
+        """Train a run of ours, whose folder this process owns."""
         config, _ = resolve(config, images)
         trainer = self._trainer_for(config, images)
-        run = self._folder(config, trainer)
+        run = self._folder(config, trainer, identify(images))
         # On a GPU a run takes seconds: it is repeated rather than saved twenty times.
         saves = self.device.type != "cuda"
         placed = dataclasses.replace(images, images=trainer.feed.images)  # one copy serves training and evaluation
@@ -160,6 +170,7 @@ class Sweep:
         """The images of a run; files are read only once."""
         if self._everything is None:
             self._everything = loading.load_everything(config)
+            self.results.check_images(identify(self._everything).summary())
         return loading.load(config, self._everything)
 
     def _held_out(self, config: TrainConfig) -> ImageSet | None:
@@ -177,12 +188,14 @@ class Sweep:
                 self._trainer = Engine(config, images, self.device)
         return self._trainer
 
-    def _folder(self, config: TrainConfig, trainer: Engine) -> RunFolder:
-        """The run's folder, new or existing; raises ConfigError if it holds a run with other settings."""
+    def _folder(self, config: TrainConfig, trainer: Engine, images: Identity) -> RunFolder:
+        """The run's folder, new or existing; raises ConfigError if it holds a run with other settings or images."""
         assert config.run_dir is not None
         run = RunFolder(config.run_dir)
         if not run.settings.exists():
-            return run_folder.create(config, self.device, trainer.how)
+            return run_folder.create(config, self.device, trainer.how | same_images.describe(images))
+        if how := same_images.changed(run, images):
+            raise ConfigError(f"{run.settings}: a run on other images ({how}); move its folder away")
         changed = differences(config, run_folder.saved_config(run.path), FREE)
         if changed:
             raise ConfigError(f"{run.settings}: a run with other settings ({', '.join(changed)}); move its folder away")

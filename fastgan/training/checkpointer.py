@@ -59,23 +59,41 @@ class Checkpointer:
         self.saved_at = 0  # images seen by the newest checkpoint of this run
         self._writes, self._budget = writes, SaveBudget(config.save_share)
 
-    def resume(self, log: RunLog) -> Path:
+    def resume(self, log: RunLog) -> Path | None:
         """Continue from the newest checkpoint that passes its hashes; returns its path.
 
-        If the number of ranks has changed, continue with the next whole batch.
+        If the number of ranks has changed, continue with the next whole batch. A run that was stopped before its first
+        checkpoint stays at its beginning, and None is returned.
 
         Args:
             log: rows that the run will write again are dropped from it.
+
+        Raises:
+            CheckpointCorruptError: none is intact, or those that the log tells of are gone.
         """
+        if self.comm.run_on_main(lambda: self._never_saved(log)):
+            self.comm.run_on_main(lambda: self._keep_rows(log, -1))
+            return None
         path, _ = self.comm.run_on_main(lambda: checkpoint.newest(self.run.checkpoints))
         self.comm.run_on_all(lambda: self._load(path))
         self.saved_at = int(self.step.images_seen)
-        self.comm.run_on_main(lambda: self._keep_rows(log))
+        self.comm.run_on_main(lambda: self._keep_rows(log, self.saved_at))
         return path
 
-    def _keep_rows(self, log: RunLog) -> None:
+    def _never_saved(self, log: RunLog) -> bool:
+        """Whether the run has no checkpoint, and its log ends where its first was due: none was ever there.
+
+        The first is saved as soon as it is due. A sweep removes the checkpoints of its finished runs with their folder.
+        """
+        if checkpoint.any_in(self.run.checkpoints):
+            return False
+        first = self.config.save_every * self.trainer.epoch_images
+        last = max((row["images_seen"] for row in log.rows()), default=0)
+        return last <= first and (last == 0 or self.run.checkpoints.is_dir())
+
+    def _keep_rows(self, log: RunLog, images_seen: int) -> None:
         with run_folder.continued(self.run.path):
-            log.keep_until(self.saved_at)
+            log.keep_until(images_seen)
 
     def _load(self, path: Path) -> None:
         training = checkpoint.load(path, "training")

@@ -13,7 +13,7 @@ from fastgan.runs import run_folder
 from fastgan.runs.metrics_log import RunLog
 from fastgan.runs.run_folder import RunFolder
 from fastgan.runtime.distributed import Communicator
-from fastgan.runtime.process import stop_signals
+from fastgan.runtime.signals import stop_signals
 from fastgan.runtime.turns import NO_OTHERS, Turns
 from fastgan.step.losses import GENERATION_LOSSES
 from fastgan.training.checkpointer import Checkpointer
@@ -109,10 +109,13 @@ class TrainingLoop:
         return self.events.done(self.images_seen)
 
     def resume(self) -> None:
-        """Continue from the newest checkpoint that passes its hashes."""
+        """Continue from the newest checkpoint that passes its hashes, or begin if none was saved yet."""
         path = self.checkpointer.resume(self.log)
         self.images_seen = self.checkpointer.saved_at
-        self.console.say(f"resumed from {path} after {self.images_seen:,} images")
+        if path is None:
+            self.console.say(f"{self.run.path} has no checkpoint yet: it starts from the beginning, with its settings")
+        else:
+            self.console.say(f"resumed from {path} after {self.images_seen:,} images")
 
     def train(self) -> Outcome:
         """Train to the last epoch, or until a signal."""

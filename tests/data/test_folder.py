@@ -255,7 +255,7 @@ def test_a_run_does_not_go_on_with_other_images(here: Path, tmp_path: Path, caps
     assert run(here, *flags, "--epochs", "1", "--grouping.at", "1") == 0
     put(here / "new.png")
     assert command_line.run_command(train.main, ["--resume", "--run-dir", str(tmp_path / "run"), "--epochs", "2"]) == 2
-    assert "was saved with 40 images, but there are 41 now" in capsys.readouterr().err
+    assert "was trained on other images (40 then, 41 now; 1 new: new.png)" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

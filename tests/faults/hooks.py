@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastgan.data import loading
 from fastgan.models.networks import Generator
 from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import checkpoint, run_folder
@@ -269,3 +270,26 @@ def become_nobody() -> None:
 
     before(run_folder, "create", act)
     before(TrainingLoop, "resume", act)
+
+
+EARLY = {
+    "reading": (loading, "load"),
+    "building": (Engine, "__init__"),
+    "judge": (RunReporter, "prepare"),
+    "first steps": (Engine, "prepare"),
+}
+
+
+def wait_at(place: str, marker: Path) -> None:
+    """Make `marker` and wait at one of the places EARLY, for a signal."""
+
+    def act() -> None:
+        marker.touch()
+        time.sleep(60)
+
+    before(*EARLY[place], act)
+
+
+def stop_at(place: str, signal_number: int) -> None:
+    """Send this process a signal at one of the places EARLY, before its first step."""
+    before(*EARLY[place], lambda: os.kill(os.getpid(), signal_number))

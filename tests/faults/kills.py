@@ -32,12 +32,13 @@ def killed(count: int, folder: Path) -> Result:
         try:
             _, seen = checkpoint.newest(run / "checkpoints")
         except CheckpointCorruptError as error:
-            # Nothing was saved yet: that is said in one line, and the run can only be begun anew.
+            # Nothing was saved yet: the run starts from its beginning, or is begun again if it had no settings.
             early += 1
+            begun = (run / "run.json").exists()
             ended = children.resume(run)
-            code, words = (1, "holds no checkpoint") if (run / "run.json").exists() else (2, "is not a run folder")
-            wrong = ended.complaint(code, words)
-            result.count(wrong, f"{completed} checkpoints were lost: {error}" if completed else "")
+            wrong = ended.complaint(0, "no checkpoint yet") if begun else ended.complaint(2, "is not a run folder")
+            lost = f"{completed} checkpoints were lost: {error}" if completed else ""
+            result.count(wrong, lost, children.differs(run, whole) if begun else "")
         else:
             inside += in_save
             ended = children.resume(run)
@@ -51,7 +52,7 @@ def killed(count: int, folder: Path) -> Result:
             )
     result.note = (
         f"{inside} inside a save with an earlier checkpoint, {early} before the first checkpoint existed (the run says "
-        "so in one line and is begun anew); each continued run compared by SHA-256 over weights, optimisers and losses"
+        "so and starts from its beginning); each continued run compared by SHA-256 over weights, optimisers and losses"
     )
     return result
 

@@ -115,6 +115,29 @@ def told_to_stop(count: int, folder: Path) -> Result:
     return result
 
 
+def told_early(count: int, folder: Path) -> Result:
+    """Both ranks get a signal while rank 0 alone works before the first step, and the other waits for it."""
+    whole, result = uninterrupted(), Result()
+    for number in range(count):
+        sent, run, marker = (
+            (signal.SIGTERM, signal.SIGINT)[number % 2],
+            folder / f"run-{number}",
+            folder / f"at-{number}",
+        )
+        argv, log = [*SHARED, "--run-dir", str(run)], run.with_suffix(".log")
+        ranks = start(argv, log, [partial(hooks.wait_at, "judge", marker)], [])
+        deadline = time.monotonic() + children.PATIENCE
+        while not marker.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for rank in ranks:
+            rank.kill(sent)
+        ended = complaints([rank.wait() for rank in ranks], 128 + sent, "stopped; ", f"--resume --run-dir {run}")
+        again = complaints(finish(["--resume", "--run-dir", str(run)], run.with_suffix(".again")), 0)
+        result.count(ended, again, children.differs(run, whole))
+    result.note = "while rank 0 trains the judge: exit codes 143 and 130 of both; each run continued and compared"
+    return result
+
+
 # --- case 20 ---
 
 # In the order in which the short version takes them: (signal, which rank gets it, where).

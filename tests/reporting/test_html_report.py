@@ -149,8 +149,8 @@ def test_the_command_writes_the_same_page_anew(trained_run: Path, capsys: pytest
 def test_a_page_that_fails_is_one_line_and_the_run_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(folder: Path, state: RunState) -> Path:
-        assert list((folder / "checkpoints").iterdir()), "the run is saved before its page is written"
+    def fails(path: Path, state: RunState) -> None:
+        assert list((path.parent / "checkpoints").iterdir()), "the run is saved before its page is written"
         raise ValueError("a page\nthat fails")
 
     monkeypatch.setattr(html_report, "write", fails)

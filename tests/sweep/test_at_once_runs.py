@@ -20,9 +20,9 @@ from test_sweep import TINY
 from fastgan.config.schema import TrainConfig
 from fastgan.errors import DivergenceError, RunError
 from fastgan.evaluation import evaluator
-from fastgan.runtime import process, threads
+from fastgan.runtime import signals, threads
 from fastgan.runtime.distributed import RankInfo
-from fastgan.runtime.process import stop_signals
+from fastgan.runtime.signals import stop_signals
 from fastgan.sweep import runner, workers
 from fastgan.sweep.at_once import in_threads
 from fastgan.sweep.methods import with_method
@@ -119,7 +119,7 @@ def test_a_signal_stops_all_threads_and_they_go_on(tmp_path: Path, monkeypatch: 
             if len(calls) == 3:
                 if under_way.wait(60) == 0:
                     os.kill(os.getpid(), signal.SIGTERM)
-                while not process._collected:  # the main thread may look a moment later
+                while not signals.received():  # the main thread may look a moment later
                     time.sleep(0.01)
 
         self.trainer.run = run_and_stop

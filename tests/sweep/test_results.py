@@ -38,6 +38,15 @@ def said_by(capsys: pytest.CaptureFixture[str], folder: Path, *flags: str) -> st
     return printed
 
 
+def test_the_runs_of_a_sweep_are_on_the_same_images(tmp_path: Path) -> None:
+    arguments: Any = {"dataset": "mnist", "recipe": "default", "epochs": 20}
+    first, images = Results(tmp_path, **arguments), {"count": 70_000, "digest": "ab"}
+    first.check_images(images)
+    Results(tmp_path, **arguments).check_images(images)
+    with pytest.raises(ConfigError, match="on other images .70000 then, 70000 now.; give the former --data-dir"):
+        Results(tmp_path, **arguments).check_images(images | {"digest": "cd"})
+
+
 @pytest.mark.parametrize("table", [False, True])
 @pytest.mark.parametrize(
     "damage",

@@ -12,7 +12,7 @@ from advance import DEFAULT_RECIPE
 
 from fastgan.config.schema import GroupingConfig, NetworkConfig, TrainConfig
 from fastgan.data import loading
-from fastgan.errors import ConfigError, DivergenceError
+from fastgan.errors import CheckpointCorruptError, ConfigError, DivergenceError
 from fastgan.runs.metrics_log import RunLog
 from fastgan.runs.run_folder import RunFolder
 from fastgan.training.checkpointer import Checkpointer
@@ -41,6 +41,33 @@ def advance(one: Checkpointer, steps: int) -> int:
     one.trainer.run(seen, steps)
     one.progress.steps += steps
     return seen + 16 * steps
+
+
+def test_a_run_that_never_saved_begins_anew(run: RunFolder) -> None:
+    """With or without rows by then; nothing of those stays."""
+    for rows in ([], [{"images_seen": 0, "regrouped": 0.5}, {"images_seen": 64}]):
+        one, log = made(run), RunLog(run)
+        for row in rows:
+            log.append(row)
+        assert one.resume(log) is None and one.saved_at == 0 and int(one.step.images_seen) == 0
+        assert log.rows() == []
+
+
+def test_a_run_whose_checkpoints_are_gone_does_not_begin_anew(run: RunFolder) -> None:
+    """Its log goes beyond where the first was saved; or, of a finished run of a sweep, their folder is gone."""
+    log = RunLog(run)
+    one = made(run)
+    first = CONFIG.save_every * one.trainer.epoch_images
+    log.append({"images_seen": first})
+    assert one.resume(log) is None
+    log.append({"images_seen": first + 16})
+    with pytest.raises(CheckpointCorruptError, match="holds no checkpoint"):
+        one.resume(log)
+    log.keep_until(-1)
+    log.append({"images_seen": first})
+    run.checkpoints.rmdir()
+    with pytest.raises(CheckpointCorruptError, match="holds no checkpoint"):
+        one.resume(log)
 
 
 def test_a_run_goes_on_from_what_was_saved_and_its_later_rows_are_dropped(run: RunFolder) -> None:

@@ -1,0 +1,98 @@
+"""SIGTERM and Ctrl-C: they end a command at once, with its partial files removed; a run in training after its step.
+
+This module imports only the standard library.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
+_received: list[int] = []  # by the main thread; read by the threads that it started
+_ending = False  # within `ending_at_once`
+
+
+class Stopped(KeyboardInterrupt):
+    """The command was told to stop by signal `number`; `remedy` says how to go on."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number, self.remedy = number, ""
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def received() -> list[int]:
+    """The signals that came so far: within `ending_at_once` since its start, else since that of `stop_signals`."""
+    return _received
+
+
+@contextmanager
+def _handled(act: Callable[[int], None]) -> Iterator[None]:
+    """Within, signals are kept in `received` and passed to `act`."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        _received.append(number)
+        act(number)
+
+    before = {number: signal.signal(number, handle) for number in NUMBERS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Within, a signal raises Stopped in the main thread, wherever it is, except inside `stop_signals`."""
+    global _received, _ending
+    if not _in_main_thread():
+        yield
+        return
+
+    def stop(number: int) -> None:
+        raise Stopped(number)
+
+    _received, _ending = [], True
+    try:
+        with _handled(stop):
+            yield
+    finally:
+        _received, _ending = [], False
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect signals instead of ending at once: the loop finishes its step, saves and ends.
+
+    Python delivers signals to the main thread only; other threads get the list that the main thread fills. Within
+    `ending_at_once` it holds those that came before, too: an exception raised where nobody can catch it, as in a
+    destructor, is lost, and one that came with the last step of a run must stop the next.
+    """
+    global _received
+    if not _in_main_thread():
+        yield _received
+        return
+    if not _ending:
+        _received = []
+    with _handled(lambda number: None):
+        yield _received
+
+
+@contextmanager
+def ignored() -> Iterator[None]:
+    """Within, further signals do nothing: the last words are said."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in NUMBERS} if _in_main_thread() else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,133 @@
+"""SIGTERM and Ctrl-C end a command at once with one line, and none is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from fastgan.config.command_line import run_command
+from fastgan.errors import CheckpointWriteError, ConfigError, DataError, FastganError
+from fastgan.runtime import signals
+
+BOTH = pytest.mark.parametrize("number", signals.NUMBERS)
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are others there")
+
+
+def told(number: int, *, then: Callable[[], object] = lambda: None) -> Callable[[Sequence[str]], int]:
+    """A command that gets a signal, and goes on with `then` where the signal does not end it."""
+
+    def main(argv: Sequence[str]) -> int:
+        os.kill(os.getpid(), number)
+        then()
+        return 0
+
+    return main
+
+
+@BOTH
+def test_a_command_ends_with_one_line_and_the_signals_code(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    before = [signal.getsignal(each) for each in signals.NUMBERS]
+    assert run_command(told(number), []) == 128 + number
+    assert capsys.readouterr().err == "stopped; the same command starts again\n"
+    assert [signal.getsignal(each) for each in signals.NUMBERS] == before
+
+
+def test_the_remedy_is_said_and_cleaning_up_is_not_skipped(capsys: pytest.CaptureFixture[str]) -> None:
+    cleaned = []
+
+    def main(argv: Sequence[str]) -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except signals.Stopped as stop:
+            stop.remedy = "do that"
+            raise
+        finally:
+            cleaned.append(1)
+        return 0
+
+    assert run_command(main, []) == 143 and cleaned
+    assert capsys.readouterr().err == "stopped; do that\n"
+
+
+@BOTH
+def test_within_a_run_signals_are_collected(number: int) -> None:
+    def main(argv: Sequence[str]) -> int:
+        with signals.stop_signals() as received:
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert received == [number, signal.SIGTERM]
+        return 7
+
+    assert run_command(main, []) == 7
+
+
+def test_a_signal_whose_exception_is_lost_stops_the_run_that_follows() -> None:
+    def careless(argv: Sequence[str]) -> int:
+        with contextlib.suppress(signals.Stopped):  # as in a destructor
+            os.kill(os.getpid(), signal.SIGTERM)
+        with signals.stop_signals() as received:
+            return len(received)
+
+    assert run_command(careless, []) == 1
+    with signals.stop_signals() as received:  # outside a command each run begins anew
+        assert received == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (DataError("a process that decodes images ended"), 143, "stopped; "),
+        (CheckpointWriteError("disk full"), 1, "error: disk full"),
+        (ConfigError("no such thing"), 2, "error: no such thing"),
+    ],
+)
+def test_an_error_after_a_signal_is_still_said(
+    error: FastganError, code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But for one of the data, whose decoding processes the same signal ends."""
+
+    def main(argv: Sequence[str]) -> int:
+        with signals.stop_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise error
+
+    assert run_command(main, []) == code
+    assert capsys.readouterr().err.startswith(words)
+
+
+def test_in_another_thread_nothing_is_installed() -> None:
+    codes: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+
+    def main(argv: Sequence[str]) -> int:
+        with signals.stop_signals() as received, signals.ignored():
+            assert signal.getsignal(signal.SIGTERM) == before
+            return len(received)
+
+    thread = threading.Thread(target=lambda: codes.append(run_command(main, [])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_sigterm_while_libraries_are_loaded(rank: str, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
+    path = f"{tmp_path}:{Path(__file__).parents[2]}"
+    done = subprocess.run(
+        [sys.executable, "-m", "fastgan.train", "--help"],
+        env={"PYTHONPATH": path, "PATH": "", "RANK": rank},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 143
+    assert done.stderr == ("stopped; the same command starts again\n" if rank == "0" else "")
