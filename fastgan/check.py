@@ -28,6 +28,7 @@ from fastgan.data.survey import Survey, survey
 from fastgan.errors import ConfigError
 from fastgan.inference import trained_run
 from fastgan.reporting import survey_table
+from fastgan.runtime.outputs import check_file
 from fastgan.runtime.process import tune_malloc
 from fastgan.text import in_bytes, in_time
 from fastgan.training.estimate import Estimate, estimate
@@ -42,6 +43,8 @@ class CheckConfig:
     """The folder with your images."""
     json: Path | None = None
     """Write everything to this file as well."""
+    force: bool = False
+    """Replace the file of --json if it is there."""
     time: bool = True
     """Try a few steps of training, to estimate how long a run takes on this machine."""
     amp: bool = True
@@ -68,6 +71,8 @@ def main(argv: Sequence[str]) -> int:
     )
     if args.data is None and not (args.cache or args.empty_cache):
         raise ConfigError("name the folder with your images: python -m fastgan.check photos; or --cache for the cache")
+    if args.json is not None:
+        check_file("--json", args.json, force=args.force)
     if args.cache or args.empty_cache:
         _cache(args)
     if args.data is not None:

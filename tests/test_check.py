@@ -71,6 +71,7 @@ def test_the_cache_is_shown_and_emptied(tmp_path: Path, capsys: pytest.CaptureFi
         ([], "name the folder with your images"),
         (["nowhere"], "nowhere: no such folder"),
         (["--threads", "0"], "name the folder with your images"),
+        ([".", "--json", "."], "--json .: is a folder"),
     ],
 )
 def test_a_mistake_is_one_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
