@@ -159,7 +159,7 @@ def _same_ranks(config: TrainConfig, ranks: RankInfo) -> None:
 def _setup(argv: Sequence[str], ranks: RankInfo) -> tuple[TrainConfig, torch.device]:
     """The settings and this rank's device."""
     with redirect_stdout(io.StringIO()) if ranks.rank else nullcontext():  # --help, once
-        config = train_config(argv, run_folder.saved_config)
+        config = loading.sized(train_config(argv, run_folder.saved_config))
     if config.dry_run:
         return config, torch.device("cpu")
     cache.check(config.cache_dir)

@@ -78,6 +78,7 @@ PRESETS: dict[str, TrainConfig] = {
         **_DEFAULT,
     ),
     "folder": TrainConfig(dataset="folder", **_NATURAL, **_DEFAULT),
+    "npz": TrainConfig(dataset="npz", **{**_NATURAL, "image_size": 0, "channels": 0}, **_DEFAULT),
     # One code per person; a person is as frequent as their videos are long.
     "youtube-faces": TrainConfig(
         dataset="youtube-faces", classes=TrainConfig.identities, **{**_NATURAL, "transform": _FACES}, **_DEFAULT

@@ -15,14 +15,15 @@ from fastgan.config.limits import Limit, above, at_least, at_most, between
 PAPER_ROTATION = 25  # degrees; a little above 30 the crop of the authors' library has no height left
 MAX_CODES = 65_536  # of either head of Q
 ZOOM_LIMIT = Limit("0 < low <= high <= 4", lambda zoom: 0 < zoom[0] <= zoom[1] <= 4)
-Dataset = Literal["digits", "mnist", "fashion-mnist", "folder", "youtube-faces"]
+Dataset = Literal["digits", "mnist", "fashion-mnist", "folder", "npz", "youtube-faces"]
 Imbalance = Literal["split", "none", "deepdpm", "fmnist-5"]
-OWN_IMAGES = ("folder", "youtube-faces")  # data sets of image files in --data-dir
+OWN_FILES = ("folder", "youtube-faces")  # data sets of image files in --data-dir
+OWN_IMAGES = (*OWN_FILES, "npz")  # data sets that are the user's own
 IMBALANCE_OF = {"deepdpm": ("mnist", "fashion-mnist"), "fmnist-5": ("fashion-mnist",)}  # for these data sets only
 # Flags that only some data sets accept.
 FLAGS_OF = {
     "channels": OWN_IMAGES,
-    "skip_bad": OWN_IMAGES,
+    "skip_bad": OWN_FILES,
     "labels_from_folders": ("folder",),
     "identities": ("youtube-faces",),
     "frame_stride": ("youtube-faces",),
@@ -116,8 +117,8 @@ class TrainConfig:
 
     dataset: Dataset = "digits"
     """Which images: digits (scikit-learn's 8x8 digits, shipped with it), mnist, fashion-mnist, folder (your own: every
-    image file in the folder --data-dir and below it), or youtube-faces (that data set's frames, laid out as it is
-    published; the central 110 x 110 pixels of each)."""
+    image file in the folder --data-dir and below it), npz (arrays in the .npz or .npy file --data-dir), or
+    youtube-faces (that data set's frames, laid out as it is published; the central 110 x 110 pixels of each)."""
     recipe: Literal["default", "paper"] = "default"
     """default: Q and the front end also learn that an image and its transform have the same code, and which real images
     belong together, from groups of nearest neighbours found before chosen epochs. The prior is pulled towards the code
@@ -127,7 +128,7 @@ class TrainConfig:
     data_dir: Path | None = None
     """Folder that holds the data set's files or that they are downloaded to. Left out: ./data; --dataset folder and
     youtube-faces need it. For youtube-faces it holds aligned_images_DB or frame_images_DB (with both, the first is
-    used), or is one of the two."""
+    used), or is one of the two. For npz it is the file itself."""
     cache_dir: Path | None = None
     """Cache of decoded images and evaluation classifiers. It may be emptied at any time. Left out:
     $XDG_CACHE_HOME/fastgan or ~/.cache/fastgan."""
@@ -148,9 +149,10 @@ class TrainConfig:
     with which DeepDPM imbalanced MNIST and FashionMNIST (arXiv 2203.14309). fmnist-5: FashionMNIST's 60,000 training
     images, its ten classes merged into five of unequal size (arXiv 2106.05319)."""
     image_size: int = 28
-    """Side of the square training images, pixels."""
-    channels: Annotated[Literal[1, 3], Limit("1 (grey) or 3 (RGB)", lambda channels: channels in (1, 3))] = 1
-    """Channels of the training images: 1 grey, 3 RGB. digits and mnist are grey."""
+    """Side of the square training images, pixels. 0, with npz: the arrays' own shorter side, or the next below it that
+    the networks can draw, but at most 64."""
+    channels: Annotated[Literal[0, 1, 3], Limit("1 (grey) or 3 (RGB)", lambda channels: channels in (0, 1, 3))] = 1
+    """Channels of the training images: 1 grey, 3 RGB. digits and mnist are grey. 0, with npz: as the arrays have."""
 
     classes: Annotated[int, at_least(2), at_most(MAX_CODES)] = 10
     """K, the number of codes. Left out with --dataset youtube-faces: as many as --identities."""
@@ -258,7 +260,7 @@ class TrainConfig:
 
     @property
     def own_images(self) -> bool:
-        """Whether the images are files in --data-dir, which are decoded and have no published splits."""
+        """Whether the images are the user's own, in --data-dir, and have no published splits."""
         return self.dataset in OWN_IMAGES
 
     @property

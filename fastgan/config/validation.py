@@ -55,7 +55,10 @@ def _check_limits(settings: Any, prefix: str = "") -> None:
 def _check_data_set(c: TrainConfig) -> None:
     """What each data set needs, and the flags that it does not accept."""
     if c.own_images:
-        _require(c.data_dir is not None, f"--dataset {c.dataset}: needs the folder of the images; add --data-dir DIR")
+        _require(
+            c.data_dir is not None,
+            f"--dataset {c.dataset}: needs the folder of the images (of npz the file); add --data-dir",
+        )
         _require(
             c.imbalance == "none",
             f"--imbalance {c.imbalance}: {c.dataset} has no published splits; add --imbalance none",
@@ -92,9 +95,10 @@ def _check_training(c: TrainConfig) -> None:
         c.pretrain_epochs < c.epochs or c.epochs == 0,
         f"--pretrain-epochs {c.pretrain_epochs}: must be below --epochs {c.epochs}, or the generator never learns",
     )
-    divisor = 2 ** num_downsamples(c.image_size)
+    divisor, open_until_read = 2 ** num_downsamples(c.image_size), c.dataset == "npz"
+    _require(c.channels > 0 or open_until_read, "--channels 0: must be 1 (grey) or 3 (RGB)")
     _require(
-        8 <= c.image_size <= 256 and c.image_size % divisor == 0,
+        (8 <= c.image_size <= 256 and c.image_size % divisor == 0) or (c.image_size == 0 and open_until_read),
         f"--image-size {c.image_size}: must be 8 to 256 and divisible by {divisor}; try 16, 28, 32, 64 or 128",
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from fastgan.config.schema import TrainConfig
-from fastgan.data import digits, faces, folder, held_out, mnist
+from fastgan.data import arrays, digits, faces, folder, held_out, mnist
 from fastgan.data.image_set import ImageSet, JudgeSet
 from fastgan.data.imbalance import deepdpm
 from fastgan.errors import ConfigError
@@ -18,6 +19,15 @@ from fastgan.text import pluralize
 def data_folder(config: TrainConfig) -> Path:
     """The folder of the data set's files: --data-dir, or data."""
     return config.data_dir if config.data_dir is not None else Path("data")
+
+
+def sized(config: TrainConfig) -> TrainConfig:
+    """`config` with a side and channels of 0 chosen by the arrays of npz. Raises DataError for a bad file."""
+    if config.dataset != "npz" or (config.image_size and config.channels):
+        return config
+    path = data_folder(config)
+    side, channels = arrays.suited_form(arrays.read(path).images, path.name)
+    return replace(config, image_size=config.image_size or side, channels=config.channels or channels)
 
 
 def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
@@ -54,6 +64,9 @@ def load_held_out(config: TrainConfig, everything: ImageSet | None = None) -> Im
     """
     if config.imbalance == "fmnist-5":
         return mnist.five(data_folder(config), config.image_size)[1]
+    if config.dataset == "npz":
+        path = data_folder(config)
+        return arrays.image_set(path.name, arrays.read(path), config.image_size, config.channels, others=True)
     if config.imbalance == "none":
         return None
     return _partition(config, load_everything(config) if everything is None else everything)[1]
@@ -82,6 +95,11 @@ def load_everything(config: TrainConfig) -> ImageSet:
             skip_bad=config.skip_bad,
             cache_dir=config.cache_dir,
         )
+    if config.dataset == "npz":
+        path = data_folder(config)
+        found = arrays.image_set(path.name, arrays.read(path), config.image_size, config.channels)
+        assert found is not None
+        return found
     if config.dataset == "youtube-faces":
         return faces.full(
             data_folder(config),
