@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -133,7 +133,7 @@ def to_pixels(images: NDArray[Any], image_size: int, channels: int, name: str = 
     return torch.cat([resized(part, image_size) for part in square]).contiguous()
 
 
-def suited_form(images: NDArray[Any], name: str = "images") -> tuple[int, int]:
+def suited_form(images: NDArray[Any], name: str = "images") -> tuple[int, Literal[1, 3]]:
     """Side and channels with which to train on these images; raises DataError if they are none."""
     axis = channel_axis(images, name)
     extents = [extent for place, extent in enumerate(images.shape) if place not in (0, axis)]
