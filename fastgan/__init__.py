@@ -6,10 +6,24 @@ import os
 import signal
 import sys
 from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
 
 from fastgan.runtime import stages, threads  # noqa: F401 - threads measures from here on how busy the machine is
 
+if TYPE_CHECKING:
+    from fastgan.api.estimator import ElasticInfoGAN
+
 __version__ = "0.1.0"
+__all__ = ["ElasticInfoGAN", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """The estimator, whose libraries take seconds to load, is loaded when it is first asked for."""
+    if name != "ElasticInfoGAN":
+        raise AttributeError(f"module 'fastgan' has no attribute {name!r}")
+    from fastgan.api.estimator import ElasticInfoGAN
+
+    return ElasticInfoGAN
 
 
 def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

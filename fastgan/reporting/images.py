@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import torch
 import torch.nn.functional as F
@@ -60,12 +61,16 @@ def chart(draw: Callable[[str], bytes], text: str) -> Picture:
     return Picture(light, text, dark)
 
 
-def save_grid(images: Tensor, path: Path, columns: int) -> None:
-    """Write images [N, C, H, W] in [-1, 1] as a grid with `columns` images a row."""
+def save_grid(images: Tensor, path: Path | IO[bytes], columns: int) -> None:
+    """Write images [N, C, H, W] in [-1, 1] as a grid with `columns` images a row; an open file is given a PNG."""
     # A single row or column of tiny images is hard to look at: double their size below 32 pixels.
     if images.shape[-1] < 32:
         images = images.repeat_interleave(2, -1).repeat_interleave(2, -2)
-    save_image(images, str(path), nrow=columns, normalize=True, value_range=(-1, 1), padding=2, pad_value=0.3)
+    form: dict[str, Any] = {"nrow": columns, "normalize": True, "value_range": (-1, 1), "padding": 2, "pad_value": 0.3}
+    if isinstance(path, Path):
+        save_image(images, str(path), **form)
+    else:
+        save_image(images, path, format="png", **form)
 
 
 def save_singles(images: Tensor, paths: Sequence[Path]) -> None:

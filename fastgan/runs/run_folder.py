@@ -229,6 +229,13 @@ def note_resume(
     _replace(run.settings, values)
 
 
+def move_data(path: Path, data_dir: Path) -> None:
+    """Record in run.json where the run's data are now."""
+    values = read_settings(path)
+    values["settings"]["data_dir"] = str(data_dir)
+    _replace(path / "run.json", values)
+
+
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings and the environment in a run's run.json; raises ConfigError if it cannot be read."""
     try:

@@ -1,0 +1,1 @@
+"""fastgan from Python: an estimator in scikit-learn's conventions."""
