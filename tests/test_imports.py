@@ -44,7 +44,9 @@ def _room(name: str) -> str:
         return package
     if rest and rest[0] in (*ROOMS, *SMALL):
         return rest[0]
-    return "commands" if rest and (ROOT / "fastgan" / f"{rest[0]}.py").exists() else "__init__"
+    return (
+        "commands" if rest and rest[0] != "__init__" and (ROOT / "fastgan" / f"{rest[0]}.py").exists() else "__init__"
+    )
 
 
 def _own_room(path: Path) -> str:

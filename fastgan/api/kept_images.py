@@ -27,9 +27,8 @@ def kept(
     """The images of a run; arrays are kept in its folder, and gone again if no run is begun there."""
     if pixels is None:
         return loading.load(config)
-    arrays.image_set(
-        "images", arrays.Arrays(pixels.numpy(), labels, None, None), pixels.shape[-1], pixels.shape[1]
-    )  # or refused
+    given = arrays.image_set(DATA, arrays.Arrays(pixels.numpy(), labels, None, None), pixels.shape[-1], pixels.shape[1])
+    assert given is not None
     if not config.resume:
         named: dict[str, Any] = {"images": pixels.numpy()} | ({} if labels is None else {"labels": labels})
 
@@ -39,4 +38,5 @@ def kept(
 
         held.callback(remove)
         np.savez(place / DATA, **named)
-    return loading.load(config)
+        loading.load(config)  # refuses too few images
+    return given

@@ -244,7 +244,7 @@ def test_what_holds_no_images_is_refused(data: Any, message: str) -> None:
         ({}, np.full((4, 8, 8), np.nan), "floats from nan"),
         ({}, GREY[0, 0], "expected .N, H, W."),
         ({}, "nowhere", "no such folder"),
-        ({"verbose": 1, "n_classes": 99}, GREY, "--classes 99"),
+        ({"batch_size": 2, "n_classes": 99}, GREY, "--classes 99"),
     ],
 )
 def test_a_mistake_is_a_value_error_and_nothing_is_written(
