@@ -30,6 +30,7 @@ _GROUPING = GroupingConfig(landmarks=10_000, linkage=0.75, samples=3, stability=
 # augment/suited.py the transforms by what is in them.
 _NATURAL: dict[str, Any] = {
     "imbalance": "none",
+    "intensity_range": "auto",
     "image_size": 64,
     "channels": 3,
     "epochs": 0,
