@@ -24,7 +24,6 @@ Legend: C channels, S the side, H and W of the file.
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
 from collections.abc import Iterator
@@ -34,23 +33,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageColor, JpegImagePlugin, TiffImagePlugin
+from PIL import Image, ImageColor
 
 from fastgan.config.schema import IntensityRange
-from fastgan.data import intensity
+from fastgan.data import intensity, opening
 from fastgan.data.facts import FLAT
 from fastgan.data.intensity import Deep, Pixels
-from fastgan.data.refused import FORMATS, reason
+from fastgan.data.refused import reason
 from fastgan.data.scan import unreadable
 from fastgan.errors import DataError
 
-MOST_PIXELS = 50_000_000  # to decode of one image: some 200 MB
-TOO_LARGE = f"more than {MOST_PIXELS // 1_000_000} megapixels"
-MOST_KEPT = 6 * MOST_PIXELS  # bytes that libjpeg may keep of the coefficients of a JPEG of several scans
-HEAD = 64  # bytes by which a format is recognised
-JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-TEXTS = (b"iCCP", b"tEXt", b"zTXt", b"iTXt")  # PNG's chunks that no pixel depends on
-PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # TIFF's tag, and its value for inverted grey
 ORIENTATION = 0x0112  # EXIF's tag
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,8 +53,6 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-__all__ = ["FORMATS", "Form", "Picture", "Pixels", "decode", "decode_file", "quiet"]
 
 
 @dataclass(frozen=True)
@@ -116,47 +106,26 @@ def decode(file: BinaryIO, form: Form, crop: int | None = None) -> Picture:
     """
     head = b""
     try:
-        head = file.read(HEAD)
+        head = file.read(opening.HEAD)
         if not head:
             raise DataError("empty file")
         file.seek(0)
         try:
-            return _decode(file, head, form, crop)
+            with opening.opened(file, head) as image:
+                return _picture(image, form, crop)
         except ValueError as error:
-            if isinstance(error, DataError) or not head.startswith(PNG):
+            if isinstance(error, DataError) or not head.startswith(opening.PNG):
                 raise
-            return _decode(_without_texts(file), head, form, crop)  # Pillow limits their size, decompressed
+            with opening.opened(opening.without_texts(file), head) as image:  # Pillow limits their size, decompressed
+                return _picture(image, form, crop)
     except DataError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, which it checks before we can
-        raise DataError(TOO_LARGE) from error
+        raise DataError(opening.TOO_LARGE) from error
     except Exception as error:  # noqa: BLE001 - Pillow raises many kinds; each means that this file cannot be used
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(unreadable(error)) from error
         raise DataError(reason(error, file, head)) from error
-
-
-def _decode(file: BinaryIO, head: bytes, form: Form, crop: int | None) -> Picture:
-    # Image.open would hold Pillow's own limit against the size in the header, of which a JPEG is decoded at a part.
-    opened = JpegImagePlugin.jpeg_factory(file) if head.startswith(JPEG) else Image.open(file, formats=FORMATS)
-    with opened as image:
-        return _picture(image, form, crop)
-
-
-def _without_texts(file: BinaryIO) -> io.BytesIO:
-    """A PNG file without texts and profile; ValueError if it is cut off within a chunk."""
-    file.seek(0)
-    parts = [file.read(len(PNG))]
-    while len(head := file.read(8)) == 8:
-        length = int.from_bytes(head[:4], "big") + 4  # with the checksum
-        if head[4:] in TEXTS:
-            file.seek(length, io.SEEK_CUR)
-            continue
-        content = file.read(length)
-        if len(content) < length:
-            raise ValueError("broken PNG file (chunk cut off)")
-        parts += (head, content)
-    return io.BytesIO(b"".join(parts))
 
 
 def _picture(image: Any, form: Form, crop: int | None) -> Picture:
@@ -165,8 +134,8 @@ def _picture(image: Any, form: Form, crop: int | None) -> Picture:
         raise DataError("has no pixels")
     if crop is None:
         image.draft(None, (2 * form.image_size, 2 * form.image_size))  # only JPEG has draft mode
-    _check_work(image, width, height)
-    raw = _raw_mode(image)
+    opening.check_work(image, width, height)
+    raw = opening.raw_mode(image)
     with_alpha = raw == "LA;16B" and form.intensity_range != "type"
     if with_alpha:  # grey and opacity of 16 bits, which Pillow would halve; instead its four bytes as they are
         image.tile = [tile._replace(args="RGBA") for tile in image.tile]
@@ -178,44 +147,9 @@ def _picture(image: Any, form: Form, crop: int | None) -> Picture:
     if ";16" in raw:
         extremes = [image.getchannel(band).getextrema() for band in image.getbands() if band not in "Aa"]
         samples, low, high = intensity.COLOUR, min(low for low, _ in extremes), max(high for _, high in extremes)
-    _mend_transparency(image, raw)
+    opening.mend_transparency(image, raw)
     pixels, hidden = _laid(_turned(image, image), form, crop)
     return Picture(pixels, None, (hidden, samples, low, high, *about))
-
-
-def _check_work(image: Any, width: int, height: int) -> None:
-    """Refuse what would take too much memory to decode."""
-    if image.width * image.height > MOST_PIXELS:
-        raise DataError(f"{width} x {height} pixels: {TOO_LARGE}")
-    if isinstance(image, JpegImagePlugin.JpegImageFile) and width * height > MOST_PIXELS:
-        layers = [down * across for _, down, across, _ in image.layer]
-        per_pixel = 2 * sum(layers) / max(max(layers, default=1), 1)
-        if per_pixel * width * height > MOST_KEPT and not _one_scan(image):
-            raise DataError(f"{width} x {height} pixels of a progressive JPEG, kept whole: {TOO_LARGE}")
-
-
-def _one_scan(image: Any) -> bool:
-    """Whether a JPEG's first scan, whose header was read last, holds all colours to the end."""
-    place, length = image.fp.tell(), 6 + 2 * len(image.layer)
-    image.fp.seek(max(place - length, 0))
-    header = image.fp.read(3)
-    image.fp.seek(place)
-    return "progressive" not in image.info and header == bytes((0, length, len(image.layer)))
-
-
-def _raw_mode(image: Any) -> str:
-    """How Pillow unpacks a file that it has not read yet; "" of WebP."""
-    args = image.tile[0].args if image.tile else ""
-    return args if isinstance(args, str) else str(args[0]) if args else ""
-
-
-def _mend_transparency(image: Any, raw: str) -> None:
-    """A PNG's transparent colour as Pillow unpacks pixels: it leaves the number of another depth as it is."""
-    colour = image.info.get("transparency")
-    if raw in ("L;2", "L;4") and isinstance(colour, int):
-        image.info["transparency"] = colour * (85 if raw == "L;2" else 17)
-    elif raw == "RGB;16B" and isinstance(colour, tuple):
-        image.info["transparency"] = tuple(value >> 8 for value in colour)
 
 
 def _laid(upright: Image.Image, form: Form, crop: int | None) -> tuple[Pixels, bool]:
@@ -249,8 +183,8 @@ def _square(upright: Image.Image, image_size: int, crop: int | None) -> Image.Im
 def _grey(image: Any, raw: str, about: tuple[bytes, int, int], form: Form, crop: int | None) -> Picture:
     """Grey of more than 8 bits."""
     values, opacity = np.asarray(image), None
-    if raw == "I;32N":  # unsigned, which Pillow has no mode for
-        values = values.view(np.uint32)
+    inverted, unsigned = (image.inverted, image.unsigned) if isinstance(image, opening.Tiff) else (False, False)
+    values = values.view(np.uint32) if unsigned else values
     if values.ndim == 3:
         both = values.astype(np.float32)
         values, opacity = both[..., 0] * 256 + both[..., 1], (both[..., 2] * 256 + both[..., 3]) / intensity.WHITE
@@ -259,7 +193,6 @@ def _grey(image: Any, raw: str, about: tuple[bytes, int, int], form: Form, crop:
     low, high = float(values.min()), float(values.max())
     if not math.isfinite(low + high):
         raise DataError("holds values that are no finite numbers; save it without them")
-    inverted = isinstance(image, TiffImagePlugin.TiffImageFile) and not image.tag_v2.get(PHOTOMETRIC, WHITE_IS_ZERO)
     stated = image.format == "PPM" and image.mode == "I"  # Pillow has stretched it to 16 bits
     samples = intensity.STATED if stated else intensity.FLOAT if image.mode == "F" else intensity.INTEGER
     hidden = opacity is not None and float(np.ptp(opacity)) * 255 > FLAT
