@@ -144,7 +144,7 @@ def _picture(image: Any, form: Form, crop: int | None) -> Picture:
     if with_alpha or image.mode.startswith("I") or image.mode == "F":
         return _grey(image, raw, about, form, crop)
     samples, low, high = intensity.EIGHT_BITS, math.nan, math.nan
-    if ";16" in raw:
+    if raw.endswith((";16B", ";16L", ";16N")):
         extremes = [image.getchannel(band).getextrema() for band in image.getbands() if band not in "Aa"]
         samples, low, high = intensity.COLOUR, min(low for low, _ in extremes), max(high for _, high in extremes)
     opening.mend_transparency(image, raw)

@@ -20,6 +20,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 NOT_SUPPORTED = "not supported"  # prefix of the reason for a file that may be whole
 # Of Pillow's messages, those about a kind of file, not about this one.
 _KIND = re.compile(r"(?i)unsupported|not (yet )?supported|cannot handle|unknown (pixel mode|data organi|compression)")
+_OPTIONAL = tuple(f"compression {number}" for number in (34925, 50000, 50001, 50002))  # LZMA, Zstandard, WebP, JPEG XL
 # By their first bytes, from the given one on.
 _OTHERS = (
     (4, re.compile(rb"ftyp(heic|heix|heim|heis|hevc|mif1|msf1)"), "HEIC"),
@@ -64,6 +65,8 @@ def reason(error: Exception, file: BinaryIO, head: bytes) -> str:
     layout = _layout(file) if kind == "TIFF" else ""
     if layout and (_KIND.search(said) or said.isdigit()):
         return f"{NOT_SUPPORTED} (TIFF of {layout})"
+    if layout and said.startswith("decoder error") and layout.endswith(_OPTIONAL):
+        return f"{NOT_SUPPORTED} by this libtiff, or damaged (TIFF of {layout})"
     return f"{NOT_SUPPORTED} ({said})" if _KIND.search(said) else f"damaged ({said})"
 
 
