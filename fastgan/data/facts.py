@@ -91,5 +91,6 @@ def note_pixels(rows: NDArray[Any], images: NDArray[np.uint8]) -> None:
     """Fill in what rows [n] say of decoded pixels, uint8 [n, C, S, S]."""
     flat = images.reshape(len(images), int(np.prod(images.shape[1:])))
     rows["darkest"], rows["brightest"] = flat.min(axis=1), flat.max(axis=1)
-    rows["digest"] = [int.from_bytes(hashlib.sha256(image.data).digest()[:8], "little") for image in flat]
+    digests = b"".join(hashlib.sha256(image.data).digest()[:8] for image in flat)
+    rows["digest"] = np.frombuffer(digests, "<u8")
     rows["hidden"] &= rows["brightest"].astype(int) - rows["darkest"] <= FLAT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any, BinaryIO
 
-from PIL import Image, JpegImagePlugin, TiffImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from fastgan.data.refused import FORMATS
 from fastgan.errors import DataError
@@ -44,6 +44,8 @@ def opened(file: BinaryIO, head: bytes) -> Any:
     # Image.open would hold Pillow's own limit against the size in the header, of which a JPEG is decoded at a part.
     if head.startswith(JPEG):
         return JpegImagePlugin.jpeg_factory(file)
+    if head.startswith(PNG):
+        return PngImagePlugin.PngImageFile(file)
     return Tiff(file) if head.startswith(TIFF) else Image.open(file, formats=FORMATS)
 
 
