@@ -19,7 +19,11 @@ from PIL import Image
 from fastgan.data import folder
 from fastgan.data.image_set import ImageSet
 
-KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".pgm": "PPM"}
+KINDS = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+    **dict.fromkeys((".pgm", ".ppm", ".pbm", ".pnm", ".pfm"), "PPM"),
+    **{".tif": "TIFF", ".apng": "PNG"},
+}
 PHOTOGRAPHS = {
     "china": Path(sklearn.__file__).parent / "datasets" / "images" / "china.jpg",
     "flower": Path(sklearn.__file__).parent / "datasets" / "images" / "flower.jpg",

@@ -6,7 +6,9 @@ presets.py.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,9 +16,16 @@ from fastgan.config.limits import Limit, above, at_least, at_most, between
 
 PAPER_ROTATION = 25  # degrees; a little above 30 the crop of the authors' library has no height left
 MAX_CODES = 65_536  # of either head of Q
+GROUNDS = "black|white|grey|#[0-9a-fA-F]{6}"
 ZOOM_LIMIT = Limit("0 < low <= high <= 4", lambda zoom: 0 < zoom[0] <= zoom[1] <= 4)
 Dataset = Literal["digits", "mnist", "fashion-mnist", "folder", "npz", "youtube-faces"]
 Imbalance = Literal["split", "none", "deepdpm", "fmnist-5"]
+IntensityRange = Literal["auto", "type"] | tuple[float, float]
+RANGE_LIMIT = Limit(
+    "auto, type or two numbers, the lower first",
+    lambda value: isinstance(value, str) or -inf < value[0] < value[1] < inf,
+)
+GROUND_LIMIT = Limit("black, white, grey or #rrggbb", lambda value: re.fullmatch(GROUNDS, value) is not None)
 OWN_FILES = ("folder", "youtube-faces")  # data sets of image files in --data-dir
 OWN_IMAGES = (*OWN_FILES, "npz")  # data sets that are the user's own
 IMBALANCE_OF = {"deepdpm": ("mnist", "fashion-mnist"), "fmnist-5": ("fashion-mnist",)}  # for these data sets only
@@ -24,6 +33,8 @@ IMBALANCE_OF = {"deepdpm": ("mnist", "fashion-mnist"), "fmnist-5": ("fashion-mni
 FLAGS_OF = {
     "channels": OWN_IMAGES,
     "skip_bad": OWN_FILES,
+    "ground": OWN_FILES,
+    "intensity_range": OWN_FILES,
     "labels_from_folders": ("folder",),
     "identities": ("youtube-faces",),
     "frame_stride": ("youtube-faces",),
@@ -137,6 +148,14 @@ class TrainConfig:
     skip_bad: bool = False
     """With --dataset folder or youtube-faces: skip files that cannot be decoded, and list them, instead of
     stopping."""
+    ground: Annotated[str, GROUND_LIMIT] = "black"
+    """With --dataset folder or youtube-faces: the colour on which transparent images are laid: black, white, grey or
+    #rrggbb. Black ink on transparent paper needs white."""
+    intensity_range: Annotated[IntensityRange, RANGE_LIMIT] = "type"
+    """With --dataset folder or youtube-faces: which values of grey images of more than 8 bits become black and white.
+    auto: one range for the folder, from the fewest bits that hold its highest value (0 to 4095 for a camera of 12
+    bits), as data/intensity.py states. LOW HIGH: these two values. type: 0 to 65535, whatever the images hold; floating
+    point is refused."""
     identities: Annotated[int, at_least(2)] = 40
     """With --dataset youtube-faces: number of people, the first by name that have frames. Who a frame shows is used
     for evaluation only."""

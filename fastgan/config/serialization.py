@@ -42,6 +42,8 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
             values[name] = _check_types(kind(**inner))
         for name in ("data_dir", "run_dir"):
             values[name] = None if values[name] is None else Path(values[name])
+        if isinstance(values.get("intensity_range"), list):
+            values["intensity_range"] = tuple(values["intensity_range"])
         if values.get("cache_dir") is not None:
             values["cache_dir"] = Path(values["cache_dir"])
         return _check_types(TrainConfig(**values))

@@ -1,4 +1,4 @@
-"""The user's cache, and in it a folder's decoded images: a .npy file and a JSON index of its contents.
+"""The user's cache, and in it a folder's decoded images: a .npy file, a JSON index of its contents, and its facts.
 
     CACHE/folders/<digest of the folder>/   decoded images, so that they are decoded once
     CACHE/judges/                           judges (fastgan/evaluation/judge.py)
@@ -6,9 +6,10 @@
 Nothing is written into the folder of the images, which may be read-only or shared. The cache may be removed at any
 time; it is then filled again.
 
-The file name contains a digest of paths, sizes, modification times and crops, so a changed folder gets a new file. The
-index is written last: if it exists, the array was complete. An array that does not match its index is written again. An
-array being written ends in .tmp and is locked; one without a lock is left from a killed process and is removed.
+The file name contains a digest of settings, paths, sizes, modification times and crops, so a changed folder gets a new
+file. The index is written last: if it exists, array and facts were complete. An array that does not match its index is
+written again. An array being written ends in .tmp and is locked; one without a lock is left from a killed process and
+is removed.
 
 Legend: N images, C channels, S the side.
 """
@@ -23,7 +24,7 @@ import os
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,7 +32,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastgan.data import decode
+from fastgan.config.schema import IntensityRange
+from fastgan.data import intensity, workers
+from fastgan.data.decode import Form
+from fastgan.data.facts import ROW, Facts, note_pixels
+from fastgan.data.intensity import Deep
 from fastgan.data.scan import UNREADABLE, Scan, shown
 from fastgan.errors import ConfigError, DataError
 from fastgan.runtime.stages import stage
@@ -42,8 +47,9 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 SOURCE = "source.txt"  # in a folder of decoded images: the path that they were decoded from
-VERSION = 2  # of the files and of how images are decoded; raise it when either changes
+VERSION = 3  # of the files and of how images are decoded; raise it when either changes
 SETTLED = 10  # seconds in which a new file is locked
+IN_MEMORY = 1 << 24  # bytes of images whose range is not known yet; more go to a file
 LEFT_BEHIND = 86_400  # seconds after which a partly written file counts as abandoned on systems without locks
 
 
@@ -53,6 +59,8 @@ class Decoded:
 
     images: uint8 [N, C, S, S], memory-mapped from `file`, read-only. paths: of each image. bad: (path, reason) of each
     other file. bad_list: the file that lists these, if there are any. new: whether they were decoded by this call.
+    facts: what was seen of the images [N] meanwhile. intensity_range: the range of those of more than 8 bits, chosen if
+    it was to be and there are any.
     """
 
     images: Tensor
@@ -61,6 +69,8 @@ class Decoded:
     file: Path
     bad_list: Path
     new: bool
+    facts: Facts
+    intensity_range: IntensityRange
 
 
 def cache_dir(chosen: Path | None) -> Path:
@@ -96,35 +106,53 @@ def place(folder: Path, chosen: Path | None = None) -> Path:
     return cache_dir(chosen) / "folders" / owner
 
 
-def obtain(
-    folder: Path, scan: Scan, image_size: int, channels: int, choice: str = "", chosen: Path | None = None
-) -> Decoded:
+def obtain(folder: Path, scan: Scan, form: Form, choice: str = "", chosen: Path | None = None) -> Decoded:
     """The decoded images of `scan`, from the cache if it has them, else decoded and cached.
 
     If no image is good, nothing is cached and `paths` is empty.
 
     Args:
-        choice: prefix of the file names, without "-": different choices from a folder are cached side by side.
+        choice: prefix of the file names, without "-": different choices from a folder are cached side by side, as are
+            different forms.
         chosen: the folder of --cache-dir; None for the user's cache.
 
     Raises:
         ConfigError: when the cache cannot be written to.
-        DataError: when the disk is full.
+        DataError: when the disk is full, or no range of intensities can be chosen.
     """
-    index = {
+    index = _index(scan, form)
+    base = _base(place(folder, chosen), index, choice)
+    found = _read(base, folder, index)
+    if found is None and isinstance(form.intensity_range, tuple):  # perhaps the one that was chosen before
+        same = _index(scan, replace(form, intensity_range="auto"))
+        found = _read(_base(base.parent, same, choice), folder, same)
+        found = found if found is not None and found.intensity_range == form.intensity_range else None
+    if found is None:
+        check(chosen)
+        found = _make(base, folder, index, form)
+    return found
+
+
+def _index(scan: Scan, form: Form) -> dict[str, Any]:
+    """What decides how the images of a scan are decoded, as JSON keeps it."""
+    values = form.intensity_range
+    return {
         "version": VERSION,
-        "image_size": image_size,
-        "channels": channels,
+        "image_size": form.image_size,
+        "channels": form.channels,
+        "ground": form.ground,
+        "intensity_range": values if isinstance(values, str) else list(values),
         "files": [[entry.path, entry.size, entry.mtime_ns, entry.crop] for entry in scan.entries],
         "out_of_reach": [list(each) for each in scan.bad],
     }
-    digest = hashlib.sha256(json.dumps(index).encode()).hexdigest()[:32]
-    base = place(folder, chosen) / f"{choice}{channels}x{image_size}x{image_size}-{digest}"
-    found = _read(base, folder, index)
-    if found is None:
-        check(chosen)
-        found = _make(base, folder, index)
-    return found
+
+
+def _base(kept: Path, index: dict[str, Any], choice: str) -> Path:
+    """The path of the files for an index, without their endings: size, the other settings, the whole."""
+    parts = [index["ground"], index["intensity_range"]], index
+    settings, whole = (hashlib.sha256(json.dumps(part).encode()).hexdigest() for part in parts)
+    size = f"{index['channels']}x{index['image_size']}x{index['image_size']}"
+    return kept / f"{choice}{size}-{settings[:8]}-{whole[:32]}"
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
@@ -143,6 +171,7 @@ def _read(base: Path, folder: Path, index: dict[str, Any]) -> Decoded | None:
     try:
         kept = json.loads(_beside(base, ".json").read_bytes())
         bad = tuple((str(path), str(reason)) for path, reason in kept.pop("bad"))
+        values = kept.pop("chosen_range")
         if kept != index:
             return None
         without = {path for path, _ in bad}
@@ -158,11 +187,21 @@ def _read(base: Path, folder: Path, index: dict[str, Any]) -> Decoded | None:
         with warnings.catch_warnings():  # torch warns that it has no read-only tensors
             warnings.simplefilter("ignore")
             images = torch.from_numpy(mapped)
+        facts = Facts.load(_beside(base, ".facts"), len(paths))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     if any(reason.startswith(UNREADABLE) and os.access(folder / path, os.R_OK) for path, reason in bad):
         return None
-    return Decoded(images, paths, (*_out_of_reach(index), *bad), file, _beside(base, "-bad.txt"), False)
+    all_bad, bad_list = (*_out_of_reach(index), *bad), _beside(base, "-bad.txt")
+    return Decoded(images, paths, all_bad, file, bad_list, False, facts, _as_range(values))
+
+
+def _as_range(values: Any) -> IntensityRange:
+    """The inverse of what JSON makes of a range; TypeError or ValueError for anything else."""
+    if isinstance(values, str):
+        return "type" if values == "type" else "auto"
+    low, high = values
+    return float(low), float(high)
 
 
 def _out_of_reach(index: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -170,13 +209,13 @@ def _out_of_reach(index: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((path, reason) for path, reason in index["out_of_reach"])
 
 
-def _make(base: Path, folder: Path, index: dict[str, Any]) -> Decoded:
-    """Decode every image and write array, index and list of bad files."""
+def _make(base: Path, folder: Path, index: dict[str, Any], form: Form) -> Decoded:
+    """Decode every image and write array, facts, index and list of bad files."""
     partial = _beside(base, f".npy.{os.getpid()}.tmp")
     try:
         base.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
-        _write(base.parent / SOURCE, f"{folder.resolve()}\n")
+        _write(base.parent / SOURCE, os.fsencode(folder.resolve()) + b"\n")
     except OSError as error:
         raise ConfigError(
             f"{base.parent}: decoded images cannot be kept there ({error.strerror or error}); name a writable folder "
@@ -184,16 +223,17 @@ def _make(base: Path, folder: Path, index: dict[str, Any]) -> Decoded:
         ) from error
     _clear(base.parent)
     try:
-        bad = _decode_into(partial, folder, index)
-        good = len(index["files"]) - len(bad)
+        bad, facts, chosen = _decode_into(partial, folder, index, form)
+        good = len(facts)
         if good:
             partial.replace(_beside(base, ".npy"))
             lines = [f"{shown(path)}\t{reason}\n" for path, reason in (*_out_of_reach(index), *bad)]
             if lines:
-                _write(_beside(base, "-bad.txt"), "".join(lines))
+                _write(_beside(base, "-bad.txt"), "".join(lines).encode(errors="backslashreplace"))
             else:
                 _beside(base, "-bad.txt").unlink(missing_ok=True)
-            _write(_beside(base, ".json"), json.dumps(index | {"bad": bad}))
+            _write(_beside(base, ".facts"), facts.to_bytes())
+            _write(_beside(base, ".json"), json.dumps(index | {"bad": bad, "chosen_range": chosen}).encode())
             _tidy(base)
     except OSError as error:
         raise DataError(
@@ -202,40 +242,63 @@ def _make(base: Path, folder: Path, index: dict[str, Any]) -> Decoded:
     finally:
         partial.unlink(missing_ok=True)
     if not good:
-        return Decoded(torch.empty(0), (), (*_out_of_reach(index), *bad), base, base, True)
+        return Decoded(torch.empty(0), (), (*_out_of_reach(index), *bad), base, base, True, facts, chosen)
     found = _read(base, folder, index)
     if found is None:
         raise DataError(f"{base}.npy: cannot be read back; name another folder with --cache-dir")
-    return Decoded(found.images, found.paths, found.bad, found.file, found.bad_list, True)
+    return replace(found, new=True)
 
 
-def _decode_into(partial: Path, folder: Path, index: dict[str, Any]) -> list[tuple[str, str]]:
-    """Write the good images of the index as a .npy file; returns (path, reason) of the bad ones."""
-    files, size, bad = index["files"], index["image_size"], []
-    shape = (len(files), index["channels"], size, size)
+def _decode_into(
+    partial: Path, folder: Path, index: dict[str, Any], form: Form
+) -> tuple[list[tuple[str, str]], Facts, IntensityRange]:
+    """Write the good images of the index as a .npy file; returns (path, reason) of the bad ones, what was seen of the
+    good ones, and the range of intensities."""
+    files, shape = index["files"], (form.channels, form.image_size, form.image_size)
+    bad: list[tuple[str, str]] = []
+    waiting: list[tuple[int, int, bool]] = []
+    rows, done, good = [np.zeros(0, ROW)], 0, 0
     paths, crops = [os.path.join(folder, path) for path, *_ in files], [crop for *_, crop in files]
-    results = decode.decode_files(paths, size, index["channels"], crops=crops)
-    with partial.open("wb") as out, stage("decoding", total=len(files)) as progress, contextlib.closing(results):
+    batches = workers.decode_files(paths, form, crops=crops)
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(partial.open("wb"))
+        aside = stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(partial.parent)))
+        progress = stack.enter_context(stage("decoding", total=len(files)))
+        stack.enter_context(contextlib.closing(batches))
         _lock(out)
-        out.write(_header(shape))
-        for (path, *_), result in zip(files, results, strict=True):
-            if isinstance(result, str):
-                bad.append((path, result))
-            else:
-                out.write(result.data)
-            progress.update(1)
+        out.write(_header((len(files), *shape)))
+        for batch in batches:
+            bad += [(files[done + number][0], reason) for number, reason in batch.bad.items()]
+            out.write(batch.images.tobytes())
+            for number, deep in batch.deep.items():
+                aside.write(deep.planes.tobytes())
+                waiting.append((good + number, len(deep.planes), deep.inverted))
+            rows.append(batch.rows)
+            done, good = done + batch.count, good + len(batch.images)
+            progress.update(batch.count)
+        facts = Facts(np.concatenate(rows))
+        chosen = intensity.choose(form.intensity_range, *(facts.rows[name] for name in ("samples", "low", "high")))
+        aside.seek(0)
+        for number, planes, inverted in waiting:  # their range is known now
+            values = np.frombuffer(aside.read(4 * planes * form.image_size**2), np.float32)
+            deep = Deep(values.reshape(planes, form.image_size, form.image_size), inverted)
+            assert isinstance(chosen, tuple)
+            pixels = intensity.to_bytes(deep, *chosen, form.channels, form.under)
+            note_pixels(facts.rows[number : number + 1], pixels[None])
+            out.seek(len(_header((0, *shape))) + number * pixels.size)
+            out.write(pixels.tobytes())
         out.seek(0)
-        out.write(_header((len(files) - len(bad), *shape[1:])))
+        out.write(_header((good, *shape)))
         out.flush()
         os.fsync(out.fileno())
-    return bad
+    return bad, facts, chosen
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     """Write a small file atomically."""
     partial = _beside(path, f".{os.getpid()}.tmp")
-    with partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
-        out.write(text)
+    with partial.open("wb") as out:
+        out.write(content)
         out.flush()
         os.fsync(out.fileno())
     partial.replace(path)
@@ -273,8 +336,10 @@ def _clear(kept: Path) -> None:
 
 
 def _tidy(base: Path) -> None:
-    """Remove the arrays of earlier states of the folder at this size and choice, except those being written."""
-    for old in base.parent.glob(f"{base.name.partition('-')[0]}-*"):
+    """Remove the arrays of earlier states of the folder at this size, settings and choice, except those being written;
+    and those of earlier versions, whose names have no settings."""
+    size, settings, _ = base.name.split("-")
+    for old in (*base.parent.glob(f"{size}-{settings}-*"), *base.parent.glob(f"{size}-{'[0-9a-f]' * 32}*")):
         with contextlib.suppress(OSError):  # in use, or gone meanwhile
             if not old.name.startswith(base.name) and old.suffix != ".tmp":
                 old.unlink()

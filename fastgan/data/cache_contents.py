@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def _kept(kind: str, path: Path) -> Kept:
             size += status.st_size
             used = max(used, status.st_mtime, status.st_atime)
     with contextlib.suppress(OSError):
-        of = (path / cache.SOURCE).read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
+        of = os.fsdecode((path / cache.SOURCE).read_bytes().rstrip(b"\n"))
     return Kept(kind, path, of, size, used)
 
 

@@ -1,14 +1,17 @@
-"""Decoding image files to uint8 [C, S, S], with one definition for all formats, and many files at a time.
+"""Decoding one image file to uint8 [C, S, S], with one definition for all formats.
 
-1. Pillow reads the header, of the formats below only; images above 50 megapixels are refused before decoding.
+1. Pillow reads the header, of the formats below only. More than 50 megapixels to decode are refused before decoding.
 2. A JPEG of more than twice the side is decoded at a half, a quarter or an eighth of its size, still at least twice S;
-   at full size if a crop is given.
-3. 16-bit grey becomes 8-bit: its high byte, or value / 257 rounded where Pillow gives 32-bit integers (PGM).
+   at full size if a crop is given. The limit holds for what is decoded, and for what a JPEG of several scans keeps.
+3. Grey of more than 8 bits becomes 8-bit by `intensity_range` (intensity.py).
 4. The EXIF orientation is applied. Of several frames or pages the first is used.
-5. Transparent images are composited over black. Pillow converts palette, CMYK and YCbCr to RGB, and 1 bit to 0 or 255.
+5. Transparent images are laid on `ground`. Pillow converts palette, CMYK and YCbCr to RGB, and 1 bit to 0 or 255.
 6. Grey is Pillow's "L", the luma of ITU-R 601; otherwise RGB.
 7. The central square is cropped (an odd pixel stays right or below) and resized: bicubic, antialiased. It is the
    largest square or, if a crop is given and the image is large enough, one with a side of that many pixels.
+
+A tag means the same at every depth: orientation, inverted grey (TIFF's WhiteIsZero), one transparent value, alpha.
+A whole PNG is read whatever its texts and profile hold: if Pillow's limits on them are exceeded, it is read without.
 
 Pillow is used instead of DALI's decoder, which needs no less work. Speed of DALI on a CPU relative to this module, by
 processor time, to 64x64x3 (AMD EPYC, beside other work): JPEG of 64x64 0.97, 256x256 0.96, 512x512 0.50, 1500x1000
@@ -16,46 +19,32 @@ processor time, to 64x64x3 (AMD EPYC, beside other work): JPEG of 64x64 0.97, 25
 on pixels, treats orientation, transparency, CMYK and 16 bits differently, and one bad file ends its pipeline. Its GPU
 decoder is not used either: a folder is decoded once and cached. By wall time: bench/results/decode-*.
 
-Legend: C channels, S the side.
+Legend: C channels, S the side, H and W of the file.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import multiprocessing
-import os
-import signal
-import statistics
-import sys
+import math
 import warnings
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from torch.utils.data import DataLoader, Dataset
+from PIL import Image, ImageColor
 
+from fastgan.config.schema import IntensityRange
+from fastgan.data import intensity, opening
+from fastgan.data.facts import FLAT
+from fastgan.data.intensity import Deep, Pixels
+from fastgan.data.refused import reason
 from fastgan.data.scan import unreadable
 from fastgan.errors import DataError
-from fastgan.runtime import threads
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
-MOST_PIXELS = 50_000_000  # of one image: some 200 MB while decoding
-TOO_LARGE = f"more than {MOST_PIXELS // 1_000_000} megapixels"
-MOST_WORKERS = 8
-FILES_PER_BATCH = 32  # files that a worker decodes at a time, at most
-BATCHES_PER_WORKER = 8  # at least, so that all workers end at about the same time
-TINY = 8192  # bytes; decoding a smaller file is mostly work in Python
-MANY = 1024  # tiny files from which on forking processes, which takes 0.05 s, pays off
-PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
+T = TypeVar("T")
+
 ORIENTATION = 0x0112  # EXIF's tag
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,7 +56,37 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-Pixels = NDArray[np.uint8]
+
+@dataclass(frozen=True)
+class Form:
+    """What image files are decoded to.
+
+    image_size: S. channels: C. ground, intensity_range: as the settings of these names.
+    """
+
+    image_size: int
+    channels: int
+    ground: str = "black"
+    intensity_range: IntensityRange = "type"
+
+    @property
+    def under(self) -> tuple[int, int, int]:
+        """The colour under transparent images, RGB."""
+        red, green, blue = ImageColor.getrgb(self.ground)[:3]
+        return red, green, blue
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded file.
+
+    pixels: uint8 [C, S, S]; of a `deep` image not yet known, and 0. deep: an image whose values become pixels once the
+    folder's range is chosen. source: the fields of facts.SOURCE.
+    """
+
+    pixels: Pixels
+    deep: Deep | None
+    source: tuple[bool, bytes, float, float, bytes, int, int]
 
 
 @contextmanager
@@ -78,8 +97,8 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def decode(file: BinaryIO, image_size: int, channels: int, crop: int | None = None) -> Pixels:
-    """The image in an open file, uint8 [C, S, S].
+def decode(file: BinaryIO, form: Form, crop: int | None = None) -> Picture:
+    """The image in an open file.
 
     Args:
         crop: side of the central square, in pixels of the file; None, or more than it has, for the largest square.
@@ -87,64 +106,119 @@ def decode(file: BinaryIO, image_size: int, channels: int, crop: int | None = No
     Raises:
         DataError: with the reason, without the file's name.
     """
+    return _opened(file, lambda image: _picture(image, form, crop))
+
+
+def _opened(file: BinaryIO, act: Callable[[Any], T]) -> T:
+    """What `act` makes of the image in an open file, of which only the header has been read. Raises as `decode`."""
+    head = b""
     try:
-        if not file.read(1):
+        head = file.read(opening.HEAD)
+        if not head:
             raise DataError("empty file")
         file.seek(0)
-        with Image.open(file, formats=FORMATS) as image:
-            return _pixels(image, image_size, channels, crop)
+        try:
+            with opening.opened(file, head) as image:
+                return act(image)
+        except ValueError as error:
+            if isinstance(error, DataError) or not head.startswith(opening.PNG):
+                raise
+            with opening.opened(opening.without_texts(file), head) as image:  # Pillow limits their size, decompressed
+                return act(image)
     except DataError:
         raise
-    except UnidentifiedImageError as error:
-        raise DataError("not an image of a supported format") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, which it checks before we can
-        raise DataError(TOO_LARGE) from error
-    except Exception as error:  # noqa: BLE001 - Pillow raises many kinds; each means that this file is damaged
+        raise DataError(opening.TOO_LARGE) from error
+    except Exception as error:  # noqa: BLE001 - Pillow raises many kinds; each means that this file cannot be used
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(unreadable(error)) from error
-        raise DataError(f"damaged ({' '.join(str(error).split()) or type(error).__name__})") from error
+        raise DataError(reason(error, file, head)) from error
 
 
-def _pixels(image: Image.Image, image_size: int, channels: int, crop: int | None) -> Pixels:
+def _picture(image: Any, form: Form, crop: int | None) -> Picture:
     width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise DataError(f"{width} x {height} pixels: {TOO_LARGE}")
     if min(width, height) < 1:
         raise DataError("has no pixels")
     if crop is None:
-        image.draft(None, (2 * image_size, 2 * image_size))  # only JPEG has draft mode
+        image.draft(None, (2 * form.image_size, 2 * form.image_size))  # only JPEG has draft mode
+    opening.check_work(image, width, height)
+    raw = opening.raw_mode(image)
+    with_alpha = raw == "LA;16B" and form.intensity_range != "type"
+    if with_alpha:  # grey and opacity of 16 bits, which Pillow would halve; instead its four bytes as they are
+        image.tile = [tile._replace(args="RGBA") for tile in image.tile]
     image.load()
-    if image.mode.startswith("I") or image.mode == "F":
-        upright = _turned(_eight_bits(image), image)
-    else:
-        upright = _turned(image, image)
+    about = ((image.format or "").encode(), width, height)
+    if with_alpha or image.mode.startswith("I") or image.mode == "F":
+        return _grey(image, raw, about, form, crop)
+    samples, low, high = intensity.EIGHT_BITS, math.nan, math.nan
+    if raw.endswith((";16B", ";16L", ";16N")):
+        extremes = [image.getchannel(band).getextrema() for band in image.getbands() if band not in "Aa"]
+        samples, low, high = intensity.COLOUR, min(low for low, _ in extremes), max(high for _, high in extremes)
+    opening.mend_transparency(image, raw)
+    pixels, hidden = _laid(_turned(image, image), form, crop)
+    return Picture(pixels, None, (hidden, samples, low, high, *about))
+
+
+def _laid(upright: Image.Image, form: Form, crop: int | None) -> tuple[Pixels, bool]:
+    """Pixels of 8 bits, laid on the ground, cropped and resized; and whether the opacity has a shape."""
+    shaped = False
     if upright.has_transparency_data:
-        colours = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", colours.size, (0, 0, 0, 255)), colours).convert("RGB")
+        colours = (upright.convert("LA") if upright.mode == "La" else upright).convert("RGBA")
+        thin, thick = colours.getchannel("A").getextrema()
+        shaped = int(thick) - int(thin) > FLAT  # type: ignore[arg-type]
+        upright = Image.alpha_composite(Image.new("RGBA", colours.size, (*form.under, 255)), colours).convert("RGB")
     if upright.mode not in ("1", "L", "RGB"):
         upright = upright.convert("RGB")
-    wanted = "L" if channels == 1 else "RGB"
+    wanted = "L" if form.channels == 1 else "RGB"
     # Each operation is skipped if it would change nothing, since it copies the image even then.
-    square = upright if upright.mode == wanted else upright.convert(wanted)
-    side = min(*square.size, *(() if crop is None else (crop,)))
-    if square.size != (side, side):
-        left, top = (square.width - side) // 2, (square.height - side) // 2
-        square = square.crop((left, top, left + side, top + side))
-    if side != image_size:
-        square = square.resize((image_size, image_size), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    pixels = np.asarray(square, dtype=np.uint8).reshape(image_size, image_size, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    square = _square(upright if upright.mode == wanted else upright.convert(wanted), form.image_size, crop)
+    pixels = np.asarray(square, dtype=np.uint8).reshape(form.image_size, form.image_size, form.channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)), shaped
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits as "L"; DataError for values beyond 16 bits, whose white level is unknown."""
-    values = np.asarray(image)
-    if values.dtype.kind == "f":
-        raise DataError("pixels in floating point; save it with 8 or 16 bits")
-    if values.min() < 0 or values.max() > 65_535:
-        raise DataError(f"grey from {values.min()} to {values.max()}, beyond 16 bits; save it with 8 or 16 bits")
-    grey = values >> 8 if image.mode.startswith("I;16") else (values + 128) // 257
-    return Image.fromarray(grey.astype(np.uint8))
+def _square(upright: Image.Image, image_size: int, crop: int | None) -> Image.Image:
+    """The central square, resized."""
+    side = min(*upright.size, *(() if crop is None else (crop,)))
+    if upright.size != (side, side):
+        left, top = (upright.width - side) // 2, (upright.height - side) // 2
+        upright = upright.crop((left, top, left + side, top + side))
+    if side == image_size:
+        return upright
+    return upright.resize((image_size, image_size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def _grey(image: Any, raw: str, about: tuple[bytes, int, int], form: Form, crop: int | None) -> Picture:
+    """Grey of more than 8 bits."""
+    values, opacity = np.asarray(image), None
+    inverted, unsigned = (image.inverted, image.unsigned) if isinstance(image, opening.Tiff) else (False, False)
+    values = values.view(np.uint32) if unsigned else values
+    if values.ndim == 3:
+        both = values.astype(np.float32)
+        values, opacity = both[..., 0] * 256 + both[..., 1], (both[..., 2] * 256 + both[..., 3]) / intensity.WHITE
+    elif isinstance(image.info.get("transparency"), int):
+        opacity = (values != image.info["transparency"]).astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    if not math.isfinite(low + high):
+        raise DataError("holds values that are no finite numbers; save it without them")
+    stated = image.format == "PPM" and image.mode == "I"  # Pillow has stretched it to 16 bits
+    samples = intensity.STATED if stated else intensity.FLOAT if image.mode == "F" else intensity.INTEGER
+    hidden = opacity is not None and float(np.ptp(opacity)) * 255 > FLAT
+    source = (hidden, samples, low, high, *about)
+    if stated or form.intensity_range == "type":
+        bits = intensity.by_type(values, image.mode.startswith("I;16"), 4095 if raw == "I;12" else intensity.WHITE)
+        grey = Image.fromarray(255 - bits if inverted else bits)
+        if opacity is not None:
+            grey = Image.merge("LA", (grey, Image.fromarray((opacity * 255).astype(np.uint8))))
+        return Picture(_laid(_turned(grey, image), form, crop)[0], None, source)
+    within = values.astype(np.float32)
+    if form.intensity_range != "auto":
+        within = within.clip(*form.intensity_range)
+    planes = [within] if opacity is None else [within * opacity, opacity]
+    upright = [_square(_turned(Image.fromarray(plane), image), form.image_size, crop) for plane in planes]
+    deep = Deep(np.stack([np.asarray(plane, np.float32) for plane in upright]), inverted)
+    if form.intensity_range != "auto":
+        return Picture(intensity.to_bytes(deep, *form.intensity_range, form.channels, form.under), None, source)
+    return Picture(np.zeros((form.channels, form.image_size, form.image_size), np.uint8), deep, source)
 
 
 def _turned(image: Image.Image, original: Image.Image) -> Image.Image:
@@ -156,143 +230,27 @@ def _turned(image: Image.Image, original: Image.Image) -> Image.Image:
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def decode_file(path: str | Path, image_size: int, channels: int, crop: int | None = None) -> Pixels | str:
-    """The image in a file, uint8 [C, S, S], or the reason why it cannot be used."""
+def decode_file(path: str | Path, form: Form, crop: int | None = None) -> Picture | str:
+    """The image in a file, or the reason why it cannot be used."""
     try:
         with open(path, "rb") as file:
-            return decode(file, image_size, channels, crop)
+            return decode(file, form, crop)
     except DataError as error:
         return str(error)
     except OSError as error:
         return unreadable(error)
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """The decoded files of a batch: good images, uint8 [n, C, S, S], and the reason for each bad one by position."""
+def header(path: str | Path) -> tuple[str, str, tuple[int, int]] | str:
+    """Format and pixel mode of an image file, as Pillow names them, and width and height; or why there are none."""
 
-    good: Pixels
-    bad: dict[int, str]
+    def read(image: Any) -> tuple[str, str, tuple[int, int]]:
+        return str(image.format), str(image.mode), tuple(image.size)
 
-    def __iter__(self) -> Iterator[Pixels | str]:
-        images = iter(self.good)
-        for place in range(len(self.good) + len(self.bad)):
-            yield self.bad[place] if place in self.bad else next(images)
-
-
-class _Batches(Dataset[_Batch]):
-    """The results of `decode_file` for all paths, `files_per_batch` at a time."""
-
-    def __init__(
-        self,
-        paths: Sequence[str | Path],
-        form: tuple[int, int],
-        crops: Sequence[int | None] | None,
-        files_per_batch: int,
-    ) -> None:
-        self.paths, self.form, self.crops, self.files_per_batch = paths, form, crops, files_per_batch
-
-    def __len__(self) -> int:
-        return -(-len(self.paths) // self.files_per_batch)
-
-    def __getitem__(self, number: int) -> _Batch:
-        these = slice(number * self.files_per_batch, (number + 1) * self.files_per_batch)
-        paths = self.paths[these]
-        crops = [None] * len(paths) if self.crops is None else self.crops[these]
-        found = [decode_file(path, *self.form, crop) for path, crop in zip(paths, crops, strict=True)]
-        good = [each for each in found if not isinstance(each, str)]
-        size, channels = self.form
-        return _Batch(
-            np.stack(good) if good else np.empty((0, channels, size, size), np.uint8),
-            {place: each for place, each in enumerate(found) if isinstance(each, str)},
-        )
-
-
-def decode_files(
-    paths: Sequence[str | Path],
-    image_size: int,
-    channels: int,
-    workers: int | None = None,
-    crops: Sequence[int | None] | None = None,
-) -> Generator[Pixels | str]:
-    """The result of `decode_file` for each path, in order.
-
-    Uses threads, since Pillow decodes without the GIL. But the work on tiny files is mostly in Python, where two
-    threads are no faster than one: many tiny files are decoded by processes, which torch's DataLoader forks (on Linux),
-    and which end with this process, however it ends.
-
-    Args:
-        workers: number of threads or processes; by default one per processor that this process may use.
-        crops: of each path, as in `decode`; by default none.
-
-    Raises:
-        DataError: when a worker process is killed, for instance when memory runs out.
-    """
-    workers = min(MOST_WORKERS, threads.available()) if workers is None else workers
-    files_per_batch = max(1, min(FILES_PER_BATCH, len(paths) // (BATCHES_PER_WORKER * max(workers, 1))))
-    batches = _Batches(paths, (image_size, channels), crops, files_per_batch)
-    if workers < 2:
-        decoded: Iterator[_Batch] = map(batches.__getitem__, range(len(batches)))
-    elif _forks() and len(paths) >= MANY and _tiny(paths):
-        decoded = _by_processes(batches, workers)
-    else:
-        decoded = _by_threads(batches, workers)
-    with quiet():  # hides Python's warning about fork with threads too
-        for batch in decoded:
-            yield from batch
-
-
-def _tiny(paths: Sequence[str | Path]) -> bool:
-    """Whether most files are below TINY bytes, by a sample; True if none of it can be read."""
-    sizes = []
-    for path in paths[:: max(1, len(paths) // 32)]:
-        with contextlib.suppress(OSError):
-            sizes.append(os.stat(path).st_size)
-    return not sizes or statistics.median(sizes) < TINY
-
-
-def _forks() -> bool:
-    """Whether worker processes can be forked: on Linux, unless this is a daemonic process."""
-    return sys.platform == "linux" and not multiprocessing.current_process().daemon
-
-
-def _by_processes(batches: _Batches, workers: int) -> Iterator[_Batch]:
-    loader = DataLoader(
-        batches,
-        batch_size=None,
-        collate_fn=_as_it_is,
-        num_workers=workers,
-        multiprocessing_context="fork",  # no imports again; the processes call only Pillow
-        worker_init_fn=_end_with_parent,
-        generator=torch.Generator(),  # the default would draw from the global generator
-    )
     try:
-        yield from loader
-    except RuntimeError as error:
-        raise DataError(f"a process that decodes images ended ({' '.join(str(error).split())}); try again") from error
-
-
-def _end_with_parent(worker: int) -> None:
-    """Ask the kernel to: torch's watchdog does not end a worker that is blocked writing to a closed queue."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    parent = multiprocessing.parent_process()
-    if parent is None or parent.pid != os.getppid():  # the parent had already ended
-        os._exit(1)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _by_threads(batches: _Batches, workers: int) -> Iterator[_Batch]:
-    pool = ThreadPoolExecutor(workers)
-    ahead: deque[Future[_Batch]] = deque()
-    try:
-        for number in range(len(batches)):
-            ahead.append(pool.submit(batches.__getitem__, number))
-            if len(ahead) > 2 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        with open(path, "rb") as file:
+            return _opened(file, read)
+    except DataError as error:
+        return str(error)
+    except OSError as error:
+        return unreadable(error)

@@ -17,9 +17,11 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+from fastgan.config.schema import IntensityRange
 from fastgan.data import folder
+from fastgan.data.decode import Form
 from fastgan.data.image_set import ImageSet
-from fastgan.data.scan import Entry, Scan, check, listing, scan, shown
+from fastgan.data.scan import Entry, Scan, check, listing, merged, scan, shown
 from fastgan.errors import ConfigError, DataError
 from fastgan.text import pluralize
 
@@ -41,6 +43,8 @@ def full(
     frame_stride: int,
     skip_bad: bool,
     cache_dir: Path | None = None,
+    ground: str = "black",
+    intensity_range: IntensityRange = "type",
 ) -> ImageSet:
     """Frames of the first `identities` people by name that have frames, uint8 [N, C, S, S], memory-mapped.
 
@@ -51,6 +55,7 @@ def full(
         frame_stride: keep every frame_stride-th frame of each video.
         skip_bad: skip bad files, and print where they are listed.
         cache_dir: for decoded images; None for the user's cache.
+        ground, intensity_range: as the settings of these names.
 
     Raises:
         DataError: for a folder of another layout, and for bad files unless they are skipped.
@@ -59,16 +64,24 @@ def full(
     tree, passed_over = _tree(data_dir)
     chosen = _chosen(tree, identities, frame_stride)
     choice = f"faces{identities}_every{frame_stride}_"
-    decoded = folder.read(tree, chosen, image_size, channels, skip_bad=skip_bad, choice=choice, cache_dir=cache_dir)
+    form = Form(image_size, channels, ground, intensity_range)
+    decoded = folder.read(tree, chosen, form, skip_bad=skip_bad, choice=choice, cache_dir=cache_dir)
     _print_summary(tree, passed_over, decoded.paths, frame_stride)
     labels, names = folder.by_name([path.partition("/")[0] for path in decoded.paths])
     inner = "" if tree == data_dir else f"{tree.name}/"
     paths = tuple(inner + path for path in decoded.paths)
-    return ImageSet("youtube-faces", decoded.images, labels, len(names), paths, names)
+    return folder.with_facts(ImageSet("youtube-faces", decoded.images, labels, len(names), paths, names), decoded)
 
 
 def elsewhere(
-    images: Path, image_size: int, channels: int, *, skip_bad: bool = False, cache_dir: Path | None = None
+    images: Path,
+    image_size: int,
+    channels: int,
+    *,
+    skip_bad: bool = False,
+    cache_dir: Path | None = None,
+    ground: str = "black",
+    intensity_range: IntensityRange = "type",
 ) -> ImageSet:
     """All images of a folder, without labels; frames of YouTube-Faces, by their paths, are cropped as in `full`.
 
@@ -87,8 +100,9 @@ def elsewhere(
         file=sys.stderr,
     )
     found = replace(found, entries=entries)
-    decoded = folder.read(images, found, image_size, channels, skip_bad=skip_bad, choice="faces_", cache_dir=cache_dir)
-    return ImageSet("folder", decoded.images, None, 0, decoded.paths)
+    form = Form(image_size, channels, ground, intensity_range)
+    decoded = folder.read(images, found, form, skip_bad=skip_bad, choice="faces_", cache_dir=cache_dir)
+    return folder.with_facts(ImageSet("folder", decoded.images, None, 0, decoded.paths), decoded)
 
 
 def _crop(path: str) -> int | None:
@@ -110,6 +124,7 @@ def _chosen(tree: Path, identities: int, frame_stride: int) -> Scan:
     entries: list[Entry] = []
     bad: list[tuple[str, str]] = []
     others: list[str] = []
+    missed: list[tuple[str, int, str]] = []
     people = ignored = 0
     names = listing(tree)
     for person in (name[:-1] for name in names if name.endswith("/")):
@@ -119,6 +134,7 @@ def _chosen(tree: Path, identities: int, frame_stride: int) -> Scan:
         ignored += found.ignored + len(found.entries) - sum(map(len, videos))
         others += (entry.path for entry in found.entries if not _FRAME.fullmatch(entry.path))
         bad += ((path, reason) for path, reason in found.bad if path.endswith("/") or _FRAME.fullmatch(path))
+        missed += found.unsupported
         people += bool(videos)
         if people == identities:
             break
@@ -127,7 +143,7 @@ def _chosen(tree: Path, identities: int, frame_stride: int) -> Scan:
     if people < identities:
         unread = f" ({shown(bad[0][0])}: {bad[0][1]})" if bad else ""
         raise ConfigError(f"--identities {identities}: only {people:,} people in {tree} have frames{unread}; lower it")
-    return Scan(tuple(entries), tuple(bad), ignored)
+    return Scan(tuple(entries), tuple(bad), ignored, merged(missed))
 
 
 def _videos(found: Scan) -> list[list[Entry]]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fastgan.data import cache
+from fastgan.config.schema import IntensityRange
+from fastgan.data import cache, remarks
+from fastgan.data.decode import Form
 from fastgan.data.image_set import ImageSet
+from fastgan.data.refused import NOT_SUPPORTED
 from fastgan.data.scan import SUFFIXES, Entry, Scan, scan, shown
 from fastgan.errors import ConfigError, DataError
 from fastgan.text import pluralize
@@ -28,6 +32,8 @@ def full(
     labels_from_folders: bool = False,
     skip_bad: bool = False,
     cache_dir: Path | None = None,
+    ground: str = "black",
+    intensity_range: IntensityRange = "type",
 ) -> ImageSet:
     """All images of a folder, uint8 [N, C, S, S], memory-mapped, with their paths.
 
@@ -35,6 +41,7 @@ def full(
         labels_from_folders: the first part of an image's path is its class.
         skip_bad: skip bad files, and print where they are listed.
         cache_dir: for decoded images; None for the user's cache.
+        ground, intensity_range: as the settings of these names.
 
     Raises:
         DataError: for a folder without images, and for bad files unless they are skipped.
@@ -43,11 +50,19 @@ def full(
     found = images_in(folder)
     if labels_from_folders:
         _refuse_loose(folder, found.entries)
-    decoded = read(folder, found, image_size, channels, skip_bad=skip_bad, cache_dir=cache_dir)
+    form = Form(image_size, channels, ground, intensity_range)
+    decoded = read(folder, found, form, skip_bad=skip_bad, cache_dir=cache_dir)
     labels, names = None, None
     if labels_from_folders:
         labels, names = by_name([path.partition("/")[0] for path in decoded.paths])
-    return ImageSet("folder", decoded.images, labels, len(names or ()), decoded.paths, names)
+    images = ImageSet("folder", decoded.images, labels, len(names or ()), decoded.paths, names)
+    return with_facts(images, decoded)
+
+
+def with_facts(images: ImageSet, decoded: cache.Decoded) -> ImageSet:
+    """An image set with what was seen while its images were decoded."""
+    chosen = decoded.intensity_range
+    return replace(images, facts=decoded.facts, intensity_range=chosen if isinstance(chosen, tuple) else None)
 
 
 def images_in(folder: Path) -> Scan:
@@ -58,7 +73,9 @@ def images_in(folder: Path) -> Scan:
     if not found.entries and not found.bad:
         others = f" ({pluralize(found.ignored, 'other or hidden file')})" if found.ignored else ""
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
-        raise DataError(f"{folder}: holds no images{others}; looked for {kinds} in it and in its subfolders")
+        missed = remarks.of_kinds(found)
+        missed = "" if missed is None else f"; {missed}"
+        raise DataError(f"{folder}: holds no images{others}; looked for {kinds} in it and in its subfolders{missed}")
     return found
 
 
@@ -73,14 +90,13 @@ def outputs_in(found: Scan) -> str:
 def read(
     folder: Path,
     found: Scan,
-    image_size: int,
-    channels: int,
+    form: Form,
     *,
     skip_bad: bool,
     choice: str = "",
     cache_dir: Path | None = None,
 ) -> cache.Decoded:
-    """The images of a scan, decoded or from the cache; prints to stderr what was decoded or skipped.
+    """The images of a scan, decoded or from the cache; prints to stderr what was decoded, skipped or is remarkable.
 
     Args:
         skip_bad, cache_dir: as in `full`.
@@ -90,8 +106,10 @@ def read(
         DataError: for bad files unless they are skipped, and if no file is good.
         ConfigError: when the cache cannot be written to.
     """
+    if (missed := remarks.of_kinds(found)) is not None:
+        print(f"{folder}: {missed}", file=sys.stderr)
     begin = time.perf_counter()
-    decoded = cache.obtain(folder, found, image_size, channels, choice, cache_dir)
+    decoded = cache.obtain(folder, found, form, choice, cache_dir)
     if decoded.bad and (not skip_bad or not decoded.paths):
         raise DataError(_complaint(folder, decoded.bad, len(found.entries) + len(found.bad), skip_bad))
     if decoded.new:
@@ -106,6 +124,8 @@ def read(
             f"{folder}: left out {pluralize(len(decoded.bad), 'bad file')}, listed in {decoded.bad_list}",
             file=sys.stderr,
         )
+    for line in remarks.of_images(decoded.facts, decoded.paths, decoded.intensity_range, form.ground):
+        print(f"{folder}: {line}", file=sys.stderr)
     return decoded
 
 
@@ -130,5 +150,7 @@ def _complaint(folder: Path, bad: tuple[tuple[str, str], ...], count: int, skipp
     named = "; ".join(f"{shown(path)}: {reason}" for path, reason in bad[:NAMED])
     more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
     them = "it" if len(bad) == 1 else "them"
-    remedy = f"repair {them}" if skipped else f"repair or remove {them}, or leave {them} out with --skip-bad"
+    kind = any(reason.startswith(NOT_SUPPORTED) for _, reason in bad)
+    repair = f"convert {them} to JPEG, PNG or TIFF of 8 bits, or repair" if kind else "repair"
+    remedy = f"{repair} {them}" if skipped else f"{repair} or remove {them}, or leave {them} out with --skip-bad"
     return f"{folder}: {len(bad):,} of {pluralize(count, 'image')} cannot be used ({named}{more}); {remedy}"

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastgan.data.facts import Facts
+
 DIGESTED = 1024  # images that a digest reads at once
 
 
@@ -17,7 +19,8 @@ class ImageSet:
     """N images and, if known, their real classes.
 
     images: uint8 [N, C, H, W]. labels: int64 [N] in [0, label_count), or None. paths: of the image files, relative to
-    the data folder, or None. class_names: of the labels, or None.
+    the data folder, or None. class_names: of the labels, or None. intensity_range: black and white of grey images of
+    more than 8 bits, if there are any. facts: what was seen of image files while they were decoded, or None.
     """
 
     name: str
@@ -26,6 +29,8 @@ class ImageSet:
     label_count: int
     paths: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
+    intensity_range: tuple[float, float] | None = None
+    facts: Facts | None = None
 
     def to(self, device: torch.device) -> ImageSet:
         """The same set with its images on `device`; labels stay on the CPU, where evaluation uses them."""

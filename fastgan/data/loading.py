@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from fastgan.config.schema import TrainConfig
-from fastgan.data import arrays, digits, faces, folder, held_out, mnist
+from fastgan.data import arrays, digits, faces, folder, held_out, mnist, remarks
 from fastgan.data.image_set import ImageSet, JudgeSet
 from fastgan.data.imbalance import deepdpm
-from fastgan.errors import ConfigError
+from fastgan.errors import ConfigError, DataError
 from fastgan.seeding import shuffled
 from fastgan.text import pluralize
 
@@ -37,7 +37,7 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
         everything: the result of `load_everything`, if available; nothing is read then.
 
     Raises:
-        DataError: for bad files.
+        DataError: for bad files, and when all images are of one colour or equal.
         ConfigError: when the batch or the number of codes is larger than the data.
     """
     images, _ = _partition(config, load_everything(config) if everything is None else everything)
@@ -48,6 +48,10 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
         )
     if config.classes > len(images.images):
         raise ConfigError(f"--classes {config.classes}: more codes than the data has images, {len(images.images)}")
+    if images.facts is not None:
+        flat = remarks.nothing_to_learn(images.facts, images.paths or (), config.ground)
+        if flat is not None:
+            raise DataError(f"{data_folder(config)}: {flat}")
     return images
 
 
@@ -94,6 +98,8 @@ def load_everything(config: TrainConfig) -> ImageSet:
             labels_from_folders=config.labels_from_folders,
             skip_bad=config.skip_bad,
             cache_dir=config.cache_dir,
+            ground=config.ground,
+            intensity_range=config.intensity_range,
         )
     if config.dataset == "npz":
         path = data_folder(config)
@@ -109,6 +115,8 @@ def load_everything(config: TrainConfig) -> ImageSet:
             frame_stride=config.frame_stride,
             skip_bad=config.skip_bad,
             cache_dir=config.cache_dir,
+            ground=config.ground,
+            intensity_range=config.intensity_range,
         )
     return digits.full(config.image_size)
 
@@ -116,7 +124,15 @@ def load_everything(config: TrainConfig) -> ImageSet:
 def load_folder(config: TrainConfig, images: Path, *, skip_bad: bool) -> ImageSet:
     """All images of any folder, without labels, decoded like the run's own. Raises DataError for bad files."""
     read = faces.elsewhere if config.dataset == "youtube-faces" else folder.full
-    return read(images, config.image_size, config.channels, skip_bad=skip_bad, cache_dir=config.cache_dir)
+    return read(
+        images,
+        config.image_size,
+        config.channels,
+        skip_bad=skip_bad,
+        cache_dir=config.cache_dir,
+        ground=config.ground,
+        intensity_range=config.intensity_range,
+    )
 
 
 def load_judge_set(config: TrainConfig, images: ImageSet | None = None) -> JudgeSet:

@@ -10,7 +10,40 @@ from pathlib import Path
 from fastgan.errors import DataError
 from fastgan.runtime.outputs import is_output
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tiff", ".tif", ".pgm")  # in capitals too
+# In capitals too: those of the formats of decode.py.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".webp", ".tiff", ".tif"),
+    *(".pgm", ".ppm", ".pbm", ".pnm", ".pfm"),
+)
+# Images of other kinds, which are named and counted, so that nobody misses them.
+OTHER_KINDS = {
+    suffix: kind
+    for kind, suffixes in {
+        "HEIC": ".heic .heif .hif",
+        "AVIF": ".avif .avifs",
+        "GIF": ".gif",
+        "JPEG 2000": ".jp2 .j2k .j2c .jpc .jpf .jpx",
+        "JPEG XL": ".jxl",
+        "JPEG XR": ".jxr .wdp .hdp",
+        "MPO": ".mpo",
+        "camera raw": ".3fr .arw .cr2 .cr3 .crw .dng .erf .nef .nrw .orf .pef .raf .raw .rw2 .sr2 .srf .srw .x3f",
+        "Photoshop": ".psd .psb",
+        "GIMP": ".xcf",
+        "SVG": ".svg .svgz",
+        "TGA": ".tga",
+        "PCX": ".pcx",
+        "DDS": ".dds",
+        "DIB": ".dib",
+        "icon": ".ico .icns .cur",
+        "OpenEXR": ".exr",
+        "Radiance": ".hdr",
+        "FITS": ".fits .fit .fts",
+        "DICOM": ".dcm .dicom",
+        "NIfTI": ".nii",
+        "microscope": ".czi .lif .lsm .nd2 .oib .oif .stk .vsi .ndpi .svs .scn .mrxs",
+    }.items()
+    for suffix in suffixes.split()
+}
 UNREADABLE = "cannot be read"  # prefix of the reason for a file that is not damaged but unreadable
 
 
@@ -33,13 +66,14 @@ class Scan:
     """The result of scanning a folder.
 
     entries: the images, sorted by path. bad: (path, reason) of files and folders that could not be read. ignored: the
-    number of files that are hidden or have another suffix. outputs: folders left out, since they hold what this program
-    wrote, as a run's.
+    number of files that are hidden or are no images by their suffix. unsupported: kind, number and first path of images
+    of other kinds, sorted by kind. outputs: folders left out, since they hold what this program wrote, as a run's.
     """
 
     entries: tuple[Entry, ...]
     bad: tuple[tuple[str, str], ...]
     ignored: int
+    unsupported: tuple[tuple[str, int, str], ...] = ()
     outputs: tuple[str, ...] = ()
 
 
@@ -87,6 +121,7 @@ def scan(folder: Path, within: str = "") -> Scan:
     check(folder)
     entries: list[Entry] = []
     bad: list[tuple[str, str]] = []
+    others: list[tuple[str, int, str]] = []
     outputs, ignored = list[str](), 0
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [(within, frozenset())]
     while pending:
@@ -109,19 +144,41 @@ def scan(folder: Path, within: str = "") -> Scan:
         for each in found:
             path = f"{inner}/{each.name}" if inner else each.name
             try:
-                hidden, is_folder = each.name.startswith("."), each.is_dir()
-                if is_folder and not hidden:
-                    pending.append((path, above | {key}))
-                elif not is_folder and (hidden or os.path.splitext(each.name)[1].lower() not in SUFFIXES):
+                if each.is_dir():
+                    if not each.name.startswith("."):
+                        pending.append((path, above | {key}))
+                    continue
+                suffix = "" if each.name.startswith(".") else os.path.splitext(each.name)[1].lower()
+                if suffix in SUFFIXES:
+                    entries.append(_entry(path, each))
+                elif suffix in OTHER_KINDS:
+                    others.append((OTHER_KINDS[suffix], 1, path))
+                else:
                     ignored += 1
-                elif not is_folder:
-                    status = each.stat()
-                    if stat.S_ISREG(status.st_mode):
-                        entries.append(Entry(path, status.st_size, status.st_mtime_ns))
-                    else:  # reading a pipe would block
-                        bad.append((path, "not a regular file"))
             except OSError as error:
                 bad.append((path, unreadable(error)))
+            except DataError as error:
+                bad.append((path, str(error)))
     return Scan(
-        tuple(sorted(entries, key=lambda entry: entry.path)), tuple(sorted(bad)), ignored, tuple(sorted(outputs))
+        entries=tuple(sorted(entries, key=lambda entry: entry.path)),
+        bad=tuple(sorted(bad)),
+        ignored=ignored,
+        unsupported=merged(others),
+        outputs=tuple(sorted(outputs)),
     )
+
+
+def merged(others: list[tuple[str, int, str]]) -> tuple[tuple[str, int, str], ...]:
+    """Kind, number and first path, once a kind, sorted."""
+    found: dict[str, tuple[int, str]] = {}
+    for kind, count, path in others:
+        before, first = found.get(kind, (0, path))
+        found[kind] = before + count, min(first, path)
+    return tuple((kind, *found[kind]) for kind in sorted(found))
+
+
+def _entry(path: str, found: os.DirEntry[str]) -> Entry:
+    status = found.stat()
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would block
+        raise DataError("not a regular file")
+    return Entry(path, status.st_size, status.st_mtime_ns)

@@ -14,20 +14,23 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from fastgan.data import decode
+from fastgan.config.schema import IntensityRange
+from fastgan.data import decode, intensity, remarks, workers
+from fastgan.data.decode import Form
+from fastgan.data.facts import ROW, Facts, note_pixels
 from fastgan.data.folder import images_in
-from fastgan.data.scan import Entry, unreadable
+from fastgan.data.intensity import Deep
+from fastgan.data.scan import Entry
 from fastgan.runtime.stages import stage
 
 SAMPLE = 2048  # images that are decoded
-CONSTANT = 4  # grey levels of 255 within which an image counts as constant
 
 
 @dataclass(frozen=True)
@@ -35,22 +38,26 @@ class Sample:
     """Some of a folder's images, decoded.
 
     images: uint8 [n, C, S, S]. paths: of each. bad: (path, reason) of those that could not be decoded. seconds: that
-    decoding took.
+    decoding took. facts: what was seen of each. intensity_range: of grey images of more than 8 bits.
     """
 
     images: Tensor
     paths: tuple[str, ...]
     bad: tuple[tuple[str, str], ...]
     seconds: float
+    facts: Facts
+    intensity_range: IntensityRange = "auto"
 
     @property
-    def constant(self) -> tuple[str, ...]:
-        """Paths of the images in which each channel is nearly the same everywhere."""
-        if not self.paths:
-            return ()
-        values = self.images.flatten(2)
-        flat = (values.amax(2).int() - values.amin(2).int() <= CONSTANT).all(1).tolist()
-        return tuple(path for path, is_flat in zip(self.paths, flat, strict=True) if is_flat)
+    def flat(self) -> tuple[str, ...]:
+        """Paths of the images of (nearly) one colour."""
+        return tuple(path for path, is_flat in zip(self.paths, self.facts.flat, strict=True) if is_flat)
+
+    def remarks(self) -> list[str]:
+        """What a user should know of them, a line each."""
+        lines = remarks.of_images(self.facts, self.paths, self.intensity_range, Form.ground)
+        nothing = remarks.nothing_to_learn(self.facts, self.paths, Form.ground)
+        return lines if nothing is None else [*lines, nothing]
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ class Survey:
     size: bytes of all its image files. kinds, modes: how many there are of each format and pixel mode, as Pillow names
     them. sides: width and height in pixels, int64 [N, 2]. classes: number of images in each subfolder, "" for those in
     none. copies: groups of paths with the same content. bad: (path, reason) of files that cannot be used. ignored:
-    number of other and hidden files. sample: some images, decoded.
+    number of other and hidden files. unsupported: kind, number and first path of images of other kinds. sample: some
+    images, decoded.
     """
 
     folder: Path
@@ -72,6 +80,7 @@ class Survey:
     copies: tuple[tuple[str, ...], ...]
     bad: tuple[tuple[str, str], ...]
     ignored: int
+    unsupported: tuple[tuple[str, int, str], ...]
     sample: Sample
 
     @property
@@ -101,7 +110,7 @@ def survey(folder: Path, image_size: int, channels: int, sample: int = SAMPLE) -
     bad, good = list(found.bad), []
     with stage("reading headers", total=len(found.entries), unit="files") as progress, decode.quiet():
         for entry in found.entries:
-            header = _header(folder / entry.path)
+            header = decode.header(folder / entry.path)
             if isinstance(header, str):
                 bad.append((entry.path, header))
             else:
@@ -122,41 +131,41 @@ def survey(folder: Path, image_size: int, channels: int, sample: int = SAMPLE) -
         copies=_copies(folder, good),
         bad=tuple(sorted(bad + list(taken.bad))),
         ignored=found.ignored,
+        unsupported=found.unsupported,
         sample=taken,
     )
-
-
-def _header(path: Path) -> tuple[str, str, tuple[int, int]] | str:
-    """Format, pixel mode, and width and height; or the reason why there are none."""
-    try:
-        with Image.open(path, formats=decode.FORMATS) as image:
-            return str(image.format), image.mode, image.size
-    except UnidentifiedImageError:
-        return "not an image of a supported format" if path.stat().st_size else "empty file"
-    except Image.DecompressionBombError:
-        return decode.TOO_LARGE
-    except OSError as error:
-        return unreadable(error)
-    except Exception as error:  # noqa: BLE001 - Pillow raises many kinds; each means that this file is damaged
-        return f"damaged ({' '.join(str(error).split()) or type(error).__name__})"
 
 
 def _decoded(folder: Path, entries: Sequence[Entry], image_size: int, channels: int, most: int) -> Sample:
     count = min(most, len(entries))
     chosen = [entries[int(place)] for place in np.linspace(0, len(entries) - 1, count).round()]
-    good, paths, bad, begin = [], [], [], time.perf_counter()
+    form, begin = Form(image_size, channels, intensity_range="auto"), time.perf_counter()
+    images: list[NDArray[np.uint8]] = [np.empty((0, channels, image_size, image_size), np.uint8)]
+    rows: list[NDArray[Any]] = [np.zeros(0, ROW)]
+    good: list[str] = []
+    bad: list[tuple[str, str]] = []
+    done, deep = 0, dict[int, Deep]()
     with stage("decoding a sample", total=count) as progress:
-        found = decode.decode_files([folder / entry.path for entry in chosen], image_size, channels)
-        for entry, result in zip(chosen, found, strict=True):
-            if isinstance(result, str):
-                bad.append((entry.path, result))
-            else:
-                good.append(torch.from_numpy(result))
-                paths.append(entry.path)
-            progress.update(1)
+        for batch in workers.decode_files([folder / entry.path for entry in chosen], form):
+            deep |= {len(good) + number: each for number, each in batch.deep.items()}
+            for number in range(batch.count):
+                path = chosen[done + number].path
+                if number in batch.bad:
+                    bad.append((path, batch.bad[number]))
+                else:
+                    good.append(path)
+            images.append(batch.images)
+            rows.append(batch.rows)
+            done += batch.count
+            progress.update(batch.count)
+    pixels, facts = np.concatenate(images), Facts(np.concatenate(rows))
+    levels = intensity.choose("auto", *(facts.rows[name] for name in ("samples", "low", "high")))
+    for number, each in deep.items():
+        assert isinstance(levels, tuple)
+        pixels[number] = intensity.to_bytes(each, *levels, channels, form.under)
+        note_pixels(facts.rows[number : number + 1], pixels[number : number + 1])
     seconds = time.perf_counter() - begin
-    images = torch.stack(good) if good else torch.empty((0, channels, image_size, image_size), dtype=torch.uint8)
-    return Sample(images, tuple(paths), tuple(bad), seconds)
+    return Sample(torch.from_numpy(pixels), tuple(good), tuple(bad), seconds, facts, levels)
 
 
 def _copies(folder: Path, entries: Sequence[Entry]) -> tuple[tuple[str, ...], ...]:

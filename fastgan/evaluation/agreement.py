@@ -28,6 +28,7 @@ SAME = (
     "dataset",
     "image_size",
     "channels",
+    "ground",
     "imbalance",
     "split",
 )  # settings that the same data share
@@ -73,6 +74,7 @@ def _check_files(path: Path, run: TrainedRun, config: TrainConfig, images: Image
     )
     found = loading.load(theirs_now)
     one_folder = moved.resolve() == loading.data_folder(config).resolve()
+    one_folder = one_folder and settings.intensity_range == config.intensity_range
     if found.paths != images.paths or (not one_folder and identify(found).digest != identify(images).digest):
         raise ConfigError(
             f"--beside {path}: is on other images ({len(found.images):,} in {moved}, {len(images.images):,} in "

@@ -46,17 +46,17 @@ def _doubts(found: Survey) -> list[Row]:
     if found.bad:
         named = "; ".join(f"{shown(path)}: {reason}" for path, reason in found.bad[:NAMED])
         doubts.append(("cannot be used", f"{pluralize(len(found.bad), 'file')} ({_more(named, len(found.bad), '; ')})"))
-    constant = found.sample.constant
-    if constant:
-        named = ", ".join(shown(path) for path in constant[:NAMED])
-        of = f"of {pluralize(len(found.sample.paths), 'image')} decoded"
-        doubts.append(("nearly one colour", f"{len(constant):,} {of} ({_more(named, len(constant), ', ')})"))
     if found.copies:
         extra = sum(len(group) - 1 for group in found.copies)
         named = ", ".join(f"{shown(group[1])} of {shown(group[0])}" for group in found.copies[:NAMED])
         more = _more(named, len(found.copies), ", ")
         doubts.append(("copies", f"{pluralize(extra, 'file')} with the content of another ({more})"))
-    return doubts
+    if found.unsupported:
+        kinds = ", ".join(
+            f"{pluralize(count, kind + ' file')} ({shown(path)})" for kind, count, path in found.unsupported
+        )
+        doubts.append(("not supported", f"{kinds}; convert them to JPEG, PNG or TIFF to have them in"))
+    return doubts + [("note", line) for line in found.sample.remarks()]
 
 
 def _subfolders(found: Survey) -> str:
@@ -92,7 +92,9 @@ def as_json(found: Survey) -> dict[str, Any]:
         "ignored": found.ignored,
         "bad": [list(each) for each in found.bad],
         "decoded": len(found.sample.paths),
-        "nearly_constant": list(found.sample.constant),
+        "of_one_colour": list(found.sample.flat),
+        "remarks": found.sample.remarks(),
+        "not_supported": [list(each) for each in found.unsupported],
         "copies": [list(group) for group in found.copies],
     }
 

@@ -27,7 +27,8 @@ def test_a_run_shows_enough_images_and_no_more_than_it_must(images: int) -> None
     assert 1 <= config.save_every <= config.epochs
     assert len(config.grouping.at) == 3 and config.grouping.at[0] >= 1 and config.grouping.at[-1] < config.epochs
     assert list(config.grouping.at) == sorted(set(config.grouping.at))
-    assert validate(replace(config, dataset="mnist", data_dir=None, channels=1)).epochs == config.epochs  # no 0 left
+    digits = replace(config, dataset="mnist", data_dir=None, channels=1, intensity_range="type")
+    assert validate(digits).epochs == config.epochs  # no 0 left
 
 
 @pytest.mark.parametrize(

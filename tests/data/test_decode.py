@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import io
-import os
 import random
 import struct
-import sys
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from fastgan.data import decode as decoding
-from fastgan.data.decode import Pixels, decode, decode_file, decode_files, quiet
+from fastgan.data.decode import Form, Pixels, decode, quiet
 from fastgan.errors import DataError
 
 
@@ -29,9 +25,9 @@ def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return out.getvalue()
 
 
-def read(content: bytes, size: int = 2, channels: int = 1) -> Pixels:
+def read(content: bytes, size: int = 2, channels: int = 1, **how: Any) -> Pixels:
     with quiet():
-        pixels = decode(io.BytesIO(content), size, channels)
+        pixels = decode(io.BytesIO(content), Form(size, channels, **how)).pixels
     assert pixels.shape == (channels, size, size) and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
     return pixels
 
@@ -252,13 +248,13 @@ DAMAGED = {
     "empty": (b"", "empty file"),
     "text": (b"not an image", "not an image of a supported format"),
     "page": (b"<html>404 Not Found</html>", "not an image of a supported format"),
-    "a format that is not on the list": (saved(one("L", 1), "GIF"), "not an image of a supported format"),
+    "a format that is not on the list": (saved(one("L", 1), "GIF"), "not supported (GIF)"),
     "half a JPEG": (noise("JPEG")[:2000], "damaged (image file is truncated"),
     "half a PNG": (noise("PNG")[:2000], "damaged (image file is truncated"),
     "half a BMP": (noise("BMP")[:2000], "damaged ("),
     "half a TIFF": (noise("TIFF")[:2000], "damaged ("),
     "a PNG without pixels": (png(2, 2), "damaged ("),
-    "a PNG of no width": (png(0, 2), "not an image of a supported format"),
+    "a PNG of no width": (png(0, 2), "damaged ("),
 }
 
 
@@ -269,39 +265,6 @@ def test_damaged_files_give_a_reason(content: bytes, expected: str) -> None:
 
 def test_half_a_webp() -> None:
     assert reason(noise("WEBP")[:500])
-
-
-def test_files_come_in_their_order_and_bad_ones_as_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = []
-    for number in range(100):
-        paths.append(tmp_path / f"{number}.png")
-        paths[-1].write_bytes(saved(one("L", number)) if number % 10 else b"")
-    paths.append(tmp_path / "absent.png")
-    state = torch.random.get_rng_state()
-    monkeypatch.setattr(decoding, "MANY", 100)
-    for workers, forks in ((None, True), (0, True), (3, True), (3, False)):
-        monkeypatch.setattr(decoding, "_forks", lambda forks=forks: forks and sys.platform == "linux")
-        found = list(decode_files(paths, 2, 1, workers))
-        assert [each if isinstance(each, str) else int(each[0, 0, 0]) for each in found] == [
-            *(number if number % 10 else "empty file" for number in range(100)),
-            "cannot be read (No such file or directory)",
-        ]
-    assert decode_file(tmp_path, 2, 1) == "cannot be read (Is a directory)"
-    assert torch.equal(torch.random.get_rng_state(), state)  # a run draws the same, whether it decodes or not
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
-@pytest.mark.parametrize(("size", "count", "expected"), [(60, 1200, True), (60, 300, False), (9000, 1200, False)])
-def test_many_tiny_files_are_decoded_by_processes(
-    size: int, count: int, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of others threads are as fast, and of few forking takes longer."""
-    path = tmp_path / "file"
-    path.write_bytes(bytes(size))
-    monkeypatch.setattr(decoding.threads, "available", lambda: 2)
-    monkeypatch.setattr(decoding, "decode_file", lambda *_: str(os.getpid()))
-    ours = str(os.getpid())
-    assert {each != ours for each in decode_files([path] * count, 2, 1)} == {expected}
 
 
 FUZZ = settings(max_examples=100, derandomize=True, database=None, deadline=None)

@@ -13,7 +13,8 @@ from own_images import youtube_faces_tree
 from PIL import Image
 
 from fastgan.config.presets import preset
-from fastgan.data import cache, decode, faces, loading
+from fastgan.data import cache, faces, loading, workers
+from fastgan.data.decode import Form
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError, DataError
 
@@ -131,8 +132,8 @@ def test_the_face_stays_in_the_middle_of_frames_of_any_size(here: Path) -> None:
     images = load(youtube_faces_tree(here, people=2, videos=2, frames=1), 64, 3)
     small, large = images.images[0].double(), images.images[1].double()
     assert (small - large)[:, 4:-4, 4:-4].abs().mean() < 6
-    (found,) = decode.decode_files([here / images.paths[0]], 64, 3) if images.paths else ()
-    assert not isinstance(found, str) and np.abs(found - small.numpy())[:, 4:-4, 4:-4].mean() > 20
+    (batch,) = workers.decode_files([here / images.paths[0]], Form(64, 3)) if images.paths else ()
+    assert not batch.bad and np.abs(batch.images[0] - small.numpy())[:, 4:-4, 4:-4].mean() > 20
 
 
 def test_a_smaller_frame_gives_its_largest_square(here: Path) -> None:

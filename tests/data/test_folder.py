@@ -48,7 +48,7 @@ def test_nested_folders_in_the_order_of_their_paths(here: Path, capsys: pytest.C
     assert colours(images) == [4, 3, 1, 0, 6, 2, 5]
     assert images.labels is None and images.class_names is None and images.class_frequencies() is None
     assert "decoded 7 images" in (err := capsys.readouterr().err) and "(4 other or hidden files ignored)" in err
-    assert err.count("\n") == 1  # no bar without a terminal
+    assert err.count("decod") == 1  # no bar without a terminal
     (here / "bad\nname.png").touch()
     assert len(load(here, skip_bad=True).images) == 7
     assert next(cache.place(here).glob("*-bad.txt")).read_text() == "'bad\\nname.png'\tempty file\n"
@@ -249,8 +249,9 @@ def test_kmeans_takes_some_of_many_images(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_run_does_not_go_on_with_other_images(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw = np.random.default_rng(0)
     for number in range(40):
-        put(here / f"{number}.png", number)
+        Image.fromarray(draw.integers(0, 256, (8, 8), dtype=np.uint8)).save(here / f"{number}.png")
     flags = ["--run-dir", str(tmp_path / "run"), "--batch-size", "16"]
     assert run(here, *flags, "--epochs", "1", "--grouping.at", "1") == 0
     put(here / "new.png")

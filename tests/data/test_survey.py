@@ -15,10 +15,12 @@ from PIL import Image
 
 from fastgan.data import cache, cache_contents
 from fastgan.data.advice import advice
+from fastgan.data.facts import ROW, Facts
 from fastgan.data.survey import Sample, Survey, survey
 from fastgan.errors import DataError
 
 RANDOM = np.random.default_rng(0)
+NOTHING = Facts(np.zeros(0, ROW))
 
 
 def noise(path: Path, side: int, mode: str = "RGB") -> None:
@@ -41,6 +43,7 @@ def mixed(here: Path) -> Path:
     (here / "words.jpg").write_text("no image")
     (here / "cut.png").write_bytes((here / "cats" / "0.png").read_bytes()[:-900])
     (here / "notes.txt").write_text("other")
+    (here / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
     os.mkfifo(here / "pipe.png")
     return here
 
@@ -52,14 +55,14 @@ def test_a_survey_counts_what_is_there_and_names_what_is_wrong(mixed: Path) -> N
     assert found.classes == {"cats": 4, "dogs": 3, "": 3}
     assert sorted(found.sides.min(1).tolist())[1:] == [20, 20, 21, 22, 23, 30, 30, 40, 40]
     assert found.copies == (("loose-2.bmp", "loose.bmp"),)
-    assert found.sample.constant == ("dogs/dark.png",)
+    assert found.sample.flat == ("dogs/dark.png",) and len(found.sample.remarks()) == 2  # and the copy
     assert [path for path, _ in found.bad] == ["cut.png", "empty.png", "pipe.png", "words.jpg"]
     reasons = dict(found.bad)
     assert reasons["empty.png"] == "empty file" and reasons["pipe.png"] == "not a regular file"
     assert reasons["words.jpg"] == "not an image of a supported format"
-    assert found.ignored == 1 and not found.grey
+    assert found.ignored == 1 and found.unsupported == (("HEIC", 1, "phone.heic"),) and not found.grey
     assert len(found.sample.paths) == 9 and found.sample.images.shape == (9, 3, 16, 16)
-    assert found.size == sum(each.stat().st_size for each in mixed.rglob("*") if each.is_file()) - len("other")
+    assert found.size == sum(each.stat().st_size for each in mixed.rglob("*") if each.is_file()) - len("other") - 12
 
 
 def test_a_survey_decodes_a_sample_spread_over_the_folder(tmp_path: Path) -> None:
@@ -68,7 +71,17 @@ def test_a_survey_decodes_a_sample_spread_over_the_folder(tmp_path: Path) -> Non
     found = survey(tmp_path, 8, 1, sample=4)
     assert found.images == 30 and found.sample.paths == ("00.png", "10.png", "19.png", "29.png")
     assert found.sample.images.float().mean((1, 2, 3)).tolist() == pytest.approx([0, 80, 152, 232], abs=1)
-    assert found.grey and len(found.sample.constant) == 4
+    assert found.grey and len(found.sample.flat) == 4 and "of (nearly) one colour" in found.sample.remarks()[0]
+
+
+def test_the_range_of_deep_images_is_that_of_the_sample(tmp_path: Path) -> None:
+    for number in range(3):
+        values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 20 * (number + 1)
+        Image.fromarray(values).save(tmp_path / f"{number}.tif")
+    found = survey(tmp_path, 8, 1)
+    assert found.sample.intensity_range == (0.0, 3780.0) or found.sample.intensity_range == (0.0, 4095.0)
+    assert found.sample.images.amax((1, 2, 3)).tolist() == sorted(found.sample.images.amax((1, 2, 3)).tolist())
+    assert found.sample.images.max() > 200 and any("more than 8 bits" in line for line in found.sample.remarks())
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
@@ -79,13 +92,13 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 def made(count: int = 5000, side: int = 200, **changes: object) -> Survey:
     """What a survey of ordinary photographs would find."""
     images = torch.from_numpy(RANDOM.integers(0, 256, (3, 3, 8, 8), dtype=np.uint8))
-    sample = Sample(images, ("a", "b", "c"), (), 1.0)
+    sample = Sample(images, ("a", "b", "c"), (), 1.0, NOTHING)
     sides = np.full((count, 2), side)
-    plain = Survey(Path("photos"), 1, Counter(), Counter(), sides, Counter({"": count}), (), (), 0, sample)
+    plain = Survey(Path("photos"), 1, Counter(), Counter(), sides, Counter({"": count}), (), (), 0, (), sample)
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
 
 
-GREY = Sample(torch.full((3, 3, 8, 8), 7, dtype=torch.uint8), ("a", "b", "c"), (), 1.0)
+GREY = Sample(torch.full((3, 3, 8, 8), 7, dtype=torch.uint8), ("a", "b", "c"), (), 1.0, NOTHING)
 
 
 @pytest.mark.parametrize(

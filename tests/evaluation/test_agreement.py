@@ -189,7 +189,7 @@ def test_the_same_run_and_no_run_are_refused(
 def test_folders_are_compared_by_their_images(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Runs on one folder, on a copy of it, and on one with other pixels."""
     for number in range(16):
-        Image.new("L", (8, 8), number).save(here / f"{number:02}.png")
+        Image.linear_gradient("L").resize((8, 8)).rotate(20 * number).save(here / f"{number:02}.png")
     shutil.copytree(here, tmp_path / "copy")
     shutil.copytree(here, tmp_path / "others")
     Image.new("L", (8, 8), 99).save(tmp_path / "others" / "07.png")

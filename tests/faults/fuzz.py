@@ -183,7 +183,7 @@ def _images(folder: Path) -> tuple[list[bytes], Reader]:
 
     def read(content: bytes) -> None:
         with decode.quiet():
-            assert decode.decode(io.BytesIO(content), 8, 3).shape == (3, 8, 8)
+            assert decode.decode(io.BytesIO(content), decode.Form(8, 3)).pixels.shape == (3, 8, 8)
 
     return valid, read
 
@@ -258,10 +258,10 @@ def _cached(folder: Path) -> tuple[Path, Reader]:
     (here / "c.png").write_bytes(b"text")
     found = scan(here)
     kept = folder / "cache"
-    file = cache.obtain(here, found, 8, 1, chosen=kept).file
+    file = cache.obtain(here, found, decode.Form(8, 1), chosen=kept).file
 
     def read(_: object) -> None:
-        again = cache.obtain(here, found, 8, 1, chosen=kept)
+        again = cache.obtain(here, found, decode.Form(8, 1), chosen=kept)
         assert again.images.shape == (len(again.paths), 1, 8, 8) and again.images.sum() >= 0
 
     return file, read

@@ -118,8 +118,8 @@ def modes(count: int, place: Path) -> Result:
         files = _modes(draw, side)
         name = list(files)[number % len(files)]
         content, expected, off = files[name]
-        pixels = decode.decode(io.BytesIO(content), side, 3)
-        luma = decode.decode(io.BytesIO(content), side, 1)[0].astype(float)
+        pixels = decode.decode(io.BytesIO(content), decode.Form(side, 3)).pixels
+        luma = decode.decode(io.BytesIO(content), decode.Form(side, 1)).pixels[0].astype(float)
         wrong = ""
         if expected.size:
             error = np.abs(pixels.transpose(1, 2, 0) - expected).max()

@@ -68,7 +68,7 @@ def test_a_folder_with_every_kind_of_bad_file(here: Path, decoded: list[str]) ->
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from fastgan.data import decode, folder
+from fastgan.data import decode, folder, workers
 real, parent = decode.decode_file, os.getpid()
 def decode_file(path, *form):
     if path.endswith("200.png"):
@@ -77,7 +77,7 @@ def decode_file(path, *form):
         os.kill({"parent": parent, "worker": os.getpid()}[sys.argv[2]], signal.SIGKILL)
     return real(path, *form)
 decode.decode_file = decode_file
-decode.threads.available, decode.MANY = lambda: 2, 200
+workers.threads.available, workers.MANY = lambda: 2, 200
 folder.full(Path(sys.argv[1]), 64, 3)
 """
 
@@ -100,7 +100,7 @@ def test_a_process_killed_while_it_decodes(here: Path) -> None:
     assert partial.suffix == ".tmp" and partial.stat().st_size > 0
     os.utime(partial, (time.time() - 60,) * 2)
     assert colours(load(here, 64, 3)) == list(range(201))
-    assert sorted(path.suffix for path in cache.place(here).iterdir()) == [".json", ".npy"]
+    assert sorted(path.suffix for path in cache.place(here).iterdir()) == [".facts", ".json", ".npy"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked only on Linux")

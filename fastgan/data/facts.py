@@ -1,0 +1,96 @@
+"""What was seen of images while they were decoded, kept beside them, so that no file is opened again to know it.
+
+Legend: N images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgan.data.intensity import FLOAT, INTEGER
+
+FLAT = 8  # levels of 255 between the darkest and the brightest pixel, at most, of an image of (nearly) one colour
+SOURCE = [
+    ("hidden", "?"),  # see Facts.hidden
+    ("samples", "S16"),  # see intensity.py
+    ("low", "<f8"),  # of the file's values; NaN of 8 bits
+    ("high", "<f8"),
+    ("format", "S8"),  # Pillow's name
+    ("width", "<u4"),  # of the file
+    ("height", "<u4"),
+]
+ROW = np.dtype(
+    [
+        *SOURCE,
+        ("digest", "<u8"),  # of the decoded pixels
+        ("darkest", "u1"),  # of the decoded pixels
+        ("brightest", "u1"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was seen of N images, in their order: a field of ROW is an array [N], as `rows["width"]`.
+
+    rows: ROW [N].
+    """
+
+    rows: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def flat(self) -> NDArray[np.bool_]:
+        """Whether an image is of (nearly) one colour, [N]."""
+        return self.rows["brightest"].astype(int) - self.rows["darkest"] <= FLAT
+
+    @property
+    def hidden(self) -> NDArray[np.bool_]:
+        """Whether an image is flat on this --ground although its transparency has a shape, [N]."""
+        return self.rows["hidden"]
+
+    @property
+    def deep(self) -> NDArray[np.bool_]:
+        """Whether an image is grey of more than 8 bits, and its range of values is chosen here, [N]."""
+        return (self.rows["samples"] == INTEGER) | (self.rows["samples"] == FLOAT)
+
+    def twins(self) -> NDArray[np.int64]:
+        """The first image with the same pixels, [N]; an image's own number if there is none before it."""
+        _, first, group = np.unique(self.rows["digest"], return_index=True, return_inverse=True)
+        return first[group.reshape(-1)]
+
+    def telling(self) -> int:
+        """How many different images are not flat."""
+        return len(np.unique(self.rows["digest"][~self.flat]))
+
+    def to_bytes(self) -> bytes:
+        """The content of a .npy file of them."""
+        out = io.BytesIO()
+        np.save(out, self.rows, allow_pickle=False)
+        return out.getvalue()
+
+    @classmethod
+    def load(cls, path: Path, count: int) -> Facts:
+        """Read the file of `count` images; OSError or ValueError if it is absent, damaged or of others."""
+        rows = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        if rows.dtype != ROW or rows.shape != (count,):
+            raise ValueError(f"{path}: facts of other images")
+        return cls(rows)
+
+
+def note_pixels(rows: NDArray[Any], images: NDArray[np.uint8]) -> None:
+    """Fill in what rows [n] say of decoded pixels, uint8 [n, C, S, S]."""
+    flat = images.reshape(len(images), int(np.prod(images.shape[1:])))
+    rows["darkest"], rows["brightest"] = flat.min(axis=1), flat.max(axis=1)
+    digests = b"".join(hashlib.sha256(image.data).digest()[:8] for image in flat)
+    rows["digest"] = np.frombuffer(digests, "<u8")
+    rows["hidden"] &= rows["brightest"].astype(int) - rows["darkest"] <= FLAT
