@@ -119,6 +119,8 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         save_every: int | None = None,
         save_share: float | None = None,
         log_every: int | None = None,
+        ground: str | None = None,
+        intensity_range: Literal["auto", "type"] | tuple[float, float] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         verbose: bool = True,
