@@ -19,6 +19,7 @@ from fastgan.evaluation.judge import obtain_judge
 from fastgan.inference import trained_run
 from fastgan.reporting import labels
 from fastgan.runtime.stages import stage
+from fastgan.text import encodable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
     reading = ""
     if other is not None:
         figures, reading = agreement.agreement(found.codes_N, run, other, images)
-        row |= {"beside": str(args.beside), **figures}
+        row |= {"beside": encodable(str(args.beside)), **figures}
     if hardly is not None:
         print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
     print(f"{args.run} after {run.images_seen:,} images:")

@@ -30,7 +30,7 @@ from fastgan.runtime import threads
 from fastgan.runtime.device import choose_algorithms, choose_device, choose_kernels, device_name
 from fastgan.runtime.distributed import Communicator, RankInfo, init_distributed
 from fastgan.runtime.process import tune_malloc
-from fastgan.text import pluralize
+from fastgan.text import pluralize, shell_quoted
 from fastgan.training.engine import Engine
 from fastgan.training.loop import Outcome, TrainingLoop
 from fastgan.training.resolve import resolve
@@ -52,7 +52,7 @@ def _again(run: Path) -> str:
         how += " -m torch.distributed.run"
         one_machine = ranks.local_world_size == ranks.world_size
         how += f" --standalone --nproc-per-node {ranks.world_size}" if one_machine else " ..."
-    return f"{how} -m fastgan.train --resume --run-dir {shlex.quote(str(run))}"
+    return f"{how} -m fastgan.train --resume --run-dir {shell_quoted(run)}"
 
 
 def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Engine, images: ImageSet) -> None:
@@ -83,7 +83,7 @@ def _say(
 ) -> None:
     if outcome.signal_number is not None:
         print(f"stopped and saved; continue with: {_again(run.path)}")
-        print(f"{_python()} -m fastgan.page {shlex.quote(str(run.path))} writes a report of it so far")
+        print(f"{_python()} -m fastgan.page {shell_quoted(run.path)} writes a report of it so far")
         return
     assert evaluation is not None
     print(f"\nafter {pluralize(config.epochs, 'epoch')}, {outcome.seconds:.0f} s of training:")

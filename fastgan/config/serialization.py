@@ -9,19 +9,20 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from fastgan.config.schema import GroupingConfig, NetworkConfig, TrainConfig, TransformConfig
 from fastgan.errors import ConfigError
+from fastgan.text import encodable, unescaped
 
 T = TypeVar("T", TrainConfig, GroupingConfig, NetworkConfig, TransformConfig)
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
-    """The settings as plain JSON values."""
+    """The settings as plain JSON values; paths that are no UTF-8 are escaped (`fastgan.text.encodable`)."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
         if isinstance(value, (tuple, list)):
             return [plain(item) for item in value]
-        return str(value) if isinstance(value, Path) else value
+        return encodable(str(value)) if isinstance(value, Path) else value
 
     result: dict[str, Any] = plain(dataclasses.asdict(config))
     return result
@@ -40,10 +41,9 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
             inner = dict(values[name])
             inner |= {key: tuple(inner[key]) for key in ("zoom", "at", "keep") if key in inner}
             values[name] = _check_types(kind(**inner))
-        for name in ("data_dir", "run_dir"):
-            values[name] = None if values[name] is None else Path(values[name])
-        if values.get("cache_dir") is not None:
-            values["cache_dir"] = Path(values["cache_dir"])
+        values.setdefault("cache_dir", None)  # older runs lack it
+        for name in ("data_dir", "run_dir", "cache_dir"):
+            values[name] = None if values[name] is None else Path(unescaped(values[name]))
         return _check_types(TrainConfig(**values))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"run.json: settings cannot be read ({error}); it was written by another version") from error
