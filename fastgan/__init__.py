@@ -6,7 +6,7 @@ import os
 import sys
 from types import TracebackType
 
-from fastgan.runtime import stages, threads  # noqa: F401 - threads measures from here on how busy the machine is
+from fastgan.runtime import libraries, stages, threads  # noqa: F401 - threads measures from here on how busy the machine is
 
 __version__ = "0.1.0"
 
@@ -21,5 +21,6 @@ def _interrupted(kind: type[BaseException], error: BaseException, trace: Traceba
 
 if sys.argv and sys.argv[0] == "-m":  # one of our commands, not a program that imports us
     sys.excepthook = _interrupted
+    libraries.quiet()
     if os.environ.get("RANK", "0") == "0" and not {"-h", "--help", "--dry-run"} & set(sys.orig_argv):
         stages.load()
