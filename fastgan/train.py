@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from fastgan.config.command_line import run_command, train_config
+from fastgan.config.command_line import flag_value, run_command, train_config
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import to_json
-from fastgan.data import cache, loading
+from fastgan.data import cache, classes, loading
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError, DataError
 from fastgan.evaluation import diagnosis
@@ -118,13 +118,28 @@ def _images(config: TrainConfig, ranks: RankInfo, comm: Communicator) -> ImageSe
                 f"rank {comm.rank} reads {count:,} images and rank 0 {theirs:,}; give all the same --data-dir"
             )
         if config.batch_size * comm.world_size > count:
+            each = count // comm.world_size
+            lower = f"lower it to {loading.fitting_batch(each)}" if each > 1 else "use fewer ranks"
             raise ConfigError(
                 f"--batch-size {config.batch_size}: on {comm.world_size} ranks larger than the data, "
-                f"which has {pluralize(count, 'image')}"
+                f"which has {pluralize(count, 'image')}; {lower}, or add images"
             )
 
     comm.run_on_all(check)
     return images
+
+
+def _say_classes(argv: Sequence[str], config: TrainConfig, images: ImageSet) -> None:
+    """The classes that folders give as labels, and a K that nobody chose."""
+    for line in classes.described(images):
+        print(line, file=sys.stderr)
+    if config.dataset == "folder" and not config.resume and flag_value(argv, "--classes") is None:
+        kinds = f", such as {images.label_count} as in the folders" if images.label_count > 1 else ""
+        print(
+            f"classes: {config.classes} (default); set --classes to the number of kinds that you expect{kinds}, rather "
+            "more than fewer",
+            file=sys.stderr,
+        )
 
 
 def _same_ranks(config: TrainConfig, ranks: RankInfo) -> None:
@@ -172,7 +187,10 @@ def main(argv: Sequence[str]) -> int:
             return 0
         tune_malloc()
         comm.begin(device, config.rank_timeout)
-        return train(config, device, _images(config, ranks, comm), comm)
+        images = _images(config, ranks, comm)
+        if comm.is_main:
+            _say_classes(argv, config, images)
+        return train(config, device, images, comm)
 
 
 def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Communicator) -> int:

@@ -123,6 +123,26 @@ def test_where_there_are_no_links_files_are_copied(
     assert len(copies) == 5 and not any(path.is_symlink() or os.path.samefile(path, paths[0]) for path in copies)
 
 
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_links_are_told_to_be_the_same_files_and_gone_files_are_told(
+    how: str,
+    tiny_run: Path,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def after_labelling(path: Path, *_: object) -> None:
+        (folder / "a" / "digit 0.png").unlink()
+
+    monkeypatch.setattr(cluster, "write_table", after_labelling)
+    assert run(tiny_run, folder, "--sort-into", tmp_path / "sorted", "--sort-as", how) == 0
+    said = capsys.readouterr()
+    assert f"11 {'hard links' if how == 'link' else 'copies'}" in said.out
+    assert ("editing it edits the original; --sort-as copy" in said.out) == (how == "link")
+    assert "digit 0.png had gone meanwhile" in said.err
+
+
 @pytest.mark.parametrize(
     ("flags", "named"),
     [

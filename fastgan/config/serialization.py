@@ -11,6 +11,7 @@ from fastgan.config.schema import GroupingConfig, NetworkConfig, TrainConfig, Tr
 from fastgan.errors import ConfigError
 from fastgan.text import encodable, unescaped
 
+OTHER_VERSION = "it was written by another version of fastgan: use that one, or train again"
 T = TypeVar("T", TrainConfig, GroupingConfig, NetworkConfig, TransformConfig)
 
 
@@ -28,14 +29,18 @@ def to_json(config: TrainConfig) -> dict[str, Any]:
     return result
 
 
-def from_json(values: dict[str, Any]) -> TrainConfig:
-    """The inverse of `to_json`; raises ConfigError for settings that are unknown, missing or of another type."""
+def from_json(values: dict[str, Any], source: str = "run.json") -> TrainConfig:
+    """The inverse of `to_json`; raises ConfigError for settings that are unknown, missing or of another type.
+
+    Args:
+        source: the file that the values are from, for messages.
+    """
     values = dict(values)
     nested = {"grouping": GroupingConfig, "transform": TransformConfig, "network": NetworkConfig}
     known = {f.name for f in dataclasses.fields(TrainConfig)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise ConfigError(f"run.json: unknown settings {', '.join(unknown)}; it was written by another version")
+        raise ConfigError(f"{source}: unknown settings {', '.join(unknown)}; {OTHER_VERSION}")
     try:
         for name, kind in nested.items():
             inner = dict(values[name])
@@ -46,7 +51,7 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
             values[name] = None if values[name] is None else Path(unescaped(values[name]))
         return _check_types(TrainConfig(**values))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ConfigError(f"run.json: settings cannot be read ({error}); it was written by another version") from error
+        raise ConfigError(f"{source}: settings cannot be read ({error}); {OTHER_VERSION}") from error
 
 
 def _check_types(settings: T) -> T:

@@ -76,8 +76,9 @@ def save(folder: Path, images_seen: int, parts: Parts) -> Path:
     except (OSError, SafetensorError, RuntimeError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         free = shutil.disk_usage(folder).free if folder.exists() else 0
+        cause = " ".join(str(error).split())
         raise CheckpointWriteError(
-            f"checkpoint {target} could not be written ({error}); needed {needed:,} bytes, {free:,} are free; "
+            f"checkpoint {target} could not be written ({cause}); needed {needed:,} bytes, {free:,} are free; "
             "the one before it is untouched: free up space and --resume"
         ) from error
     for old in _all(folder)[KEPT:]:
