@@ -8,7 +8,7 @@ import sys
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from fastgan.runtime import stages, threads  # noqa: F401 - threads measures from here on how busy the machine is
+from fastgan.runtime import libraries, stages, threads  # noqa: F401 - threads measures from here on how busy the machine is
 
 if TYPE_CHECKING:
     from fastgan.api.estimator import ElasticInfoGAN
@@ -44,5 +44,6 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 if sys.argv and sys.argv[0] == "-m":  # one of our commands, not a program that imports us
     sys.excepthook = _interrupted
     signal.signal(signal.SIGTERM, _terminated)
+    libraries.quiet()
     if os.environ.get("RANK", "0") == "0" and not {"-h", "--help", "--dry-run"} & set(sys.orig_argv):
         stages.load()

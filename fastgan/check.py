@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ from fastgan.inference import trained_run
 from fastgan.reporting import survey_table
 from fastgan.runtime.outputs import check_file
 from fastgan.runtime.process import tune_malloc
-from fastgan.text import in_bytes, in_time
+from fastgan.text import in_bytes, in_time, shell_quoted
 from fastgan.training.estimate import Estimate, estimate
 from fastgan.training.resolve import resolve
 
@@ -118,7 +117,7 @@ def _config(data: Path, flags: Sequence[Advice], amp: bool) -> TrainConfig:
 def _print_flags(data: Path, flags: Sequence[Advice], amp: bool) -> None:
     chosen = " ".join(f"{flag.flag} {flag.value}".strip() for flag in flags)
     print("\nto train on it:")
-    print(f"  python -m fastgan.train --dataset folder --data-dir {shlex.quote(str(data))}{' --amp' * amp} {chosen}")
+    print(f"  python -m fastgan.train --dataset folder --data-dir {shell_quoted(data)}{' --amp' * amp} {chosen}")
     print(survey_table.as_text((f"{flag.flag} {flag.value}".strip(), flag.why) for flag in flags))
 
 

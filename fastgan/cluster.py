@@ -17,11 +17,12 @@ from fastgan.data import loading
 from fastgan.errors import ConfigError
 from fastgan.evaluation import diagnosis, metrics
 from fastgan.inference import labelling, trained_run
-from fastgan.inference.assignments import check_place, sort_into, write_table
+from fastgan.inference.assignments import write_table
 from fastgan.inference.kept_table import check_renewable
+from fastgan.inference.sorting import LIST, SortAs, SortResult, check_place, sort_into
 from fastgan.runs import run_folder
 from fastgan.runtime import outputs
-from fastgan.text import pluralize
+from fastgan.text import pluralize, printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,11 @@ class ClusterConfig:
     force: bool = False
     """Replace a table that is there already."""
     sort_into: Path | None = None
-    """A new folder to sort the files into, one subfolder per class, as hard links or, where these are not possible, as
-    symbolic links or copies. The files themselves stay where they are."""
+    """A new folder to sort the files into, one subfolder per class; files.csv in it tells which file is which. The
+    files themselves stay where they are."""
+    sort_as: SortAs = "link"
+    """link: hard links or, where these are not possible, symbolic links or copies. A hard link takes no space, and is
+    the same file: editing one edits the original. copy: copies, which may be edited."""
     data_dir: Path | None = None
     """Where the run's data set is now, if it has moved and IMAGES is left out."""
     cache_dir: Path | None = None
@@ -96,7 +100,7 @@ def _label(args: ClusterConfig, out: Path) -> int:
         images = loading.load(config)
         paths = [loading.data_folder(config) / path for path in images.paths or ()]
     codes, confidences = labelling.best_two(run.networks, images.images, run.config, device)
-    names = [str(path) for path in paths] or [str(index) for index in range(len(codes))]
+    names: list[str | int] = [str(path) for path in paths] or list(range(len(codes)))
     write_table(out, names, "path" if paths else "index", codes, confidences)
     sizes_K = metrics.cluster_sizes(codes[:, 0], run.config.classes)
     used, sure = run.config.classes - len(metrics.unused_codes(sizes_K)), float(confidences[:, 0].mean())
@@ -104,23 +108,25 @@ def _label(args: ClusterConfig, out: Path) -> int:
     in_use = f"{used} of {run.config.classes} classes {'is' if used == 1 else 'are'} in use"
     print(f"{in_use}, and Q's mean confidence is {sure:.2f}")
     if args.sort_into is not None:
-        _mark(args.sort_into)
-        how = sort_into(args.sort_into, paths, codes[:, 0].tolist())
-        ways = [pluralize(count, kind, "copies" if kind == "copy" else None) for kind, count in how.items()]
-        print(f"sorted {'it' if len(paths) == 1 else 'them'} into {args.sort_into}: {', '.join(ways)}")
+        _say_sorted(args.sort_into, sort_into(args.sort_into, paths, codes[:, 0].tolist(), args.sort_as))
     if run.images_seen < diagnosis.FEW_SHOWN:
         print(f"note: {args.run} is hardly trained ({run.images_seen:,} images shown)", file=sys.stderr)
     return 0
 
 
-def _mark(folder: Path) -> None:
-    """Its files, which are images, are not to be read beside the originals."""
-    try:
-        outputs.mark(folder)
-    except OSError as error:
-        raise ConfigError(
-            f"--sort-into {folder}: cannot be written ({error.strerror or error}); name a folder that can"
-        ) from error
+def _say_sorted(folder: Path, result: SortResult) -> None:
+    """How the files were sorted, and which were gone."""
+    ways = [pluralize(count, kind, "copies" if kind == "copy" else None) for kind, count in result.how.items()]
+    print(f"sorted {'it' if sum(result.how.values()) == 1 else 'them'} into {folder}: {', '.join(ways) or 'none'}")
+    if set(result.how) - {"copy"}:
+        print("a link is the same file: editing it edits the original; --sort-as copy makes copies")
+    if result.missing:
+        more = f" and {len(result.missing) - 1:,} more" if len(result.missing) > 1 else ""
+        print(
+            f"warning: {printable(str(result.missing[0]))}{more} had gone meanwhile, and "
+            f"{'are' if more else 'is'} not in {folder}; {LIST} there lists them without a name",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from fastgan.reporting import labels
 from fastgan.runs import run_folder
 from fastgan.runtime import outputs
 from fastgan.runtime.stages import stage
+from fastgan.text import encodable
 from fastgan.training import same_images
 
 
@@ -88,7 +89,7 @@ def _evaluate(args: EvaluateConfig) -> int:
     reading = ""
     if other is not None:
         figures, reading = agreement.agreement(found.codes_N, run, other, images)
-        row |= {"beside": str(args.beside), **figures}
+        row |= {"beside": encodable(str(args.beside)), **figures}
     if hardly is not None:
         print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
     print(f"{args.run} after {run.images_seen:,} images:")

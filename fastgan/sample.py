@@ -126,7 +126,7 @@ def _check(args: SampleConfig, classes: int) -> None:
     """Raise ConfigError for flags that do not fit the run or each other."""
     for flag, code in (("code", args.code), ("to", args.to)):
         if code is not None and not 0 <= code < classes:
-            raise ConfigError(f"--{flag} {code}: this run has codes 0 to {classes - 1}")
+            raise ConfigError(f"--{flag} {code}: this run has codes 0 to {classes - 1}; name one of them")
     if args.count is not None and args.count < 1:
         raise ConfigError(f"--count {args.count}: must be at least 1")
     if args.steps < 2:

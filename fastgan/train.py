@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from fastgan.check import preflight
-from fastgan.config.command_line import run_command, train_config
+from fastgan.config.command_line import flag_value, run_command, train_config
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import to_json
-from fastgan.data import cache, loading
+from fastgan.data import cache, classes, loading
 from fastgan.data.identity import Identity, identify
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError, DataError
@@ -33,7 +33,7 @@ from fastgan.runtime import signals, threads
 from fastgan.runtime.device import choose_algorithms, choose_device, choose_kernels, device_name
 from fastgan.runtime.distributed import Communicator, RankInfo, init_distributed
 from fastgan.runtime.process import tune_malloc
-from fastgan.text import pluralize
+from fastgan.text import pluralize, shell_quoted
 from fastgan.training import same_images
 from fastgan.training.engine import Engine
 from fastgan.training.loop import Outcome, TrainingLoop
@@ -56,7 +56,7 @@ def _again(run: Path) -> str:
         how += " -m torch.distributed.run"
         one_machine = ranks.local_world_size == ranks.world_size
         how += f" --standalone --nproc-per-node {ranks.world_size}" if one_machine else " ..."
-    return f"{how} -m fastgan.train --resume --run-dir {shlex.quote(str(run))}"
+    return f"{how} -m fastgan.train --resume --run-dir {shell_quoted(run)}"
 
 
 def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Engine, images: ImageSet) -> None:
@@ -87,7 +87,7 @@ def _say(
 ) -> None:
     if outcome.signal_number is not None:
         print(f"stopped and saved; continue with: {_again(run.path)}")
-        print(f"{_python()} -m fastgan.page {shlex.quote(str(run.path))} writes a report of it so far")
+        print(f"{_python()} -m fastgan.page {shell_quoted(run.path)} writes a report of it so far")
         return
     assert evaluation is not None
     print(f"\nafter {pluralize(config.epochs, 'epoch')}, {outcome.seconds:.0f} s of training:")
@@ -118,9 +118,11 @@ def _images(config: TrainConfig, ranks: RankInfo, comm: Communicator) -> ImageSe
 
     def check() -> None:
         if config.batch_size * comm.world_size > count:
+            each = count // comm.world_size
+            lower = f"lower it to {loading.fitting_batch(each)}" if each > 1 else "use fewer ranks"
             raise ConfigError(
                 f"--batch-size {config.batch_size}: on {comm.world_size} ranks larger than the data, "
-                f"which has {pluralize(count, 'image')}"
+                f"which has {pluralize(count, 'image')}; {lower}, or add images"
             )
 
     comm.run_on_all(check)
@@ -141,6 +143,19 @@ def _identify(images: ImageSet, comm: Communicator) -> Identity:
 
     comm.run_on_all(check)
     return own
+
+
+def _say_classes(argv: Sequence[str], config: TrainConfig, images: ImageSet) -> None:
+    """The classes that folders give as labels, and a K that nobody chose."""
+    for line in classes.described(images):
+        print(line, file=sys.stderr)
+    if config.dataset == "folder" and not config.resume and flag_value(argv, "--classes") is None:
+        kinds = f", such as {images.label_count} as in the folders" if images.label_count > 1 else ""
+        print(
+            f"classes: {config.classes} (default); set --classes to the number of kinds that you expect{kinds}, rather "
+            "more than fewer",
+            file=sys.stderr,
+        )
 
 
 def _same_ranks(config: TrainConfig, ranks: RankInfo) -> None:
@@ -203,7 +218,10 @@ def main(argv: Sequence[str]) -> int:
         path = comm.run_on_main(lambda: run_folder.take(config, held))
         with _stoppable(path):
             comm.begin(device, config.rank_timeout)
-            return train(config, device, _images(config, ranks, comm), comm, path)
+            images = _images(config, ranks, comm)
+            if comm.is_main:
+                _say_classes(argv, config, images)
+            return train(config, device, images, comm, path)
 
 
 def _create(

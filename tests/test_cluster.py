@@ -15,7 +15,8 @@ from PIL import Image
 from fastgan import cluster
 from fastgan.config import command_line
 from fastgan.data import loading
-from fastgan.inference import assignments, labelling, trained_run
+from fastgan.inference import labelling, sorting, trained_run
+from fastgan.runtime.outputs import MARKER
 
 CPU = torch.device("cpu")
 HEADER = ["class", "confidence", "second_class", "second_confidence"]
@@ -126,8 +127,10 @@ def test_files_are_sorted_and_names_that_clash_get_a_number(tiny_run: Path, fold
     before = {path: path.read_bytes() for path in folder.rglob("*.png")}
     assert run(tiny_run, folder, "--out", out, "--sort-into", sorted_into) == 0
     _, rows = table(out)
-    assert {p.name for p in sorted_into.glob("class-*")} == {f"class-{int(code):02d}" for _, code, *_ in rows}
-    found = list(sorted_into.rglob("*.png"))
+    classes = {f"class-{int(code):02d}" for _, code, *_ in rows}
+    others = {sorting.LIST, MARKER}
+    assert {p.name for p in sorted_into.iterdir()} == classes | others
+    found = [path for path in sorted_into.rglob("*") if path.is_file() and path.name not in others]
     assert len(found) == len(rows) == 13
     for name, code, *_ in rows:
         same = [path for path in found if path.samefile(name)]
@@ -144,24 +147,34 @@ def test_where_there_are_no_links_files_are_copied(
 
     paths = sorted(folder.rglob("*.png"))[:5]
     (tmp_path / "link.png").symlink_to(paths[4])
-    monkeypatch.setitem(assignments.WAYS, "hard link", refused)
-    assert assignments.sort_into(tmp_path / "soft", paths, [0, 0, 1, 1, 0]) == {"symbolic link": 5}
+    monkeypatch.setitem(sorting.WAYS, "hard link", refused)
+    assert sorting.sort_into(tmp_path / "soft", paths, [0, 0, 1, 1, 0]).how == {"symbolic link": 5}
     assert all(path.is_symlink() and path.read_bytes() for path in (tmp_path / "soft").rglob("*.png"))
-    monkeypatch.setitem(assignments.WAYS, "symbolic link", refused)
-    made = assignments.sort_into(tmp_path / "hard", [*paths[:4], tmp_path / "link.png"], [0, 0, 0, 0, 0])
-    assert made == {"copy": 5}
+    monkeypatch.setitem(sorting.WAYS, "symbolic link", refused)
+    made = sorting.sort_into(tmp_path / "hard", [*paths[:4], tmp_path / "link.png"], [0, 0, 0, 0, 0])
+    assert made.how == {"copy": 5}
     copies = sorted((tmp_path / "hard").rglob("*.png"))
     assert len(copies) == 5 and not any(path.is_symlink() or os.path.samefile(path, paths[0]) for path in copies)
 
 
-def test_sorting_skips_numbers_that_are_taken(tmp_path: Path) -> None:
-    paths = [tmp_path / place / name for place, name in (("x", "a.png"), ("x", "a-2.png"), ("y", "a.png"))]
-    for i, path in enumerate(paths):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(str(i))
-    assignments.sort_into(tmp_path / "out", paths, [0, 0, 0])
-    found = {path.name: path.read_text() for path in (tmp_path / "out" / "class-00").iterdir()}
-    assert found == {"a.png": "0", "a-2.png": "1", "a-3.png": "2"}
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_links_are_told_to_be_the_same_files_and_gone_files_are_told(
+    how: str,
+    tiny_run: Path,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def after_labelling(path: Path, *_: object) -> None:
+        (folder / "a" / "digit 0.png").unlink()
+
+    monkeypatch.setattr(cluster, "write_table", after_labelling)
+    assert run(tiny_run, folder, "--sort-into", tmp_path / "sorted", "--sort-as", how) == 0
+    said = capsys.readouterr()
+    assert f"11 {'hard links' if how == 'link' else 'copies'}" in said.out
+    assert ("editing it edits the original; --sort-as copy" in said.out) == (how == "link")
+    assert "digit 0.png had gone meanwhile" in said.err
 
 
 @pytest.mark.parametrize(

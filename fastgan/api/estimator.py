@@ -125,9 +125,7 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         run_dir: str | os.PathLike[str] | None = None,
         verbose: bool = True,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        for name, value in given.items():
-            setattr(self, name, value)
+        vars(self).update({name: value for name, value in locals().items() if name != "self"})
 
     def fit(self, images: Any, y: ArrayLike | None = None, *, resume: bool = False) -> ElasticInfoGAN:
         """Train on images, and label them.

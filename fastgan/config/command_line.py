@@ -17,9 +17,29 @@ from fastgan.config.schema import MAX_CODES, TrainConfig
 from fastgan.config.validation import validate
 from fastgan.errors import ConfigError, DataError, FastganError
 from fastgan.runtime import signals, stages
+from fastgan.text import printable
 
 T = TypeVar("T")
 
+# tyro's messages that speak of Python, in a user's words.
+REWORDED = {
+    r"Error parsing (\S+): invalid literal for int\(\) with base 10: '(.*)'": r"\1 \2: must be a whole number",
+    r"Error parsing (\S+): could not convert string to float: '(.*)'": r"\1 \2: must be a number",
+    r"Error parsing (\S+): Could not (?:find valid parse for arguments:|parse arguments) \['(.*)'\](?: into .*)?": (
+        r"\1 '\2': must be numbers"
+    ),
+    r"Error parsing (\S+): no type matching \S+\|INT could be instantiated from \['(.*)'\].*": (
+        r"\1 \2: must be a whole number"
+    ),
+    r"Error parsing (\S+): no type matching \S+\|FLOAT could be instantiated from \['(.*)'\].*": (
+        r"\1 \2: must be a number"
+    ),
+    r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \('(.*)'\)": r"\2 \1: must be one of '\3'",
+    r"Missing value for argument '(\S+)'\. Expected 1 values": r"\1: a value must follow it",
+    r"Missing value for argument '(\S+)'\. Expected (\d+) values": r"\1: \2 values must follow it",
+    r"Missing from (.*): PATH The run's folder\. \(required\)": r"name the run's folder: \1 RUN",
+    r"Unrecognized options: ": "not known: ",
+}
 FINER = 4  # codes of Q's overclustering head per class, tuned with ten classes
 
 # Settings that a resumed run may change: they do not change the recipe, although another device, compiler, kernel or
@@ -65,6 +85,8 @@ def _one_line(box: str, prog: str) -> str:
     sections = [part for part in re.split(r"^[│| ]*[─-]{4,}[│| ]*$", body, flags=re.MULTILINE) if part.strip()]
     lines = [line.strip("│|╭╮╰╯─ \t") for line in (sections or [plain])[0].splitlines()]
     message = " ".join(" ".join(filter(None, lines)).split())
+    for theirs, ours in REWORDED.items():
+        message = re.sub(theirs, ours, message)
     hinted = "".join(sections[1:]) if "meant" in plain else ""
     hints = re.findall(r"^[│| ]\s+(--[\w.-]+)", hinted, flags=re.MULTILINE)
     meant = f"; perhaps you meant {' or '.join(dict.fromkeys(hints))}" if hints else ""
@@ -156,6 +178,9 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
     SIGTERM and Ctrl-C end it with one line, and 143 or 130; a run in training first finishes its step and saves.
     """
     stages.loaded()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it cannot print of a name is escaped
+            stream.reconfigure(errors="backslashreplace")
     with signals.ending_at_once():
         try:
             try:
@@ -173,7 +198,7 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
                 with signals.ignored():
                     return _stopped(signals.Stopped(signals.received()[0]))
             if not error.silent:
-                print(f"error: {error}", file=sys.stderr, flush=True)
+                print(f"error: {printable(str(error))}", file=sys.stderr, flush=True)
             if error.at_once:
                 os._exit(error.exit_code)
             return error.exit_code

@@ -9,46 +9,51 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from fastgan.config.schema import GroupingConfig, NetworkConfig, TrainConfig, TransformConfig
 from fastgan.errors import ConfigError
+from fastgan.text import encodable, unescaped
 
+OTHER_VERSION = "it was written by another version of fastgan: use that one, or train again"
 T = TypeVar("T", TrainConfig, GroupingConfig, NetworkConfig, TransformConfig)
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
-    """The settings as plain JSON values."""
+    """The settings as plain JSON values; paths that are no UTF-8 are escaped (`fastgan.text.encodable`)."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
         if isinstance(value, (tuple, list)):
             return [plain(item) for item in value]
-        return str(value) if isinstance(value, Path) else value
+        return encodable(str(value)) if isinstance(value, Path) else value
 
     result: dict[str, Any] = plain(dataclasses.asdict(config))
     return result
 
 
-def from_json(values: dict[str, Any]) -> TrainConfig:
-    """The inverse of `to_json`; raises ConfigError for settings that are unknown, missing or of another type."""
+def from_json(values: dict[str, Any], source: str = "run.json") -> TrainConfig:
+    """The inverse of `to_json`; raises ConfigError for settings that are unknown, missing or of another type.
+
+    Args:
+        source: the file that the values are from, for messages.
+    """
     values = dict(values)
     nested = {"grouping": GroupingConfig, "transform": TransformConfig, "network": NetworkConfig}
     known = {f.name for f in dataclasses.fields(TrainConfig)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise ConfigError(f"run.json: unknown settings {', '.join(unknown)}; it was written by another version")
+        raise ConfigError(f"{source}: unknown settings {', '.join(unknown)}; {OTHER_VERSION}")
     try:
         for name, kind in nested.items():
             inner = dict(values[name])
             inner |= {key: tuple(inner[key]) for key in ("zoom", "at", "keep") if key in inner}
             values[name] = _check_types(kind(**inner))
-        for name in ("data_dir", "run_dir"):
-            values[name] = None if values[name] is None else Path(values[name])
+        values.setdefault("cache_dir", None)  # older runs lack it
+        for name in ("data_dir", "run_dir", "cache_dir"):
+            values[name] = None if values[name] is None else Path(unescaped(values[name]))
         if isinstance(values.get("intensity_range"), list):
             values["intensity_range"] = tuple(values["intensity_range"])
-        if values.get("cache_dir") is not None:
-            values["cache_dir"] = Path(values["cache_dir"])
         return _check_types(TrainConfig(**values))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ConfigError(f"run.json: settings cannot be read ({error}); it was written by another version") from error
+        raise ConfigError(f"{source}: settings cannot be read ({error}); {OTHER_VERSION}") from error
 
 
 def _check_types(settings: T) -> T:

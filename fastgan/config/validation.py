@@ -113,9 +113,19 @@ def _check_grouping(g: GroupingConfig, c: TrainConfig) -> None:
     _require(
         all(epoch >= 1 for epoch in g.at) or chosen_later, f"{as_flag('grouping.at', g.at)}: epochs must be 1 or more"
     )
+    few, needed = f"--grouping.landmarks {g.landmarks}: must be above", 10 * c.classes
     _require(
-        g.landmarks > max(g.neighbours, 10 * c.classes) or not g.at,
-        f"--grouping.landmarks {g.landmarks}: must be above 10 per class, and above --grouping.neighbours",
+        g.landmarks > needed or not g.at or g.landmarks < GroupingConfig.landmarks,
+        f"--classes {c.classes}: grouping takes more than {needed:,} images for so many, and --grouping.landmarks are "
+        f"{g.landmarks:,}; lower it, or with that many images add --grouping.landmarks {needed + 1}",
+    )
+    _require(
+        g.landmarks > needed or not g.at,
+        f"{few} 10 per class; use {needed + 1} or more, or fewer --classes",
+    )
+    _require(
+        g.landmarks > g.neighbours or not g.at,
+        f"{few} --grouping.neighbours {g.neighbours}; raise it, or lower those",
     )
 
 

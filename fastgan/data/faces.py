@@ -161,7 +161,10 @@ def _no_tree(tree: Path, found: list[str]) -> str:
     above = "" if tree.name in TREES else f"{' or '.join(TREES)} in it, or "
     named = ", ".join(shown(name) for name in found[:NAMED]) or "nothing"
     more = f" and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
-    return f"{tree}: not YouTube-Faces; expected {above}{LAYOUT}, found {named}{more}"
+    return (
+        f"{tree}: not YouTube-Faces; expected {above}{LAYOUT}, found {named}{more}; name its "
+        "folder with --data-dir, or use --dataset folder"
+    )
 
 
 def _print_summary(tree: Path, passed_over: str | None, paths: tuple[str, ...], frame_stride: int) -> None:

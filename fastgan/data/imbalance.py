@@ -74,9 +74,10 @@ def _partition(
     for label, count in enumerate(counts_C):
         members = torch.nonzero(full.labels == label).squeeze(1)
         if count > len(members):
+            flag = f"--{purpose.replace('-', ' ')}" if purpose.startswith("split") else f"--imbalance {purpose}"
             raise DataError(
-                f"{purpose.replace('-', ' ')}: needs {pluralize(count, 'image')} of class {label}, the data has "
-                f"{len(members)}"
+                f"{flag}: needs {pluralize(count, 'image')} of class {label}, the data has "
+                f"{len(members)}; get the whole data set, or use --imbalance none"
             )
         chosen[members[shuffled(len(members), seed, f"{purpose}-class-{label}")[:count]]] = True
     kept, rest = (replace(full, name=name, images=full.images[x], labels=full.labels[x]) for x in (chosen, ~chosen))

@@ -41,18 +41,27 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
         ConfigError: when the batch or the number of codes is larger than the data.
     """
     images, _ = _partition(config, load_everything(config) if everything is None else everything)
-    if config.batch_size > len(images.images):
-        held = pluralize(len(images.images), "image")
+    count = len(images.images)
+    if config.batch_size > count:
+        held, lower = pluralize(count, "image"), f"lower it to {fitting_batch(count)}, or " if count > 1 else ""
         raise ConfigError(
-            f"--batch-size {config.batch_size}: larger than the data, which has {held}; lower it, or add images"
+            f"--batch-size {config.batch_size}: larger than the data, which has {held}; {lower}add images"
         )
-    if config.classes > len(images.images):
-        raise ConfigError(f"--classes {config.classes}: more codes than the data has images, {len(images.images)}")
+    if config.classes > count:
+        raise ConfigError(
+            f"--classes {config.classes}: more codes than the data has images, {count}; use far fewer, such as "
+            f"{max(2, count // 10)}"
+        )
     if images.facts is not None:
         flat = remarks.nothing_to_learn(images.facts, images.paths or (), config.ground)
         if flat is not None:
             raise DataError(f"{data_folder(config)}: {flat}")
     return images
+
+
+def fitting_batch(count: int) -> int:
+    """The largest power of two that so many images fill."""
+    return 1 << count.bit_length() - 1
 
 
 def load_held_out(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet | None:

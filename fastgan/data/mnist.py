@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastgan.data import idx_names
 from fastgan.data.image_set import ImageSet, JudgeSet, resized
 from fastgan.data.imbalance import imbalanced
 from fastgan.errors import DataError
@@ -30,6 +31,7 @@ TITLES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}  # torchvision's cl
 FASHION = (*("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),)
 FIVE = ("trouser", "bag", "T-shirt or dress", "pullover, coat or shirt", "shoe")
 TO_FIVE = (2, 0, 3, 2, 3, 4, 3, 4, 1, 4)  # FashionMNIST's class -> its class of FIVE (arXiv 2106.05319, section 5)
+OTHER_DATA = "name the folder of its own files with --data-dir, or write the images out for --dataset folder"
 MOST_BYTES = 1 << 30  # a header that declares more is treated as damaged
 
 
@@ -50,7 +52,7 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: damaged gzip data ({error}); fetch the file again") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); make it readable") from error
 
 
 def _parse_idx(file: BinaryIO, path: Path, dimensions: int) -> Tensor:
@@ -67,7 +69,9 @@ def _parse_idx(file: BinaryIO, path: Path, dimensions: int) -> Tensor:
     shape = np.frombuffer(header, ">u4", offset=4).tolist()
     expected = math.prod(shape)
     if not 0 < expected <= MOST_BYTES:
-        raise DataError(f"{path}: its header declares {expected} bytes {shape}; this is not an MNIST file")
+        raise DataError(
+            f"{path}: its header declares {expected} bytes {shape}, as no MNIST file does; fetch the file again"
+        )
     body = file.read(expected + 1)
     if len(body) != expected:
         found = f"{len(body)}" if len(body) < expected else f"more than {expected}"
@@ -102,10 +106,11 @@ def _download(folder: Path, data_set: str) -> None:
             with contextlib.suppress(OSError):
                 path.rmdir()
         cause = " ".join(str(error).split()).rstrip(":. ") or type(error).__name__
-        names = ", ".join(f"{name}[.gz]" for name, _ in FILES.values())
+        names = [name for name, _ in FILES.values()]
+        near, wanted = idx_names.near_misses(folder, names), ", ".join(f"{name}[.gz]" for name in names)
         raise DataError(
-            f"{title} is not in {folder} and cannot be downloaded ({cause}); "
-            f"put {names} there, or name their folder with --data-dir"
+            f"{title} is not in {folder} and cannot be downloaded ({cause}); put {wanted} there, "
+            f"or name their folder with --data-dir{near and f'; {near}'}"
         ) from error
 
 
@@ -116,13 +121,17 @@ def parts(folder: Path, data_set: str = "mnist") -> tuple[ImageSet, ImageSet]:
         DataError: when a file is missing, damaged, or of the other data set.
     """
     if not any(_find(folder, name, data_set) for name, _ in FILES.values()):
+        for place in (folder, folder / TITLES[data_set] / "raw"):
+            if near := idx_names.near_misses(place, [name for name, _ in FILES.values()], below=False):
+                raise DataError(near)
         _download(folder, data_set)
     arrays = {}
     for key, (name, dimensions) in FILES.items():
         path = _find(folder, name, data_set)
         if path is None:
+            near = idx_names.near_misses(folder, [name], below=False)
             others = f"the other {TITLES[data_set]} files are there"
-            raise DataError(f"{folder / name}[.gz]: missing; {others}, fetch this one as well")
+            raise DataError(f"{folder / name}[.gz]: missing; {near or f'{others}, fetch this one as well'}")
         arrays[key] = read_idx(path, dimensions)
     sets = []
     for part in ("train", "test"):
@@ -130,9 +139,14 @@ def parts(folder: Path, data_set: str = "mnist") -> tuple[ImageSet, ImageSet]:
         if len(images) != len(labels) or len(images) == 0:
             raise DataError(f"{folder}: {len(images)} {part} images but {len(labels)} labels; fetch both files again")
         if tuple(images.shape[1:]) != (SIDE, SIDE):
-            raise DataError(f"{folder}: {part} images are {tuple(images.shape[1:])}, expected {SIDE}x{SIDE}")
+            size = "x".join(map(str, images.shape[1:]))
+            raise DataError(f"{folder}: {part} images are {size}, expected {SIDE}x{SIDE}; {OTHER_DATA}")
         if int(labels.max()) > 9:
-            raise DataError(f"{folder}: {part} labels reach {int(labels.max())}, expected 0 to 9; fetch the file again")
+            found = idx_names.of_emnist(labels) or "fetch the file again, or"
+            raise DataError(
+                f"{folder}: {part} labels reach {int(labels.max())}, expected 0 to 9; {found} name "
+                f"{TITLES[data_set]}'s folder with --data-dir"
+            )
         names = FASHION if data_set == "fashion-mnist" else None
         sets.append(ImageSet(data_set, images.unsqueeze(1), labels.long(), 10, class_names=names))
     _check_title(folder, data_set, arrays["train", "labels"])

@@ -155,17 +155,10 @@ def scan(folder: Path, within: str = "") -> Scan:
                     others.append((OTHER_KINDS[suffix], 1, path))
                 else:
                     ignored += 1
-            except OSError as error:
-                bad.append((path, unreadable(error)))
-            except DataError as error:
-                bad.append((path, str(error)))
-    return Scan(
-        entries=tuple(sorted(entries, key=lambda entry: entry.path)),
-        bad=tuple(sorted(bad)),
-        ignored=ignored,
-        unsupported=merged(others),
-        outputs=tuple(sorted(outputs)),
-    )
+            except (OSError, DataError) as error:
+                bad.append((path, unreadable(error) if isinstance(error, OSError) else str(error)))
+    entries.sort(key=lambda entry: entry.path)
+    return Scan(tuple(entries), tuple(sorted(bad)), ignored, merged(others), tuple(sorted(outputs)))
 
 
 def merged(others: list[tuple[str, int, str]]) -> tuple[tuple[str, int, str], ...]:

@@ -114,7 +114,8 @@ def export(run: TrainedRun, out: Path, force: bool = False) -> None:
         # Not save_file, whose files only their owner may read.
         (partial / FILES[0]).write_bytes(save(tensors(run)))
         for program, name in zip(traced, FILES[1:3], strict=True):
-            torch.export.save(program, partial / name)
+            with (partial / name).open("wb") as file:  # torch opens no path that is not UTF-8
+                torch.export.save(program, file)
         (partial / FILES[3]).write_text(readme(run), encoding="utf-8")
         if out.exists():
             before = partial.with_name(f"{partial.name}-before")

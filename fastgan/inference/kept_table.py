@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from fastgan.errors import ConfigError
+from fastgan.text import encodable
 
 
 def check_renewable(table: Path, images: Path | None) -> None:
@@ -29,7 +30,7 @@ def _lists(table: Path, images: Path | None) -> bool:
             (first, *_), *rows = csv.reader(file)
             if images is None:
                 return first == "index"
-            inside = os.path.join(os.path.abspath(images), "")
+            inside = encodable(os.path.join(os.path.abspath(images), ""))
             return first == "path" and all(os.path.abspath(row[0]).startswith(inside) for row in rows)
     except (OSError, ValueError, IndexError, csv.Error):
         return False

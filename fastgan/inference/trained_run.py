@@ -57,7 +57,7 @@ def choose_processor(device: str, count: int) -> torch.device:
 def load(path: Path, device: torch.device) -> TrainedRun:
     """Read a run folder; raises ConfigError or CheckpointCorruptError, naming what is missing."""
     values = run_folder.read_settings(path)
-    config = from_json(values["settings"])
+    config = from_json(values["settings"], str(path / "run.json"))
     run = run_folder.RunFolder(path)
     newest, images_seen = checkpoint.newest(run.checkpoints)
     state = checkpoint.load(newest, "model")
@@ -69,7 +69,9 @@ def load(path: Path, device: torch.device) -> TrainedRun:
         model.load_state_dict(state)
     except (KeyError, IndexError, RuntimeError) as error:
         cause = " ".join(str(error).split())  # torch lists the names on lines of their own
-        raise CheckpointCorruptError(f"checkpoint {newest}: does not fit {run.settings} ({cause})") from error
+        raise CheckpointCorruptError(
+            f"checkpoint {newest}: does not fit {run.settings} ({cause}); restore that file, or train again"
+        ) from error
     before, now = run_folder.precision_of(values), precision.for_reading(config, device)
     if now.note and now.name != before:
         print(f"note: trained in {before}; read in {now.note}", file=sys.stderr)

@@ -19,7 +19,8 @@ from fastgan.evaluation.metrics import UNUSED_SHARE
 from fastgan.reporting import images, plots
 from fastgan.reporting.images import Picture
 from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN, has_losses
-from fastgan.text import words
+from fastgan.reporting.lettering import ChartNames, chart_names
+from fastgan.text import printable, unescaped, words
 
 NAME = "report.html"
 SHOWN_PICTURES = 8  # generated and real ones of each code
@@ -42,7 +43,11 @@ class Code:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that the template shows. `confusion`: a code and its images of each real class."""
+    """Everything that the template shows.
+
+    confusion: a code and its images of each real class. numbered: number and name of the classes whose names the chart
+    of frequencies could not show.
+    """
 
     title: str
     data: str
@@ -53,6 +58,7 @@ class Page:
     codes_left_out: int
     pixelated: bool
     frequencies: Picture
+    numbered: Sequence[tuple[str, str]]
     charts: Sequence[tuple[str, Picture]]
     classes: Sequence[str]
     confusion: Sequence[tuple[int, Sequence[int]]]
@@ -75,10 +81,11 @@ def write(path: Path, state: RunState) -> None:
 
 
 def render(page: Page) -> str:
-    """The page as HTML. Everything in it is escaped."""
+    """The page as HTML. Everything in it is escaped, names also as `fastgan.text.printable` does it."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # Markup is escaped already
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -102,6 +109,8 @@ def collect(state: RunState) -> Page:
         codes.append(_code(state, run, code, side))
         spreads[code.number] = code.spread
     counts = [] if run.counts_KC is None else run.counts_KC.tolist()
+    stand_for = {code.stands_for for code in codes}
+    shown = chart_names(run.class_names if labelled else [])
     evaluated: dict[str, Any] = next((row for row in reversed(state.rows) if "confidence" in row), {})
     return Page(
         title=f"{_name(state)}: classes, their frequencies and generated images",
@@ -112,7 +121,8 @@ def collect(state: RunState) -> Page:
         codes=codes,
         codes_left_out=state.config.classes - len(codes),
         pixelated=side < 64,
-        frequencies=_frequencies(codes, labelled=labelled),
+        frequencies=_frequencies(codes, shown, labelled=labelled),
+        numbered=[(number, name) for number, name in shown.numbered if name in stand_for],
         charts=_charts(state.rows),
         classes=run.class_names if labelled else [],
         confusion=[(code.number, counts[code.number]) for code in codes] if labelled else [],
@@ -215,18 +225,19 @@ def _withheld(evaluated: dict[str, Any], *, labelled: bool) -> str:
     return f"{judge.withheld(accuracy, required)}."
 
 
-def _frequencies(codes: Sequence[Code], *, labelled: bool) -> Picture:
+def _frequencies(codes: Sequence[Code], shown: ChartNames, *, labelled: bool) -> Picture:
     """The prior beside the cluster sizes and, with labels, the true frequencies."""
     bars = {"prior": [code.probability for code in codes], "real images by Q": [code.share for code in codes]}
     if labelled:
         bars["true, of its class"] = [code.true_share or 0.0 for code in codes]
     labels = [
-        str(code.number) if code.stands_for is None else f"{code.number}: {code.stands_for:.12}" for code in codes
+        str(code.number) if code.stands_for is None else shown.label(code.number, code.stands_for) for code in codes
     ]
     text = "Bars by code: probability, share of the real images that Q assigns"
     text += " and true frequency of the class that it stands for" if labelled else ""
     return images.chart(
-        lambda theme: plots.prior_chart(bars, labels, theme), f"{text}. The table below has the figures."
+        lambda theme: plots.prior_chart(bars, labels, theme, shown.families),
+        f"{text}. The table below has the figures.",
     )
 
 
@@ -251,7 +262,8 @@ def _in_words(value: Any) -> str:
     """A setting's value as a reader writes it."""
     if value is None or isinstance(value, bool):
         return "left out" if value is None else "yes" if value else "no"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    # In run.json names are escaped already, and the page will do it again.
+    return " ".join(map(str, value)) if isinstance(value, list) else unescaped(str(value))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ import matplotlib.pyplot as plt  # noqa: E402 - the backend comes first: no disp
 from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: E402
 
 from fastgan.reporting.labels import FIGURES, LOSS_NAMES, has_losses
+
+# It warns of every family that lacks the weight asked for.
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 def plot_losses(rows: list[dict[str, Any]], path: Path) -> None:
@@ -111,8 +115,14 @@ def figures_chart(rows: Sequence[dict[str, Any]], theme: str) -> bytes:
     return _chart(lambda axes: _draw_figures(axes, rows), theme)
 
 
-def prior_chart(bars: Mapping[str, Sequence[float]], labels: Sequence[str], theme: str) -> bytes:
-    """Shares by code, a bar for each name in `bars`, as SVG: codes run down the page, so that many fit its width."""
+def prior_chart(
+    bars: Mapping[str, Sequence[float]], labels: Sequence[str], theme: str, families: Sequence[str] = ()
+) -> bytes:
+    """Shares by code, a bar for each name in `bars`, as SVG: codes run down the page, so that many fit its width.
+
+    Args:
+        families: of the fonts that have the labels' letters, the first choice first; none for matplotlib's own.
+    """
     count, height = len(labels), 0.8 / len(bars)
 
     def draw(axes: Any) -> None:
@@ -121,10 +131,11 @@ def prior_chart(bars: Mapping[str, Sequence[float]], labels: Sequence[str], them
             axes.barh(places, [100 * value for value in values], height, label=name, color=COLOURS[i])
         axes.axvline(100 / count, color="grey", linewidth=1, linestyle="--", label="uniform")
         axes.set(ylim=(count - 0.4, -0.6), yticks=range(count))
-        # A dollar sign would start a formula.
-        axes.set_yticklabels([label.replace("$", r"\$") for label in labels])
+        for label in axes.set_yticklabels(labels):
+            label.set_parse_math(False)  # a dollar sign would start a formula
 
-    return _chart(draw, theme, height=1.3 + 0.14 * count * (len(bars) + 1), xlabel="per cent", ylabel="code")
+    with plt.rc_context({"font.family": [*families]} if families else {}):
+        return _chart(draw, theme, height=1.3 + 0.14 * count * (len(bars) + 1), xlabel="per cent", ylabel="code")
 
 
 def _chart(draw: Callable[[Any], None], theme: str, height: float = 3.3, **labels: str) -> bytes:

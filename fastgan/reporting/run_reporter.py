@@ -22,6 +22,7 @@ from fastgan.runs import run_folder
 from fastgan.runs.metrics_log import MetricsLog
 from fastgan.runs.run_folder import RunFolder
 from fastgan.runtime import stages
+from fastgan.text import shell_quoted
 
 GRID_COLUMNS = 10
 
@@ -124,5 +125,5 @@ class RunReporter:
             html_report.write(self.run.path / html_report.NAME, state)
         except Exception as error:  # noqa: BLE001 - any failure
             message = " ".join(f"{type(error).__name__}: {error}".split())
-            again = f"python -m fastgan.page {self.run.path} tries again"
+            again = f"python -m fastgan.page {shell_quoted(self.run.path)} tries again"
             stages.say(f"warning: {html_report.NAME} was not written ({message}); {again}")

@@ -299,4 +299,4 @@ def ranks_of(settings: dict[str, Any]) -> int:
 
 def saved_config(path: Path) -> TrainConfig:
     """The settings of an existing run; raises ConfigError if they cannot be read."""
-    return from_json(read_settings(path)["settings"])
+    return from_json(read_settings(path)["settings"], str(path / "run.json"))

@@ -27,7 +27,8 @@ def choose_kernels(name: Literal["auto", "triton", "reference"]) -> None:
     try:
         kernels.use_backend(name)
     except ValueError as error:
-        raise ConfigError(f"--kernels {name}: {error}") from error
+        cause = str(error).removeprefix('backend "triton": ')
+        raise ConfigError(f"--kernels {name}: {cause}") from error
 
 
 def choose_algorithms(deterministic: bool, device: torch.device) -> None:

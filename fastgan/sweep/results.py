@@ -59,7 +59,9 @@ class Results:
                 made.mkdir(parents=True, exist_ok=True)
             _write_once(folder / "sweep.json", self.sweep)
         except OSError as error:
-            raise ConfigError(f"--results {folder}: cannot be written ({error.strerror or error})") from error
+            raise ConfigError(
+                f"--results {folder}: cannot be written ({error.strerror or error}); name a folder that can"
+            ) from error
         check_sweep(folder, self.sweep)
         read_rows(folder)  # a damaged row is reported before anything is trained
 

@@ -110,7 +110,7 @@ class Checkpointer:
                 feed.regroup(training["feed.groups"])
         except (KeyError, RuntimeError, ValueError) as error:
             message = " ".join(str(error).split())  # torch prints one name a line
-            raise ConfigError(f"{path}: does not fit this run's networks ({message})") from error
+            raise ConfigError(f"{path}: does not fit this run's networks ({message}); start a new run") from error
 
     def has_time(self) -> bool:
         """Whether saving now keeps to its share of the time: rank 0's clock decides for all."""

@@ -92,7 +92,7 @@ def test_a_subset_has_no_image_twice() -> None:
 
 def test_a_split_that_needs_more_than_there_is() -> None:
     few = ImageSet("few", torch.zeros(10, 1, 2, 2, dtype=torch.uint8), torch.arange(10), 10)
-    with pytest.raises(DataError, match="split 1: needs 6,300 images of class 0, the data has 1"):
+    with pytest.raises(DataError, match="--split 1: needs 6,300 images of class 0, the data has 1"):
         imbalanced(few, 1, seed=0)
 
 

@@ -275,7 +275,7 @@ def test_mistakes_are_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -
 def test_more_batch_or_codes_than_images(here: Path) -> None:
     put(here / "1.png")
     config = dataclasses.replace(preset("folder"), data_dir=here, image_size=8)
-    with pytest.raises(ConfigError, match="--batch-size 64: larger than the data, which has 1 image; lower it"):
+    with pytest.raises(ConfigError, match="--batch-size 64: larger than the data, which has 1 image; add images"):
         loading.load(config)
     with pytest.raises(ConfigError, match="--classes 10: more codes than the data has images"):
         loading.load(dataclasses.replace(config, batch_size=1))
