@@ -41,6 +41,13 @@ def put(path: Path, colour: Any = 7, mode: str = "L") -> Path:
     return path
 
 
+def speckled(path: Path, seed: int) -> Path:
+    """A file of 8x8 random grey pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    return path
+
+
 def load(here: Path, size: int = 8, channels: int = 1, **options: bool) -> ImageSet:
     return folder.full(here, size, channels, **options)
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from own_images import put
+from own_images import speckled
 from test_mnist import idx, write_mnist
 
 from fastgan import cluster, evaluate, export, page, reproduce, sample, train
@@ -107,7 +107,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "other").mkdir()
     (here / "other" / "run.json").write_text('{"settings": {"colour": 1}, "environment": {}}')
     for i in range(70):
-        put(here / "seventy" / f"{i:02}.png", i)
+        speckled(here / "seventy" / f"{i:02}.png", i)
     for name in ("misnamed", "few"):
         write_mnist(here / name)
     for path in (here / "misnamed").iterdir():
@@ -223,7 +223,7 @@ def test_a_default_number_of_classes_is_told_and_so_are_those_of_the_folders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], no_judge: None
 ) -> None:
     for i in range(12):
-        put(tmp_path / "photos" / ("train" if i % 3 else "test") / f"{i}.png", 20 * i)
+        speckled(tmp_path / "photos" / ("train" if i % 3 else "test") / f"{i}.png", i)
     flags = f"{FOLDER}/photos --epochs 1 --grouping.at --batch-size 4 --network.width 4 --network.hidden 8".split()
     flags = [flag.format(here=tmp_path) for flag in [*flags, "--network.embedding", "4"]]
     assert (

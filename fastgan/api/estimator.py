@@ -125,7 +125,7 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         run_dir: str | os.PathLike[str] | None = None,
         verbose: bool = True,
     ) -> None:
-        vars(self).update({name: value for name, value in locals().items() if name != "self"})
+        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
     def fit(self, images: Any, y: ArrayLike | None = None, *, resume: bool = False) -> ElasticInfoGAN:
         """Train on images, and label them.

@@ -28,10 +28,10 @@ REWORDED = {
     r"Error parsing (\S+): Could not (?:find valid parse for arguments:|parse arguments) \['(.*)'\](?: into .*)?": (
         r"\1 '\2': must be numbers"
     ),
-    r"Error parsing (\S+): no type matching \S+\|INT could be instantiated from \['(.*)'\].*": (
+    r"Error parsing (\S+): no type matching \S+\|INT could be instantiated from \['(.*?)'\].*": (
         r"\1 \2: must be a whole number"
     ),
-    r"Error parsing (\S+): no type matching \S+\|FLOAT could be instantiated from \['(.*)'\].*": (
+    r"Error parsing (\S+): no type matching \S+\|FLOAT could be instantiated from \['(.*?)'\].*": (
         r"\1 \2: must be a number"
     ),
     r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \('(.*)'\)": r"\2 \1: must be one of '\3'",

@@ -65,7 +65,7 @@ def read(path: Path) -> Arrays:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; name the .npz or .npy file with your images by --data-dir") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); make it readable") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         cause = " ".join(str(error).split())
         raise DataError(f"{path}: not a readable .npz or .npy file ({cause}); save arrays with numpy.savez") from error
@@ -108,8 +108,7 @@ def _labels(labels: NDArray[Any], name: str) -> NDArray[Any]:
     found = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if found.ndim != 1 or found.dtype.kind not in "biuUS":
         raise DataError(
-            f"{name}: labels of shape {tuple(labels.shape)} and type {labels.dtype}; expected one integer or word an "
-            "image"
+            f"{name}: labels of shape {tuple(labels.shape)} and type {labels.dtype}; give one integer or word an image"
         )
     return found.astype(str) if found.dtype.kind in "US" else found.astype(np.int64)
 
@@ -147,15 +146,17 @@ def channel_axis(images: NDArray[Any], name: str = "images") -> int | None:
     """Which axis holds the channels: 3, 1, or None for grey images without one; DataError if these are no images."""
     shape = tuple(images.shape)
     if images.dtype.kind not in "biuf":
-        raise DataError(f"{name}: an array of type {images.dtype}; expected numbers")
+        raise DataError(f"{name}: an array of type {images.dtype}; give numbers")
     if images.ndim not in (3, 4) or 0 in shape:
-        raise DataError(f"{name}: an array of shape {shape}; expected [N, H, W], [N, H, W, C] or [N, C, H, W]")
+        raise DataError(f"{name}: an array of shape {shape}; give [N, H, W], [N, H, W, C] or [N, C, H, W]")
     if images.ndim == 3:
         return None
     for axis in (3, 1):
         if shape[axis] in CHANNELS:
             return axis
-    raise DataError(f"{name}: an array of shape {shape}; neither its last nor its second axis has 1, 3 or 4 channels")
+    raise DataError(
+        f"{name}: an array of shape {shape}; neither its last nor its second axis has 1, 3 or 4 channels; move them"
+    )
 
 
 def _converted(part: NDArray[Any], last: int | None, channels: int, name: str) -> Tensor:
@@ -185,5 +186,5 @@ def _eight_bits(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
             )
         return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
     if low < 0 or high > 255:
-        raise DataError(f"{name}: integers from {low} to {high}; scale them to 0 to 255")
+        raise DataError(f"{name}: integers from {low} to {high}; scale them to 0 to 255, or give floats in [0, 1]")
     return values.astype(np.uint8)

@@ -242,7 +242,7 @@ def test_what_holds_no_images_is_refused(data: Any, message: str) -> None:
         ({"preset": "photos"}, GREY, "photos: not known"),
         ({}, GREY.astype(np.float32), "scale them to"),
         ({}, np.full((4, 8, 8), np.nan), "floats from nan"),
-        ({}, GREY[0, 0], "expected .N, H, W."),
+        ({}, GREY[0, 0], "give .N, H, W."),
         ({}, "nowhere", "no such folder"),
         ({"batch_size": 2, "n_classes": 99}, GREY, "--classes 99"),
     ],

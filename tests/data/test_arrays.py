@@ -67,11 +67,11 @@ def test_many_images_are_converted_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (GREY[0], r"shape \(12, 12\); expected"),
-        (GREY[:0], r"shape \(0, 12, 12\); expected"),
+        (GREY[0], r"shape \(12, 12\); give"),
+        (GREY[:0], r"shape \(0, 12, 12\); give"),
         (np.zeros((5, 12, 12, 12), np.uint8), "neither its last nor its second axis has 1, 3 or 4 channels"),
-        (GREY.astype(str), "expected numbers"),
-        (GREY.astype(complex), "expected numbers"),
+        (GREY.astype(str), "give numbers"),
+        (GREY.astype(complex), "give numbers"),
         (GREY.astype(np.float32), r"floats from 0 to 255; scale them to \[0, 1\]"),
         (GREY / 255 - 0.5, r"scale them to \[0, 1\]"),
         (np.where(GREY > 250, np.nan, 0.5), r"floats from nan to nan; scale them"),
@@ -178,8 +178,8 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str, content: bytes | None, m
     ("labels", "message"),
     [
         (LABELS[:4], "5 images but 4 labels"),
-        (LABELS / 2, "expected one integer or word an image"),
-        (np.eye(5, dtype=int), "expected one integer or word an image"),
+        (LABELS / 2, "give one integer or word an image"),
+        (np.eye(5, dtype=int), "give one integer or word an image"),
     ],
 )
 def test_labels_that_do_not_match_are_refused(labels: np.ndarray, message: str) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from fastgan.errors import ConfigError
 from fastgan.inference import sorting
 from fastgan.inference.sorting import LIST, check_place, placed, sort_into
+from fastgan.runtime.outputs import MARKER
 from fastgan.text import unescaped
 
 LONGEST = "x" * 251 + ".png"
@@ -32,9 +33,12 @@ def files(tmp_path: Path, *names: str) -> list[Path]:
     return paths
 
 
+OWN = {LIST, MARKER}  # beside the folders of the classes
+
+
 def found(folder: Path) -> dict[str, str]:
     """Every file that was sorted, by its place, with what it holds."""
-    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file() and p.name != LIST}
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file() and p.name not in OWN}
 
 
 def listed(folder: Path) -> list[list[str]]:
@@ -96,7 +100,7 @@ def test_two_names_of_255_bytes_are_sorted_and_listed(tmp_path: Path) -> None:
     for path, (name, code, place) in zip(paths, rows, strict=True):
         assert name == str(path) and place.startswith(f"class-{int(code):02d}/")
         assert (tmp_path / "out" / place).read_text() == path.read_text()
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"class-00", "class-01", LIST}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"class-00", "class-01", *OWN}
 
 
 def test_names_that_are_no_text_are_sorted_and_listed(tmp_path: Path) -> None:
@@ -212,7 +216,7 @@ def test_what_a_killed_process_leaves_is_removed_but_not_what_a_running_one_make
     while any(out.iterdir()) and time.monotonic() < deadline:
         check_place(out, tmp_path / "images")
     assert sort_into(out, paths, [0, 0, 0]).how == {"hard link": 3}
-    assert {path.name for path in out.iterdir()} == {"class-00", LIST}
+    assert {path.name for path in out.iterdir()} == {"class-00", *OWN}
 
 
 def test_a_class_that_another_makes_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
