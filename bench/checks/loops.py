@@ -140,9 +140,13 @@ def clocks(loop: Sequence[Instruction], warps: int) -> dict[str, float]:
     }
 
 
-def bound(loop: Sequence[Instruction], warps: int, tile: tuple[int, int]) -> tuple[int, str, str]:
-    """For 128 x 128 similarities: the busiest pipe's clocks, its name, and the tensor cores' share of them."""
+def bound(loop: Sequence[Instruction], warps: int, tile: tuple[int, int], copied: int = 0) -> tuple[int, str, str]:
+    """For 128 x 128 similarities: the busiest pipe's clocks, its name, and the tensor cores' share of them.
+
+    tile: the similarities of a turn; copied: bytes that TMA copies to shared memory in a turn.
+    """
     needed = clocks(loop, warps)
+    needed["shared"] += copied / SHARED_RATE
     busiest = max(needed, key=needed.__getitem__)
     turns = 128 * 128 / (tile[0] * tile[1])
     return round(needed[busiest] * turns), busiest, f"{needed['tensor'] / needed[busiest]:.0%}"
@@ -226,8 +230,9 @@ def line(
     shared: int,
     warps: int,
     tile: tuple[int, int] | None = None,
+    copied: int = 0,
 ) -> str:
-    """A configuration's line of the table; tile: the similarities of a turn, rows by columns."""
+    """A configuration's line of the table; tile and copied: see `bound`."""
     code = read(sass)
     loop = main_loop(code)
     turn = code if loop is None else loop
@@ -236,5 +241,5 @@ def line(
     figures: list[Any] = ["whole" if loop is None else len(turn), *pipes(turn).values(), waits(ptx)]
     figures += ["-", "-"] if beside is None else [beside, groups(turn)]
     figures += [min(fits.values()), *fits.values()]
-    figures += ["-"] * 3 if beside is None or tile is None else bound(turn, warps, tile)
+    figures += ["-"] * 3 if beside is None or tile is None else bound(turn, warps, tile, copied)
     return f"{name:44}{len(code):6}" + "".join(f"{figure:>9}" for figure in figures)

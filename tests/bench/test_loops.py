@@ -97,6 +97,7 @@ def test_the_busiest_pipe_bounds_the_clocks() -> None:
     longer = [*loop, *loops.read(copies)]
     assert loops.clocks(longer, 4)["shared"] == 52 + 16
     assert loops.bound(longer, 4, (128, 64)) == (136, "shared", "94%")
+    assert loops.bound(loop, 4, (64, 64), copied=2048) == (272, "shared", "94%")
 
 
 def test_without_loops_all_is_counted() -> None:
