@@ -127,7 +127,10 @@ def loop_lines(ops: tuple[str, ...] = OPS, capability: int = 90) -> Iterator[str
             usage = _dump(compiled, "cuobjdump", "--dump-resource-usage")
             registers = max(map(int, re.findall(r"REG:(\d+)", usage)))
             sass, warps = _dump(compiled, "nvdisasm", "-c", "-ndf"), compiled.metadata.num_warps
-            yield loops.line(name, capability, sass, compiled.asm["ptx"], registers, compiled.metadata.shared, warps)
+            _, _, constants, _ = found[name]
+            tile = (constants["BLOCK_M"], constants["BLOCK_N"]) if "BLOCK_M" in constants else None
+            shared = compiled.metadata.shared
+            yield loops.line(name, capability, sass, compiled.asm["ptx"], registers, shared, warps, tile)
 
 
 def problems(kernel: Compiled) -> list[str]:

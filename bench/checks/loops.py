@@ -1,7 +1,7 @@
 """A kernel's machine code read: what its main loop issues, what its wgmma products overlap with, how many programs fit.
 
 Instructions are sorted by the pipe that runs them. None of it is a time: how often a loop runs, what it waits for, and
-what runs beside it on the same processor are not in the code.
+what runs beside it on the same processor are not in the code. The clocks of the busiest pipe are a bound from below.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ REGISTERS, WARPS, PROGRAMS = 65_536, {80: 64, 90: 64}, 32  # of a processor
 SHARED_ALL = {80: 164 * 1024, 90: 228 * 1024}  # bytes of a processor's shared memory
 SHARED_EACH = 1024  # which the driver takes of each program
 PROCESSORS = 132  # an H200's
+QUARTERS = 4  # of a processor, each with a tensor core, one instruction a clock and 4 special functions a clock
+SPECIAL_CLOCKS = 8  # of a warp's special function
+SHARED_RATE = 128  # bytes a clock of a processor's shared memory
+LANE_BYTES = {".128": 16, ".64": 8}  # that a lane moves, by an instruction's modifier; else 4
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,46 @@ def beside_products(loop: Sequence[Instruction]) -> int | None:
     return beside
 
 
+def groups(loop: Sequence[Instruction]) -> int:
+    """In how many groups the wgmma products of a turn are closed: as many as products if each is waited for alone."""
+    return sum("gsb0" in line.operands for line in loop if line.pipe == "tensor")
+
+
+def _shared_bytes(line: Instruction) -> int:
+    """Bytes of shared memory that one warp's instruction moves, at least; of wgmma, a warp group's."""
+    if size := re.match(r"[HQIB]GMMA\.64x(\d+)x", line.name):
+        return 32 * int(size[1]) + (32 * 64 if line.operands.split(",")[1].strip().startswith("gdesc") else 0)
+    if not line.name.startswith(("LDS", "STS", "LDGSTS")) or line.operands.startswith("RZ"):
+        return 0
+    lane = next((size for modifier, size in LANE_BYTES.items() if modifier in line.name), 4)
+    return 32 * lane if lane == 16 and line.name.startswith("LDGSTS") else SHARED_RATE  # lanes may share an address
+
+
+def clocks(loop: Sequence[Instruction], warps: int) -> dict[str, float]:
+    """Clocks that a processor's pipes need at least for a turn of a program's loop of wgmma products."""
+    products = [int(size[1]) for line in loop if (size := re.match(r"[HQIB]GMMA\.64x(\d+)x", line.name))]
+    a_warp = sum(_shared_bytes(line) for line in loop if line.pipe != "tensor")
+    a_group = sum(_shared_bytes(line) for line in loop if line.pipe == "tensor")
+    return {
+        "tensor": sum(products) / 2 * warps / QUARTERS,
+        "special": SPECIAL_CLOCKS * pipes(loop)["special"] * warps / QUARTERS,
+        "issue": len(loop) * warps / QUARTERS,
+        "shared": (a_warp * warps + a_group * warps / QUARTERS) / SHARED_RATE,
+    }
+
+
+def bound(loop: Sequence[Instruction], warps: int, tile: tuple[int, int], copied: int = 0) -> tuple[int, str, str]:
+    """For 128 x 128 similarities: the busiest pipe's clocks, its name, and the tensor cores' share of them.
+
+    tile: the similarities of a turn; copied: bytes that TMA copies to shared memory in a turn.
+    """
+    needed = clocks(loop, warps)
+    needed["shared"] += copied / SHARED_RATE
+    busiest = max(needed, key=needed.__getitem__)
+    turns = 128 * 128 / (tile[0] * tile[1])
+    return round(needed[busiest] * turns), busiest, f"{needed['tensor'] / needed[busiest]:.0%}"
+
+
 def waits(ptx: str) -> str:
     """The counts of `wgmma.wait_group` in PTX, in order: above 0, products may go on while others are waited for."""
     return ",".join(re.findall(r"wgmma\.wait_group\.sync\.aligned\s+(\d+)", ptx)) or "-"
@@ -163,22 +207,39 @@ conversions), waits (and barriers), memory (LDG, LDS, LDSM, STS, SHFL, ...), flo
 other. The main loop is the innermost one with the most products, and of these the shortest, which has no masks; without
 products the one with the most special instructions. whole: no loop with products or a tenth of the code, so all of it.
 wait: counts of wgmma.wait_group in the whole PTX. beside: instructions of a turn that are issued while a wgmma product
-may be in flight. programs: those that a processor holds, the least of what registers, shared memory and warps allow."""
+may be in flight. groups: in which a turn's wgmma products are closed; as many as products, and the assembler has them
+wait for each other. programs: those that a processor holds, the least of what registers, shared memory and warps allow.
+clocks: the least that a processor needs for 128 x 128 similarities, by the busiest of four pipes: tensor (64 x n x 16
+in n / 2), special (16 a clock), issue (4 instructions a clock), shared (128 bytes a clock: operands of wgmma, copies).
+peak: the tensor cores' share of these clocks. An estimate from below; what programs wait for is not in it."""
 
 
 def titles() -> str:
     """The table's first line."""
-    sides = ("turn", *COLUMNS, "wait", "beside", "programs", "by reg.", "shared", "warps")
+    sides = ("turn", *COLUMNS, "wait", "beside", "groups", "programs", "by reg.", "shared", "warps")
+    sides += ("clocks", "busiest", "peak")
     return f"{'kernel':44}{'code':>6}" + "".join(f"{side:>9}" for side in sides)
 
 
-def line(name: str, capability: int, sass: str, ptx: str, registers: int, shared: int, warps: int) -> str:
-    """A configuration's line of the table."""
+def line(
+    name: str,
+    capability: int,
+    sass: str,
+    ptx: str,
+    registers: int,
+    shared: int,
+    warps: int,
+    tile: tuple[int, int] | None = None,
+    copied: int = 0,
+) -> str:
+    """A configuration's line of the table; tile and copied: see `bound`."""
     code = read(sass)
     loop = main_loop(code)
     turn = code if loop is None else loop
     beside = None if loop is None else beside_products(turn)
     fits = programs(capability, registers, shared, warps)
     figures: list[Any] = ["whole" if loop is None else len(turn), *pipes(turn).values(), waits(ptx)]
-    figures += ["-" if beside is None else beside, min(fits.values()), *fits.values()]
+    figures += ["-", "-"] if beside is None else [beside, groups(turn)]
+    figures += [min(fits.values()), *fits.values()]
+    figures += ["-"] * 3 if beside is None or tile is None else bound(turn, warps, tile, copied)
     return f"{name:44}{len(code):6}" + "".join(f"{figure:>9}" for figure in figures)

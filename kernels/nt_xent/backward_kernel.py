@@ -8,6 +8,7 @@ import triton.language as tl
 from kernels.nt_xent.triton_kernel import (
     LOG2E,
     WEIGHT_ONE,
+    load_operand,
     load_rows,
     load_tile,
     normalize_bwd,
@@ -52,6 +53,74 @@ def _store_gradient(
     tl.store(p_grad + i_out[:, None] * D + i_d, b_grad.to(p_grad.dtype.element_ty), mask=m)
 
 
+@triton.jit
+def _add_special(
+    b_grad,
+    b_w_positive,
+    p_unit,
+    p_weight,
+    b_anchor,
+    b_i,
+    tile,
+    first_anchor,
+    first_positive,
+    first_d,
+    scale,
+    N,
+    FIXED_SHIFT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_O: tl.constexpr,
+):
+    """Add a column tile that may hold anchors, positives or the end: (gradient, the positives' weights)."""
+    BLOCK_M: tl.constexpr = b_anchor.shape[0]
+    BLOCK_D: tl.constexpr = b_anchor.shape[1]
+    first_j = tile * BLOCK_N
+    i_j = first_j + tl.arange(0, BLOCK_N)
+    m_j = i_j < 2 * N
+    b_u = load_rows(p_unit, first_j, m_j, BLOCK_N, BLOCK_D, BLOCK_D, "")
+    b_j = tl.load(p_weight + i_j, mask=m_j, other=0.0)
+    b_s = product(b_anchor, tl.trans(b_u), tl.zeros((BLOCK_M, BLOCK_N), tl.float32), PRECISION)
+    b_w = pair_weights(b_s, b_i[:, None], b_j[None, :], scale, FIXED_SHIFT)
+    # The positive is summed in float32 and left out of the rounded weights (module docstring).
+    m_positive = i_j[None, :] == first_positive + tl.arange(0, BLOCK_M)[:, None]
+    b_w_positive += tl.sum(tl.where(m_positive, b_w, 0.0), axis=1)
+    i_distance = first_positive - first_j + tl.arange(0, BLOCK_M)
+    b_w_positive -= tl.where((i_distance >= 0) & (i_distance < BLOCK_N), 2.0 * WEIGHT_ONE, 0.0)
+    m_other = i_j[None, :] != first_anchor + tl.arange(0, BLOCK_M)[:, None]
+    b_w = tl.where(m_other & m_j[None, :] & (m_positive == 0), b_w, 0.0)
+    if BLOCK_O < BLOCK_D:
+        b_u = load_rows(p_unit + first_d, first_j, m_j, BLOCK_N, BLOCK_D, BLOCK_O, "")
+    return product(b_w.to(b_u.dtype), b_u, b_grad, PRECISION), b_w_positive
+
+
+@triton.jit
+def _add_plain(
+    b_grad,
+    p_unit,
+    p_weight,
+    b_anchor,
+    b_i,
+    tile,
+    first_d,
+    scale,
+    FIXED_SHIFT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_O: tl.constexpr,
+):
+    """Add a whole column tile without masks to the gradient."""
+    BLOCK_M: tl.constexpr = b_anchor.shape[0]
+    BLOCK_D: tl.constexpr = b_anchor.shape[1]
+    b_u = load_tile(p_unit, tile, BLOCK_N, BLOCK_D, BLOCK_D)
+    b_j = tl.load(p_weight + tile * BLOCK_N + tl.arange(0, BLOCK_N))
+    b_s = product(b_anchor, tl.trans(b_u), tl.zeros((BLOCK_M, BLOCK_N), tl.float32), PRECISION)
+    b_w = pair_weights(b_s, b_i[:, None], b_j[None, :], scale, FIXED_SHIFT)
+    if BLOCK_O < BLOCK_D:
+        b_u = load_tile(p_unit + first_d, tile, BLOCK_N, BLOCK_D, BLOCK_O)
+    return product(b_w.to(b_u.dtype), b_u, b_grad, PRECISION)
+
+
 @triton.jit(do_not_specialize=["n", "N", "row_start", "splits"])
 def nt_xent_bwd_kernel(
     p_grad,  # [2, E, n, D], contiguous, the embeddings' dtype; where PARTIAL float32 [splits, E, 2, n, BLOCK_D]
@@ -71,6 +140,7 @@ def nt_xent_bwd_kernel(
     TEMPERATURE_TENSOR: tl.constexpr,
     FIXED_SHIFT: tl.constexpr,
     PRECISION: tl.constexpr,
+    REGISTER_ANCHORS: tl.constexpr,  # see `load_operand`
     PARTIAL: tl.constexpr,  # store sums over this program's columns and entries, for `nt_xent_bwd_sum_kernel`
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -95,7 +165,7 @@ def nt_xent_bwd_kernel(
     i_anchor = first_anchor + tl.arange(0, BLOCK_M)
     p_unit += i_e * 2 * N * BLOCK_D
     p_weight += i_e * padded(2 * N)
-    b_anchor = load_rows(p_unit, first_anchor, m_row, BLOCK_M, BLOCK_D, BLOCK_D, "")
+    b_anchor = load_operand(p_unit, first_anchor, m_row, BLOCK_M, BLOCK_D, REGISTER_ANCHORS)
     b_i = tl.load(p_weight + i_anchor, mask=m_row, other=0.0)
     b_grad = tl.zeros((BLOCK_M, BLOCK_O), tl.float32)
     b_w_positive = tl.zeros((BLOCK_M,), tl.float32)
@@ -104,36 +174,40 @@ def nt_xent_bwd_kernel(
     # Beside products without tensor cores masks cost nothing, and one loop compiles in half the time.
     special = total if PRECISION == "ieee" else lo_end - lo + hi_end - hi + total - tail
     first, end = total * i_split // splits, total * (i_split + 1) // splits
+    first_plain = tl.maximum(first, special) - special
+    if REGISTER_ANCHORS:
+        for k in range(first_plain, end - special):
+            tile = plain_tile(k, lo, lo_end, hi, hi_end)
+            b_grad = _add_plain(
+                b_grad, p_unit, p_weight, b_anchor, b_i, tile, first_d, scale, FIXED_SHIFT, PRECISION, BLOCK_N, BLOCK_O
+            )
     STAGES: tl.constexpr = 2 if PRECISION == "ieee" else 1  # few tiles: registers count for more than loads in advance
     for k in tl.range(first, tl.minimum(end, special), num_stages=STAGES):
         tile = k if PRECISION == "ieee" else special_tile(k, lo, lo_end, hi, hi_end, tail)
-        first_j = tile * BLOCK_N
-        i_j = first_j + tl.arange(0, BLOCK_N)
-        m_j = i_j < 2 * N
-        b_u = load_rows(p_unit, first_j, m_j, BLOCK_N, BLOCK_D, BLOCK_D, "")
-        b_j = tl.load(p_weight + i_j, mask=m_j, other=0.0)
-        b_s = product(b_anchor, tl.trans(b_u), tl.zeros((BLOCK_M, BLOCK_N), tl.float32), PRECISION)
-        b_w = pair_weights(b_s, b_i[:, None], b_j[None, :], scale, FIXED_SHIFT)
-        # The positive is summed in float32 and left out of the rounded weights (module docstring).
-        m_positive = i_j[None, :] == first_positive + tl.arange(0, BLOCK_M)[:, None]
-        b_w_positive += tl.sum(tl.where(m_positive, b_w, 0.0), axis=1)
-        i_distance = first_positive - first_j + tl.arange(0, BLOCK_M)
-        b_w_positive -= tl.where((i_distance >= 0) & (i_distance < BLOCK_N), 2.0 * WEIGHT_ONE, 0.0)
-        m_other = i_j[None, :] != first_anchor + tl.arange(0, BLOCK_M)[:, None]
-        b_w = tl.where(m_other & m_j[None, :] & (m_positive == 0), b_w, 0.0)
-        if PARTS > 1:
-            b_u = load_rows(p_unit + first_d, first_j, m_j, BLOCK_N, BLOCK_D, BLOCK_O, "")
-        b_grad = product(b_w.to(b_u.dtype), b_u, b_grad, PRECISION)
-    if PRECISION != "ieee":
-        for k in range(tl.maximum(first, special) - special, end - special):
+        b_grad, b_w_positive = _add_special(
+            b_grad,
+            b_w_positive,
+            p_unit,
+            p_weight,
+            b_anchor,
+            b_i,
+            tile,
+            first_anchor,
+            first_positive,
+            first_d,
+            scale,
+            N,
+            FIXED_SHIFT,
+            PRECISION,
+            BLOCK_N,
+            BLOCK_O,
+        )
+    if PRECISION != "ieee" and not REGISTER_ANCHORS:
+        for k in range(first_plain, end - special):
             tile = plain_tile(k, lo, lo_end, hi, hi_end)
-            b_u = load_tile(p_unit, tile, BLOCK_N, BLOCK_D, BLOCK_D)
-            b_j = tl.load(p_weight + tile * BLOCK_N + tl.arange(0, BLOCK_N))
-            b_s = product(b_anchor, tl.trans(b_u), tl.zeros((BLOCK_M, BLOCK_N), tl.float32), PRECISION)
-            b_w = pair_weights(b_s, b_i[:, None], b_j[None, :], scale, FIXED_SHIFT)
-            if PARTS > 1:
-                b_u = load_tile(p_unit + first_d, tile, BLOCK_N, BLOCK_D, BLOCK_O)
-            b_grad = product(b_w.to(b_u.dtype), b_u, b_grad, PRECISION)
+            b_grad = _add_plain(
+                b_grad, p_unit, p_weight, b_anchor, b_i, tile, first_d, scale, FIXED_SHIFT, PRECISION, BLOCK_N, BLOCK_O
+            )
 
     b_u = load_rows(p_unit + first_d, first_positive, m_row, BLOCK_M, BLOCK_D, BLOCK_O, "evict_first")
     b_grad += b_w_positive[:, None] * b_u.to(tl.float32)

@@ -26,16 +26,23 @@ class Tile(NamedTuple):
     """Most registers a thread, where the compiler would take more."""
     out: int = 256
     """Most entries of the gradient that one program computes."""
+    register_anchors: bool = False
+    """Anchors in registers, not in shared memory, where more bytes would move than fit beside the products."""
 
 
 # By kind of products and BLOCK_D: for compute capability 9.0 (wgmma needs at least 64 rows a warp group), the same for
 # batches with too few rows to fill the device, and for all others. "half" are bfloat16 and float16, the operands behind
 # "bf16" and "tf32". Long rows take fewer stages and smaller tiles, to fit in 227 KB of shared memory, or in 163 KB. An
-# H200 was timed with nine tiles each for "half", 128; the others are the compiler's (bench/results/nt_xent-tiles-*).
+# H200 was timed with nine tiles each for "half", 128, their anchors in shared memory; the others are the compiler's
+# (bench/results/nt_xent-tiles-*).
 Tiles = dict[tuple[str, int], tuple[Tile, Tile, Tile]]
 LSE_TILES: Tiles = {
     ("half", 64): (Tile(128, 128, 8, 2, 2, 128), Tile(64, 64, 4, 3, 2), Tile(128, 64, 8, 3)),
-    ("half", 128): (Tile(128, 64, 8, 3, 2, 128), Tile(64, 64, 4, 3, 2), Tile(128, 64, 8, 3)),
+    ("half", 128): (
+        Tile(128, 64, 8, 3, 2, 128, register_anchors=True),
+        Tile(64, 64, 4, 3, 2, register_anchors=True),
+        Tile(128, 64, 8, 3),
+    ),
     ("half", 256): (Tile(128, 64, 8, 3), Tile(64, 64, 4, 3), Tile(64, 64, 4, 2)),
     ("half", 512): (Tile(64, 64, 4, 2), Tile(64, 64, 4, 2), Tile(32, 32, 4, 2)),
     ("ieee", 64): (Tile(64, 32, 8, 2),) * 3,
@@ -45,7 +52,7 @@ LSE_TILES: Tiles = {
 }
 GRAD_TILES: Tiles = {
     ("half", 64): (Tile(128, 128, 8, 3), Tile(64, 64, 4, 3, 2), Tile(128, 64, 8, 3)),
-    ("half", 128): (Tile(64, 64, 4, 3, 2), Tile(64, 64, 4, 3, 2), Tile(64, 64, 8, 3)),
+    ("half", 128): (*(Tile(64, 64, 4, 3, 2, register_anchors=True),) * 2, Tile(64, 64, 8, 3)),
     ("half", 256): (Tile(64, 32, 8, 3), Tile(64, 32, 8, 3), Tile(64, 32, 8, 2)),
     ("half", 512): (Tile(64, 32, 4, 2, out=128), Tile(64, 32, 4, 2, out=128), Tile(32, 32, 8, 2)),
     ("ieee", 64): (Tile(64, 32, 8, 2),) * 3,
@@ -97,6 +104,7 @@ def splits(programs: int, column_tiles: int, slots: int) -> int:
 def blocks(tile: Tile, D: int) -> dict[str, Any]:
     """Block sizes and launch options of a large kernel."""
     config = {"BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_D": padded_length(D)}
+    config |= {"REGISTER_ANCHORS": tile.register_anchors}
     options = {"num_warps": tile.warps, "num_stages": tile.stages}
     return config | options | ({} if tile.registers is None else {"maxnreg": tile.registers})
 

@@ -194,6 +194,17 @@ def load_rows(
 
 
 @triton.jit
+def load_operand(p_unit, first, m_row, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr, IN_REGISTERS: tl.constexpr):
+    """Load the left operand of all tiles' products [BLOCK_R, BLOCK_D].
+
+    A tensor core reads it from shared memory for each tile, where wgmma's operands and the copies of columns share 128
+    bytes a clock, or once into registers. Triton chooses shared memory for what comes straight from a load.
+    """
+    b_x = load_rows(p_unit, first, m_row, BLOCK_R, BLOCK_D, BLOCK_D, "")
+    return tl.where(m_row[:, None], b_x, 0.0) if IN_REGISTERS else b_x
+
+
+@triton.jit
 def load_tile(p_unit, tile, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_O: tl.constexpr):
     """Load a whole tile of columns [BLOCK_N, BLOCK_O]."""
     return tl.load(p_unit + tl.cast(tile, tl.int64) * (BLOCK_N * BLOCK_D) + _offsets(BLOCK_N, BLOCK_D, BLOCK_O))
@@ -246,6 +257,7 @@ def nt_xent_fwd_lse_kernel(
     FIXED_SHIFT: tl.constexpr,
     MEAN: tl.constexpr,  # all anchors are local, and the loss is their mean
     PRECISION: tl.constexpr,  # "tf32" or "ieee", of float32 operands
+    REGISTER_ANCHORS: tl.constexpr,  # see `load_operand`
     SPLIT: tl.constexpr,  # the columns are split over `splits` programs, else over 1
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -261,7 +273,7 @@ def nt_xent_fwd_lse_kernel(
     first_anchor = i_view * N + row_start + i_tile * BLOCK_M  # column of the first anchor
     first_positive = first_anchor + N - i_view * 2 * N
     p_unit += i_e * 2 * N * BLOCK_D
-    b_anchor = load_rows(p_unit, first_anchor, m_row, BLOCK_M, BLOCK_D, BLOCK_D, "")
+    b_anchor = load_operand(p_unit, first_anchor, m_row, BLOCK_M, BLOCK_D, REGISTER_ANCHORS)
     b_sum = tl.zeros((BLOCK_M,), tl.float32)
     b_positive = tl.zeros((BLOCK_M,), tl.float32)
     # The running maximum starts finite, below every similarity: a tile of masked columns then adds 0, not NaN.

@@ -85,6 +85,21 @@ def test_what_is_beside_products_is_counted_over_the_loops_end() -> None:
     assert loops.beside_products(loops.read("/*0000*/ FADD R1, R1, R2 ;")) is None
 
 
+def test_the_busiest_pipe_bounds_the_clocks() -> None:
+    """Two products of 32 clocks a warp group; 4 KB and 2 KB of operands, and 128 bytes that each warp reads."""
+    loop = loops.main_loop(loops.read(SASS))
+    assert loop is not None and loops.groups(loop) == 2
+    assert loops.clocks(loop, 4) == {"tensor": 64, "special": 8, "issue": 13, "shared": 52}
+    assert loops.clocks(loop, 8) == {"tensor": 128, "special": 16, "issue": 26, "shared": 104}
+    assert loops.bound(loop, 4, (64, 64)) == (256, "tensor", "100%")
+    # 512 bytes of each warp, and a read that a predicate has switched off
+    copies = "/*00*/ LDGSTS.E.BYPASS.128 [R2], desc[UR4][R4.64] ;\n/*10*/ LDS RZ, [RZ] ;"
+    longer = [*loop, *loops.read(copies)]
+    assert loops.clocks(longer, 4)["shared"] == 52 + 16
+    assert loops.bound(longer, 4, (128, 64)) == (136, "shared", "94%")
+    assert loops.bound(loop, 4, (64, 64), copied=2048) == (272, "shared", "94%")
+
+
 def test_without_loops_all_is_counted() -> None:
     sass = "        /*0000*/                   FADD R1, R1, R2 ;\n        /*0010*/                   EXIT ;\n"
     assert loops.main_loop(loops.read(sass)) is None
@@ -133,4 +148,4 @@ def test_loops_of_compiled_kernels() -> None:
     lines = {line[:44].rstrip(): line[44:].split() for line in figures.strip().splitlines()}
     assert list(lines) == loops.listed()["gumbel_softmax"]
     for _, turn, *pipes in lines.values():
-        assert int(turn) == sum(map(int, pipes[:8])) and int(pipes[10]) > 0
+        assert int(turn) == sum(map(int, pipes[:8])) and int(pipes[11]) > 0 and pipes[-3:] == ["-"] * 3
