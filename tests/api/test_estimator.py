@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import inspect
 import pickle
 from pathlib import Path
@@ -17,6 +18,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks
 
+import fastgan
 from fastgan import ElasticInfoGAN, train
 from fastgan.api.images import as_arrays
 from fastgan.api.settings import OWN, RENAMED
@@ -265,3 +267,15 @@ def test_a_run_is_not_overwritten(fitted: ElasticInfoGAN, digits: Any, tmp_path:
     with pytest.raises(ValueError, match="already holds a run"):
         ElasticInfoGAN(10, preset="digits", run_dir=place, **SMALL).fit(digits[0][:200])
     assert files() == before
+
+
+def test_the_readmes_example_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As it stands there, but for two epochs of small networks."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = readme.partition("```python\n")[2].partition("```")[0]
+    settings = {name: value for name, value in SMALL.items() if name != "eval_every"}
+    monkeypatch.setattr(fastgan, "ElasticInfoGAN", functools.partial(ElasticInfoGAN, **settings), raising=False)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert found["more"].shape == (16, 16, 16) and (tmp_path / "runs" / "digits" / "run.json").exists()
