@@ -170,7 +170,9 @@ def test_links_are_told_to_be_the_same_files_and_gone_files_are_told(
         (folder / "a" / "digit 0.png").unlink()
 
     monkeypatch.setattr(cluster, "write_table", after_labelling)
-    assert run(tiny_run, folder, "--sort-into", tmp_path / "sorted", "--sort-as", how) == 0
+    assert (
+        run(tiny_run, folder, "--out", tmp_path / "out.csv", "--sort-into", tmp_path / "sorted", "--sort-as", how) == 0
+    )
     said = capsys.readouterr()
     assert f"11 {'hard links' if how == 'link' else 'copies'}" in said.out
     assert ("editing it edits the original; --sort-as copy" in said.out) == (how == "link")

@@ -55,10 +55,8 @@ def _check_limits(settings: Any, prefix: str = "") -> None:
 def _check_data_set(c: TrainConfig) -> None:
     """What each data set needs, and the flags that it does not accept."""
     if c.own_images:
-        _require(
-            c.data_dir is not None,
-            f"--dataset {c.dataset}: needs the folder of the images (of npz the file); add --data-dir",
-        )
+        what, named = ("file of the arrays", "FILE") if c.dataset == "npz" else ("folder of the images", "DIR")
+        _require(c.data_dir is not None, f"--dataset {c.dataset}: needs the {what}; add --data-dir {named}")
         _require(
             c.imbalance == "none",
             f"--imbalance {c.imbalance}: {c.dataset} has no published splits; add --imbalance none",

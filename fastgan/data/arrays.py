@@ -9,7 +9,6 @@ Legend: N images, C channels, H x W pixels, S the side.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +65,9 @@ def read(path: Path) -> Arrays:
         raise DataError(f"{path}: no such file; name the .npz or .npy file with your images by --data-dir") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); make it readable") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 - NumPy raises many kinds; each means that this file cannot be used
         cause = " ".join(str(error).split())
         raise DataError(f"{path}: not a readable .npz or .npy file ({cause}); save arrays with numpy.savez") from error
 

@@ -215,7 +215,6 @@ def _make(base: Path, folder: Path, index: dict[str, Any], form: Form) -> Decode
     try:
         base.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
-        _write(base.parent / SOURCE, os.fsencode(folder.resolve()) + b"\n")
     except OSError as error:
         raise ConfigError(
             f"{base.parent}: decoded images cannot be kept there ({error.strerror or error}); name a writable folder "
@@ -232,6 +231,7 @@ def _make(base: Path, folder: Path, index: dict[str, Any], form: Form) -> Decode
                 _write(_beside(base, "-bad.txt"), "".join(lines).encode(errors="backslashreplace"))
             else:
                 _beside(base, "-bad.txt").unlink(missing_ok=True)
+            _write(base.parent / SOURCE, os.fsencode(folder.resolve()) + b"\n")
             _write(_beside(base, ".facts"), facts.to_bytes())
             _write(_beside(base, ".json"), json.dumps(index | {"bad": bad, "chosen_range": chosen}).encode())
             _tidy(base)

@@ -122,9 +122,13 @@ def test_labels_serve_evaluation_alone(digits: Any, no_judge: None) -> None:
 
 
 def test_threads_and_output_are_as_before(digits: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    torch.set_num_threads(2)
-    ElasticInfoGAN(10, preset="digits", **SMALL).fit(digits[0][:200])
-    assert torch.get_num_threads() == 2
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        ElasticInfoGAN(10, preset="digits", **SMALL).fit(digits[0][:200])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
     assert capfd.readouterr() == ("", "")
 
 

@@ -156,6 +156,15 @@ def archive(**named: Any) -> bytes:
     return file.getvalue()
 
 
+def flipped() -> bytes:
+    """A compressed file with one byte changed in its middle."""
+    file = io.BytesIO()
+    np.savez_compressed(file, images=GREY)
+    content = bytearray(file.getvalue())
+    content[len(content) // 2] ^= 0xFF
+    return bytes(content)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -163,6 +172,7 @@ def archive(**named: Any) -> bytes:
         ("empty.npz", b"", "not a readable .npz or .npy file"),
         ("words.npz", b"words", "not a readable .npz or .npy file"),
         ("cut.npz", archive(images=GREY)[:300], "not a readable .npz or .npy file"),
+        ("flipped.npz", flipped(), "not a readable .npz or .npy file"),
         ("objects.npz", archive(images=np.array([{}])), "not a readable .npz or .npy file"),
         ("other.npz", archive(pictures=GREY), "holds pictures; the images must be named one of images"),
     ],

@@ -74,7 +74,7 @@ def test_from_files_to_classes(name: str, here: Path, tmp_path: Path) -> None:
     run(sample.main, out, "--count", 2, "--out", tmp_path / "grid.png", "--singles", tmp_path / "singles")
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.mode == "RGB"
-    singles = sorted((tmp_path / "singles").iterdir())
+    singles = sorted((tmp_path / "singles").glob("*.png"))
     assert len(singles) == 6
     with Image.open(singles[0]) as single:
         assert (single.size, single.mode) == ((side, side), "RGB")

@@ -13,7 +13,7 @@ from typing import Any
 import processors
 import pytest
 import torch
-from own_images import put
+from own_images import speckled
 
 from fastgan import train
 from fastgan.config import command_line
@@ -186,7 +186,7 @@ def test_the_users_command_on_a_processor_without_bfloat16(tmp_path: Path) -> No
     """The whole command, compiled, in a process limited to AVX2."""
     run, photos = tmp_path / "run", tmp_path / "photos"
     for number in range(64):
-        put(photos / f"{number}.png", 3 * number)
+        speckled(photos / f"{number}.png", number)
     flags = (
         "--dataset",
         "folder",

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fastgan import reproduce
@@ -104,7 +105,8 @@ def test_a_rival_is_fitted_once_and_kept(tmp_path: Path, capsys: pytest.CaptureF
     for label, level in (("dark", 40), ("light", 200)):
         (tmp_path / "cifar2-7-3" / label).mkdir(parents=True)
         for i in range(40):
-            Image.new("RGB", (32, 32), (level + i % 5, level, level)).save(tmp_path / "cifar2-7-3" / label / f"{i}.png")
+            pixels = np.random.default_rng(i).integers(level, level + 30, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "cifar2-7-3" / label / f"{i}.png")
     flags = tuple("--worlds cifar-2 --methods kmeans --seeds 0 --threads 1".split())  # noqa: SIM905
     flags += ("--data-dir", str(tmp_path))
     flags += ("--results", str(tmp_path / "results"), "--cache-dir", str(tmp_path / "cache"))
