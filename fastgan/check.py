@@ -33,6 +33,8 @@ from fastgan.text import in_bytes, in_time, shell_quoted
 from fastgan.training.estimate import Estimate, estimate
 from fastgan.training.resolve import resolve
 
+FEWEST = 4  # images: two steps of the smallest batch
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig:
@@ -96,7 +98,9 @@ def _look(args: CheckConfig, data: Path) -> None:
     print(f"{data}:")
     print(survey_table.as_text(survey_table.rows(found)))
     told: dict[str, Any] = survey_table.as_json(found)
-    if found.images:
+    if found.images < FEWEST:
+        print(f"  too few images to train on: {FEWEST} at least, and better hundreds of each kind")
+    else:
         flags = advice(found, device.type == "cuda")
         config = _config(data, flags, args.amp)
         _print_flags(data, flags, args.amp)

@@ -251,6 +251,8 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         self._pixels(np.zeros((1, 8, 8), np.uint8))
         classes = self._run.config.classes
+        if count < 1:
+            raise ValueError(f"count {count}: must be at least 1")
         if code is not None and not 0 <= code < classes:
             raise ValueError(f"code {code}: this model has codes 0 to {classes - 1}")
         drawn = np.random.default_rng(random_state).choice(

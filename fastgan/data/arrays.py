@@ -68,8 +68,9 @@ def read(path: Path) -> Arrays:
     except DataError:
         raise
     except Exception as error:  # noqa: BLE001 - NumPy raises many kinds; each means that this file cannot be used
-        cause = " ".join(str(error).split())
-        raise DataError(f"{path}: not a readable .npz or .npy file ({cause}); save arrays with numpy.savez") from error
+        raise DataError(
+            f"{path}: not a readable .npz or .npy file, damaged, or of Python objects; save arrays with numpy.savez"
+        ) from error
 
 
 def _chosen(path: Path, loaded: Mapping[str, NDArray[Any]]) -> Arrays:

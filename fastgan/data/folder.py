@@ -16,7 +16,7 @@ from fastgan.data import cache, remarks
 from fastgan.data.decode import Form
 from fastgan.data.image_set import ImageSet
 from fastgan.data.refused import NOT_SUPPORTED
-from fastgan.data.scan import SUFFIXES, Entry, Scan, scan, shown
+from fastgan.data.scan import SUFFIXES, Scan, scan, shown
 from fastgan.errors import ConfigError, DataError
 from fastgan.text import pluralize
 
@@ -48,12 +48,13 @@ def full(
         ConfigError: for an image outside subfolders with labels_from_folders, or a cache that cannot be written to.
     """
     found = images_in(folder)
-    if labels_from_folders:
-        _refuse_loose(folder, found.entries)
+    if labels_from_folders and not skip_bad:
+        _refuse_loose(folder, [entry.path for entry in found.entries])
     form = Form(image_size, channels, ground, intensity_range)
     decoded = read(folder, found, form, skip_bad=skip_bad, cache_dir=cache_dir)
     labels, names = None, None
     if labels_from_folders:
+        _refuse_loose(folder, decoded.paths)  # a bad file that is left out has no class
         labels, names = by_name([path.partition("/")[0] for path in decoded.paths])
     images = ImageSet("folder", decoded.images, labels, len(names or ()), decoded.paths, names)
     return with_facts(images, decoded)
@@ -136,8 +137,8 @@ def by_name(own: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
     return torch.tensor([number[name] for name in own]), names
 
 
-def _refuse_loose(folder: Path, entries: tuple[Entry, ...]) -> None:
-    loose = [entry.path for entry in entries if "/" not in entry.path]
+def _refuse_loose(folder: Path, paths: Sequence[str]) -> None:
+    loose = [path for path in paths if "/" not in path]
     if loose:
         more = f" and {len(loose) - 1:,} more lie" if len(loose) > 1 else " lies"
         raise ConfigError(

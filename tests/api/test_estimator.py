@@ -87,6 +87,8 @@ def test_samples_are_drawn_of_a_code_or_of_the_prior(fitted: ElasticInfoGAN) -> 
     assert not np.array_equal(fitted.sample(5, random_state=1), fitted.sample(5))
     with pytest.raises(ValueError, match="code 10: this model has codes 0 to 9"):
         fitted.sample(code=10)
+    with pytest.raises(ValueError, match="count 0: must be at least 1"):
+        fitted.sample(0)
     assert "data:image/png;base64," in fitted._repr_html_() and "<pre>" in ElasticInfoGAN()._repr_html_()
 
 

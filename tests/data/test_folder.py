@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from own_images import colours, load, put
+from own_images import colours, load, put, speckled
 from PIL import Image
 
 from fastgan import train
@@ -279,3 +279,15 @@ def test_more_batch_or_codes_than_images(here: Path) -> None:
         loading.load(config)
     with pytest.raises(ConfigError, match="--classes 10: more codes than the data has images"):
         loading.load(dataclasses.replace(config, batch_size=1))
+
+
+def test_a_bad_file_outside_the_subfolders_is_left_out(here: Path) -> None:
+    speckled(here / "a" / "1.png", 1)
+    speckled(here / "b" / "2.png", 2)
+    (here / "broken.png").touch()
+    with pytest.raises(ConfigError, match="broken.png lies in"):
+        load(here, labels_from_folders=True)
+    assert load(here, labels_from_folders=True, skip_bad=True).class_names == ("a", "b")
+    speckled(here / "whole.png", 3)
+    with pytest.raises(ConfigError, match="whole.png lies in"):
+        load(here, labels_from_folders=True, skip_bad=True)
