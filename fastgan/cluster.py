@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from fastgan.config.command_line import parse, positional, run_command
 from fastgan.config.schema import TrainConfig
-from fastgan.data import loading
+from fastgan.data import loading, scan
 from fastgan.errors import ConfigError
 from fastgan.evaluation import diagnosis, metrics
 from fastgan.inference import labelling, trained_run
@@ -77,6 +77,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _check_places(args: ClusterConfig, settings: TrainConfig, out: Path) -> None:
     """Raise ConfigError, before the work, where the table or the sorted files cannot go."""
+    if args.images is not None:
+        scan.check(args.images)
     if args.sort_into is not None:
         if args.images is None:
             raise ConfigError("--sort-into: sorts image files; give their folder after the run's")
@@ -118,6 +120,7 @@ def _say_sorted(folder: Path, result: SortResult) -> None:
     """How the files were sorted, and which were gone."""
     ways = [pluralize(count, kind, "copies" if kind == "copy" else None) for kind, count in result.how.items()]
     print(f"sorted {'it' if sum(result.how.values()) == 1 else 'them'} into {folder}: {', '.join(ways) or 'none'}")
+    print(f"{LIST} there names the file that each comes from")
     if set(result.how) - {"copy"}:
         print("a link is the same file: editing it edits the original; --sort-as copy makes copies")
     if result.missing:

@@ -211,7 +211,7 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
             raise NotFittedError("this ElasticInfoGAN is not fitted yet; call fit, or ElasticInfoGAN.load")
         config = self._run.config
         if isinstance(images, (str, os.PathLike)):
-            return loading.load_folder(config, Path(images), skip_bad=False).images
+            return loading.load_folder(config, Path(images), skip_bad=config.skip_bad).images
         return arrays.to_pixels(as_arrays(images)[0], config.image_size, config.channels)
 
     def predict(self, images: Any) -> NDArray[np.int64]:
@@ -264,12 +264,20 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
         return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Copy the run's folder, its images included, to a new place; raises ValueError if something is there."""
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+        """Copy the run's folder, its images included, to a new place.
+
+        Args:
+            force: replace another run that is there.
+
+        Raises:
+            ValueError: something is there already, and is no run or not to be replaced.
+        """
         self._pixels(np.zeros((1, 8, 8), np.uint8))
         out = Path(path)
-        if out.exists():
-            raise ValueError(f"{out}: is there already; name another folder")
+        if out.exists() and not (force and (out / "run.json").exists() and not out.samefile(self.run_dir_)):
+            raise ValueError(f"{out}: is there already; name another folder, or replace a run with force=True")
+        shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(self.run_dir_, out, ignore=shutil.ignore_patterns(LOCK))
         if (out / DATA).exists():
             run_folder.move_data(out, out / DATA)

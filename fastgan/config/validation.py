@@ -115,7 +115,7 @@ def _check_grouping(g: GroupingConfig, c: TrainConfig) -> None:
     _require(
         g.landmarks > needed or not g.at or g.landmarks < GroupingConfig.landmarks,
         f"--classes {c.classes}: grouping takes more than {needed:,} images for so many, and --grouping.landmarks are "
-        f"{g.landmarks:,}; lower it, or with that many images add --grouping.landmarks {needed + 1}",
+        f"{g.landmarks:,}; use fewer classes, or with that many images add --grouping.landmarks {needed + 1}",
     )
     _require(
         g.landmarks > needed or not g.at,

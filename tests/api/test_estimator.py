@@ -101,6 +101,12 @@ def test_a_saved_model_is_loaded_and_reported(fitted: ElasticInfoGAN, tmp_path: 
     assert again.report() == place / "report.html" and (place / "report.html").stat().st_size > 10_000
     with pytest.raises(ValueError, match="is there already"):
         fitted.save(place)
+    assert fitted.save(place, force=True) == place
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ValueError, match="is there already"):
+        fitted.save(tmp_path / "other", force=True)
+    with pytest.raises(ValueError, match="is there already"):
+        again.save(place, force=True)  # its own folder
     with pytest.raises(ValueError, match="is not a run folder"):
         ElasticInfoGAN.load(tmp_path)
 
