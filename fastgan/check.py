@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from fastgan.config.command_line import parse, positional, run_command, train_config
 from fastgan.config.presets import PRESETS
 from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.data import cache, cache_contents
-from fastgan.data.advice import Advice, advice
-from fastgan.data.image_set import ImageSet
+from fastgan.data.advice import FEWEST, Advice, advice
+from fastgan.data.image_set import ImageSet, resized
 from fastgan.data.survey import Survey, survey
 from fastgan.errors import ConfigError
 from fastgan.inference import trained_run
@@ -32,8 +30,6 @@ from fastgan.runtime.process import tune_malloc
 from fastgan.text import in_bytes, in_time, shell_quoted
 from fastgan.training.estimate import Estimate, estimate
 from fastgan.training.resolve import resolve
-
-FEWEST = 4  # images: two steps of the smallest batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,22 +140,15 @@ def preflight(config: TrainConfig) -> None:
 def _print_estimate(config: TrainConfig, found: Survey, device: torch.device) -> Estimate:
     """Estimate a run and print it."""
     tune_malloc()
-    sample = ImageSet("folder", _resized(found.sample.images, config), None, 0, found.sample.paths)
+    # A run has fewer channels than the sample only where the images are grey, and all channels are equal.
+    pixels = resized(found.sample.images[:, : config.channels], config.image_size)
+    sample = ImageSet("folder", pixels, None, 0, found.sample.paths)
     usable = found.images - len(found.sample.bad)
     config, _ = resolve(resolve_schedule(config, usable), sample)
     needs = estimate(config, sample, usable, device)
     print(f"\nwhat that would take on {needs.device}, about:")
     print(survey_table.as_text(_needs_rows(needs, config, found)))
     return needs
-
-
-def _resized(images: Tensor, config: TrainConfig) -> Tensor:
-    """Images of the run's size and channels, for its speed only."""
-    if config.channels < images.shape[1]:
-        images = images[:, :1]
-    if config.image_size == images.shape[-1]:
-        return images
-    return F.interpolate(images.float(), config.image_size, mode="area").to(torch.uint8)
 
 
 def _needs_rows(needs: Estimate, config: TrainConfig, found: Survey) -> list[tuple[str, str]]:

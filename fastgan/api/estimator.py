@@ -148,7 +148,7 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
             place = Path(scratch) / "run"
         else:
             place = Path(self.run_dir)
-        with self._quiet(), _threads_after(), init_distributed(RankInfo.from_environment()) as comm:
+        with self._quiet(), thread_count.restored(), init_distributed(RankInfo.from_environment()) as comm:
             device = choose_device(self.device or "auto")
             thread_count.choose(self.threads)
             choose_kernels(self.kernels or "auto")
@@ -205,14 +205,22 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         moved = config.dataset == "npz" and (self.run_dir_ / DATA).exists()
         return dataclasses.replace(config, data_dir=self.run_dir_ / DATA) if moved else config
 
-    def _pixels(self, images: Any) -> torch.Tensor:
-        """Any images as the networks take them, uint8 [N, C, S, S]."""
+    def _check_fitted(self) -> None:
         if not hasattr(self, "_run"):
             raise NotFittedError("this ElasticInfoGAN is not fitted yet; call fit, or ElasticInfoGAN.load")
+
+    def _pixels(self, images: Any) -> torch.Tensor:
+        """Any images as the networks take them, uint8 [N, C, S, S]."""
+        self._check_fitted()
         config = self._run.config
         if isinstance(images, (str, os.PathLike)):
             return loading.load_folder(config, Path(images), skip_bad=config.skip_bad).images
         return arrays.to_pixels(as_arrays(images)[0], config.image_size, config.channels)
+
+    def _read_by_q(self, images: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Q's embeddings [N, D] and code logits [N, K] of any images."""
+        pixels = self._pixels(images)
+        return labelling.read(self._run.networks, pixels, self._run.config, self._run.device)
 
     def predict(self, images: Any) -> NDArray[np.int64]:
         """The class of each image, int64 [N]; images as in `fit`."""
@@ -221,14 +229,11 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def predict_proba(self, images: Any) -> NDArray[np.float32]:
         """Q's probability of each class, float32 [N, K]; images as in `fit`."""
-        pixels = self._pixels(images)
-        _, logits = labelling.read(self._run.networks, pixels, self._run.config, self._run.device)
-        return logits.softmax(1).cpu().numpy()
+        return self._read_by_q(images)[1].softmax(1).cpu().numpy()
 
     def transform(self, images: Any) -> NDArray[np.float32]:
         """Q's embedding of each image, float32 [N, D]; images as in `fit`."""
-        pixels = self._pixels(images)
-        return labelling.read(self._run.networks, pixels, self._run.config, self._run.device)[0].cpu().numpy()
+        return self._read_by_q(images)[0].cpu().numpy()
 
     def score(self, images: Any, y: ArrayLike) -> float:
         """The share of images whose class is theirs, classes and labels matched one to one."""
@@ -249,7 +254,7 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         Raises:
             ValueError: for a code that is none of K.
         """
-        self._pixels(np.zeros((1, 8, 8), np.uint8))
+        self._check_fitted()
         classes = self._run.config.classes
         if count < 1:
             raise ValueError(f"count {count}: must be at least 1")
@@ -273,7 +278,7 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         Raises:
             ValueError: something is there already, and is no run or not to be replaced.
         """
-        self._pixels(np.zeros((1, 8, 8), np.uint8))
+        self._check_fitted()
         out = Path(path)
         if out.exists() and not (force and (out / "run.json").exists() and not out.samefile(self.run_dir_)):
             raise ValueError(f"{out}: is there already; name another folder, or replace a run with force=True")
@@ -297,11 +302,11 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def report(self) -> Path:
         """The path of report.html, written again from the newest checkpoint."""
-        self._pixels(np.zeros((1, 8, 8), np.uint8))
+        self._check_fitted()
         argv = [str(self.run_dir_)]
         if (self.run_dir_ / DATA).exists():
             argv += ["--data-dir", str(self.run_dir_ / DATA)]
-        with self._quiet(), _threads_after():
+        with self._quiet(), thread_count.restored():
             page.main(argv)
         return self.run_dir_ / "report.html"
 
@@ -337,13 +342,3 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
                 stack.enter_context(contextlib.redirect_stderr(nowhere))
             yield
-
-
-@contextlib.contextmanager
-def _threads_after() -> Iterator[None]:
-    """Afterwards torch has as many threads as before."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

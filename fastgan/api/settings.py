@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from fastgan.config.command_line import FINER, FREE_ON_RESUME, differences
-from fastgan.config.presets import preset
-from fastgan.config.schema import MAX_CODES, TrainConfig
+from fastgan.config.command_line import FREE_ON_RESUME, differences
+from fastgan.config.presets import derived, preset
+from fastgan.config.schema import TrainConfig
 from fastgan.config.validation import validate
 from fastgan.errors import ConfigError
 
@@ -40,12 +40,9 @@ def config_of(parameters: Mapping[str, Any], recipe: str, base: str, **own: Any)
         nested = isinstance(value, Mapping)
         chosen[setting] = dataclasses.replace(getattr(config, setting), **value) if nested else value
     config = dataclasses.replace(config, **chosen, **own)
-    if config.transform.kind == "auto" and parameters.get("transforms") and not config.transform.keep:
-        kept = tuple(name for name in parameters["transforms"] if name != "kind")
-        config = dataclasses.replace(config, transform=dataclasses.replace(config.transform, keep=kept))
-    if config.finer_codes > 0 and parameters.get("finer_codes") is None:
-        finer = min(max(config.finer_codes, FINER * config.classes), MAX_CODES)
-        config = dataclasses.replace(config, finer_codes=finer)
+    given = {setting for setting, value in chosen.items() if not dataclasses.is_dataclass(value)}
+    given |= {f"transform.{name}" for name in parameters.get("transforms") or ()}
+    config = derived(config, given.__contains__)
     return validate(config)
 
 

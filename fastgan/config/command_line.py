@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fastgan.config.presets import preset
-from fastgan.config.schema import MAX_CODES, TrainConfig
+from fastgan.config.presets import derived, preset
+from fastgan.config.schema import TrainConfig
 from fastgan.config.validation import validate
 from fastgan.errors import ConfigError, DataError, FastganError
 from fastgan.runtime import signals, stages
@@ -40,8 +40,6 @@ REWORDED = {
     r"Missing from (.*): PATH The run's folder\. \(required\)": r"name the run's folder: \1 RUN",
     r"Unrecognized options: ": "not known: ",
 }
-FINER = 4  # codes of Q's overclustering head per class, tuned with ten classes
-
 # Settings that a resumed run may change: they do not change the recipe, although another device, compiler, kernel or
 # transform backend rounds differently (and DALI interpolates differently).
 FREE_ON_RESUME = {
@@ -126,8 +124,8 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
     """The validated config of `python -m fastgan.train`.
 
     `--dataset` and `--recipe` select the preset that the other flags change. The default of `--classes` for
-    youtube-faces is `--identities`; that of `--finer-codes` follows from `--classes`, FINER per class. With `--resume`
-    `saved` reads the settings from the run folder, and a flag that would change training raises ConfigError.
+    youtube-faces is `--identities`; that of `--finer-codes` follows from `--classes` (`presets.derived`). With
+    `--resume` `saved` reads the settings from the run folder, and a flag that would change training raises ConfigError.
     """
     prog = "python -m fastgan.train"
     description = (
@@ -152,13 +150,6 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
     dataset = flag_value(argv, "--dataset")
     default = preset(dataset if dataset is not None else "digits", flag_value(argv, "--recipe") or "default")
     config = parse(TrainConfig, argv, default=default, prog=prog, description=description)
-    if config.transform.kind == "auto" and not config.transform.keep:
-        given = (
-            f.name
-            for f in dataclasses.fields(config.transform)
-            if flag_value(argv, f"--transform.{f.name}") is not None
-        )
-        config = dataclasses.replace(config, transform=dataclasses.replace(config.transform, keep=tuple(given)))
     if config.dataset == "youtube-faces" and flag_value(argv, "--classes") is None:
         config = dataclasses.replace(config, classes=config.identities)
     if config.dataset == "digits" and config.data_dir is not None:
@@ -166,9 +157,7 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
             "--data-dir: the default, --dataset digits, reads no files; add --dataset folder for your own images, or "
             "--dataset mnist"
         )
-    if default.finer_codes > 0 and flag_value(argv, "--finer-codes") is None:
-        finer = min(max(default.finer_codes, FINER * config.classes), MAX_CODES)
-        config = dataclasses.replace(config, finer_codes=finer)
+    config = derived(config, lambda name: flag_value(argv, f"--{name.replace('_', '-')}") is not None)
     return validate(config)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 from typing import Any
 
-from fastgan.config.schema import GroupingConfig, NetworkConfig, TrainConfig, TransformConfig
+from fastgan.config.schema import MAX_CODES, GroupingConfig, NetworkConfig, TrainConfig, TransformConfig
 from fastgan.errors import ConfigError
 
+FINER = 4  # codes of Q's overclustering head per class, tuned with ten classes
 # What the default recipe changes from the paper's, on every data set; docs/prior.md gives the reasons and what each
 # part gains.
 _DEFAULT: dict[str, Any] = {
@@ -102,3 +104,19 @@ def preset(dataset: str, recipe: str = "default") -> TrainConfig:
     paper = {name: getattr(own, name) for name in (*_DEFAULT, "grouping", "average_decay")}
     transform = TransformConfig(kind="paper", interpolation="bicubic")
     return replace(PRESETS[dataset], recipe="paper", transform=transform, **paper)
+
+
+def derived(config: TrainConfig, given: Callable[[str], bool]) -> TrainConfig:
+    """`config` with those settings that follow from others, unless they are given.
+
+    Transforms that are given are kept from being chosen by the images; the default of finer_codes is FINER a class.
+
+    Args:
+        given: whether the user gave a setting, such as finer_codes or transform.flip.
+    """
+    if config.transform.kind == "auto" and not config.transform.keep:
+        keep = tuple(each.name for each in fields(TransformConfig) if given(f"transform.{each.name}"))
+        config = replace(config, transform=replace(config.transform, keep=keep))
+    if config.finer_codes > 0 and not given("finer_codes"):
+        config = replace(config, finer_codes=min(max(config.finer_codes, FINER * config.classes), MAX_CODES))
+    return config

@@ -96,13 +96,13 @@ def image_set(name: str, arrays: Arrays, image_size: int, channels: int, *, othe
     pixels = to_pixels(images, image_size, channels, name)
     if labels is None:
         return ImageSet(name, pixels, None, 0)
-    both = [_labels(each, name) for each in (arrays.labels, arrays.other_labels) if each is not None]
-    own = both[-1] if others else both[0]
+    own = _labels(labels, name)
     if len(own) != len(pixels):
         raise DataError(f"{name}: {pluralize(len(pixels), 'image')} but {pluralize(len(own), 'label')}")
-    values, numbers = np.unique(np.concatenate([*both, own]), return_inverse=True)
-    found = torch.from_numpy(numbers.reshape(-1)[-len(own) :].astype(np.int64))
-    return ImageSet(name, pixels, found, len(values), class_names=tuple(str(value) for value in values))
+    known = [_labels(each, name) for each in (arrays.labels, arrays.other_labels) if each is not None]
+    values = np.unique(np.concatenate(known))
+    numbers = torch.from_numpy(np.searchsorted(values, own).astype(np.int64))
+    return ImageSet(name, pixels, numbers, len(values), class_names=tuple(str(value) for value in values))
 
 
 def _labels(labels: NDArray[Any], name: str) -> NDArray[Any]:

@@ -26,7 +26,7 @@ import time
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,12 +39,8 @@ from fastgan.data.facts import ROW, Facts, note_pixels
 from fastgan.data.intensity import Deep
 from fastgan.data.scan import UNREADABLE, Scan, shown
 from fastgan.errors import ConfigError, DataError
+from fastgan.runtime.file_lock import lock_opened
 from fastgan.runtime.stages import stage
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 SOURCE = "source.txt"  # in a folder of decoded images: the path that they were decoded from
 VERSION = 3  # of the files and of how images are decoded; raise it when either changes
@@ -265,7 +261,7 @@ def _decode_into(
         aside = stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(partial.parent)))
         progress = stack.enter_context(stage("decoding", total=len(files)))
         stack.enter_context(contextlib.closing(batches))
-        _lock(out)
+        lock_opened(out)
         out.write(_header((len(files), *shape)))
         for batch in batches:
             bad += [(files[done + number][0], reason) for number, reason in batch.bad.items()]
@@ -277,7 +273,7 @@ def _decode_into(
             done, good = done + batch.count, good + len(batch.images)
             progress.update(batch.count)
         facts = Facts(np.concatenate(rows))
-        chosen = intensity.choose(form.intensity_range, *(facts.rows[name] for name in ("samples", "low", "high")))
+        chosen = facts.chosen_range(form.intensity_range)
         aside.seek(0)
         for number, planes, inverted in waiting:  # their range is known now
             values = np.frombuffer(aside.read(4 * planes * form.image_size**2), np.float32)
@@ -304,24 +300,11 @@ def _write(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def _lock(file: IO[bytes]) -> bool | None:
-    """Lock a file until it is closed or its process ends; False if another holds it, None without locks."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
-
-
 def in_use(kept: Path) -> bool:
     """Whether a process is writing decoded images into this folder of the cache."""
     for partial in kept.glob("*.tmp"):
         with contextlib.suppress(OSError), partial.open("rb") as file:
-            if _lock(file) is False:
+            if lock_opened(file) is False:
                 return True
     return False
 
@@ -330,7 +313,7 @@ def _clear(kept: Path) -> None:
     """Remove files left by processes that were killed while writing."""
     for partial in kept.glob("*.tmp"):
         with contextlib.suppress(OSError), partial.open("rb") as file:  # in use, or gone meanwhile
-            free, age = _lock(file), time.time() - partial.stat().st_mtime
+            free, age = lock_opened(file), time.time() - partial.stat().st_mtime
             if age > (LEFT_BEHIND if free is None else SETTLED) and free is not False:
                 partial.unlink()
 

@@ -33,7 +33,7 @@ def described(images: ImageSet) -> list[str]:
 
 def _doubt(names: tuple[str, ...]) -> str:
     """Why the folders are hardly classes; empty where nothing speaks against it."""
-    parts = [name for name in names if _first_word(name) in PARTS]
+    parts = [name for name in names if is_part(name)]
     if len(parts) > 1 or len(parts) == len(names):
         listed = " and ".join(printable(name) for name in parts[:3])
         are = "looks like a part of a data set, not a class"
@@ -51,8 +51,8 @@ def _doubt(names: tuple[str, ...]) -> str:
     return ""
 
 
-def _first_word(name: str) -> str:
-    """The letters that a name begins with, small: train of Train_set, of train-2."""
+def is_part(name: str) -> bool:
+    """Whether a folder's name is that of a part of a data set, by its first word: train, Train_set, test-2."""
     lower = name.lower()
     end = next((i for i, letter in enumerate(lower) if not letter.isalpha()), len(lower))
-    return lower[:end].removesuffix("set")
+    return lower[:end].removesuffix("set") in PARTS

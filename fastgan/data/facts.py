@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgan.data.intensity import FLOAT, INTEGER
+from fastgan.config.schema import IntensityRange
+from fastgan.data.intensity import FLOAT, INTEGER, choose
 
+BYTES = 8  # of an image's digest
 FLAT = 8  # levels of 255 between the darkest and the brightest pixel, at most, of an image of (nearly) one colour
 SOURCE = [
     ("hidden", "?"),  # see Facts.hidden
@@ -72,6 +74,10 @@ class Facts:
         """How many different images are not flat."""
         return len(np.unique(self.rows["digest"][~self.flat]))
 
+    def chosen_range(self, wanted: IntensityRange) -> IntensityRange:
+        """The range of the images' values, as `intensity.choose`."""
+        return choose(wanted, *(self.rows[name] for name in ("samples", "low", "high")))
+
     def to_bytes(self) -> bytes:
         """The content of a .npy file of them."""
         out = io.BytesIO()
@@ -91,6 +97,10 @@ def note_pixels(rows: NDArray[Any], images: NDArray[np.uint8]) -> None:
     """Fill in what rows [n] say of decoded pixels, uint8 [n, C, S, S]."""
     flat = images.reshape(len(images), int(np.prod(images.shape[1:])))
     rows["darkest"], rows["brightest"] = flat.min(axis=1), flat.max(axis=1)
-    digests = b"".join(hashlib.sha256(image.data).digest()[:8] for image in flat)
-    rows["digest"] = np.frombuffer(digests, "<u8")
+    rows["digest"] = np.frombuffer(digests(flat), "<u8")
     rows["hidden"] &= rows["brightest"].astype(int) - rows["darkest"] <= FLAT
+
+
+def digests(images: NDArray[np.uint8]) -> bytes:
+    """BYTES bytes for each of the images [n, ...], by its pixels."""
+    return b"".join(hashlib.sha256(image.data).digest()[:BYTES] for image in images)

@@ -14,12 +14,12 @@ from typing import Any
 
 from torch import Tensor
 
+from fastgan.data.facts import BYTES, digests
 from fastgan.data.image_set import ImageSet
 from fastgan.data.scan import shown
 from fastgan.runtime import threads
 from fastgan.text import pluralize
 
-BYTES = 8  # of an image's digest
 TOGETHER = 1024  # images that a thread digests at a time
 NAMED = 3  # files of a kind that a message names
 
@@ -100,7 +100,7 @@ def _digests(images_NCHW: Tensor) -> bytes:
     """BYTES bytes for each of the images, by as many threads as there are processors: hashing needs no GIL."""
 
     def of(part: Tensor) -> bytes:
-        return b"".join(hashlib.sha256(image.data).digest()[:BYTES] for image in part.cpu().contiguous().numpy())
+        return digests(part.cpu().contiguous().numpy())
 
     with ThreadPoolExecutor(threads.available()) as pool:
         return b"".join(pool.map(of, images_NCHW.split(TOGETHER)))

@@ -92,9 +92,7 @@ class Survey:
     def grey(self) -> bool:
         """Whether no image has colours, as far as pixel modes and the sample tell."""
         images = self.sample.images
-        if images.shape[1] == 1 or not len(images):
-            return images.shape[1] == 1
-        return bool((images == images[:, :1]).all())
+        return len(images) > 0 and bool((images == images[:, :1]).all())
 
 
 def survey(folder: Path, image_size: int, channels: int, sample: int = SAMPLE) -> Survey:
@@ -159,7 +157,7 @@ def _decoded(folder: Path, entries: Sequence[Entry], image_size: int, channels: 
             done += batch.count
             progress.update(batch.count)
     pixels, facts = np.concatenate(images), Facts(np.concatenate(rows))
-    levels = intensity.choose("auto", *(facts.rows[name] for name in ("samples", "low", "high")))
+    levels = facts.chosen_range(form.intensity_range)
     for number, each in deep.items():
         assert isinstance(levels, tuple)
         pixels[number] = intensity.to_bytes(each, *levels, channels, form.under)

@@ -25,13 +25,9 @@ from typing import Literal
 
 from fastgan.errors import ConfigError
 from fastgan.inference.assignments import write_csv
+from fastgan.runtime.file_lock import lock_opened
 from fastgan.runtime.outputs import mark
 from fastgan.runtime.stages import stage
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 SortAs = Literal["link", "copy"]
 LIST = "files.csv"
@@ -175,17 +171,12 @@ def _clear(folder: Path) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
     """Within, a folder is locked until the process ends; False if another process has it, or nothing tells."""
-    if fcntl is None:
+    if os.name == "nt":  # opens no folder
         yield False
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        free = True
-    except OSError:
-        free = False
-    try:
-        yield free
+        yield lock_opened(handle) is True
     finally:
         os.close(handle)
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,18 @@ def choose(requested: int, *, before: int | None = None, processes: int = 1) -> 
         own = free
     torch.set_num_threads(own)
     return note
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Afterwards torch has as many threads as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def waited() -> tuple[float, float] | None:

@@ -15,6 +15,7 @@ from fastgan.config.schedule import Phases
 from fastgan.config.schema import TrainConfig
 from fastgan.data.image_set import ImageSet
 from fastgan.inference import labelling
+from fastgan.runs import checkpoint
 from fastgan.runtime.device import device_name
 from fastgan.runtime.process import peak_memory
 from fastgan.runtime.stages import stage
@@ -26,7 +27,6 @@ LEAST, MOST = 3, 30  # steps that are timed
 SECONDS = 4.0  # after which no further step is
 GROUPED = 1000  # images on which a grouping is timed
 GROWTH = 1.3  # a grouping's time grows with this power of its landmarks (measured from 1,000 to 10,000)
-KEPT = 2  # checkpoints that a run folder holds
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def estimate(config: TrainConfig, sample: ImageSet, images: int, device: torch.d
         grouping_seconds=grouping,
         seconds=seconds,
         memory=peak_memory(device) + max(images - len(sample.images), 0) * sample.images[0].nbytes,
-        checkpoints=KEPT * sum(each.nbytes for each in state.values()),
+        checkpoints=checkpoint.KEPT * sum(each.nbytes for each in state.values()),
     )
 
 

@@ -18,6 +18,7 @@ from fastgan.data.advice import advice
 from fastgan.data.facts import ROW, Facts
 from fastgan.data.survey import Sample, Survey, survey
 from fastgan.errors import DataError
+from fastgan.runtime.file_lock import lock_opened
 
 RANDOM = np.random.default_rng(0)
 NOTHING = Facts(np.zeros(0, ROW))
@@ -136,7 +137,7 @@ def test_the_cache_is_listed_and_emptied_but_for_what_is_being_written(here: Pat
     assert {each.of for each in kept[1:]} == {str(here), str(other)}
     assert all(each.size == sum(file.stat().st_size for file in each.path.iterdir()) for each in kept[1:])
     with (cache.place(here) / "1.npy.tmp").open("wb") as partial:
-        cache._lock(partial)
+        lock_opened(partial)
         freed = cache_contents.empty()
     assert freed == sum(each.size for each in kept if each.of != str(here))
     assert [each.of for each in cache_contents.contents()] == [str(here)]

@@ -19,6 +19,7 @@ from PIL import Image
 
 from fastgan.data import cache
 from fastgan.errors import DataError
+from fastgan.runtime.file_lock import lock_opened
 from fastgan.runtime.stages import Stage
 
 ROOT = Path(__file__).parents[2]
@@ -119,7 +120,7 @@ def test_files_that_another_process_is_writing_are_kept(here: Path) -> None:
     held, new = (cache.place(here) / f"{name}.tmp" for name in ("held", "new"))
     new.touch()
     with held.open("wb") as file:
-        assert cache._lock(file)
+        assert lock_opened(file)
         os.utime(held, (0, 0))
         load(here)
         assert held.exists() and new.exists()
