@@ -21,15 +21,21 @@ def __getattr__(name: str) -> Any:
     """The estimator, whose libraries take seconds to load, is loaded when it is first asked for."""
     if name != "ElasticInfoGAN":
         raise AttributeError(f"module 'fastgan' has no attribute {name!r}")
-    from fastgan.api.estimator import ElasticInfoGAN
-
+    try:
+        from fastgan.api.estimator import ElasticInfoGAN
+    except ModuleNotFoundError as error:
+        raise ImportError(libraries.missing(error) or str(error)) from error
     return ElasticInfoGAN
 
 
-def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Ctrl-C while a command still imports its libraries prints one line, not a traceback."""
+def _while_loading(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """While a command imports its libraries, Ctrl-C and a missing one each print one line, not a traceback."""
+    line = libraries.missing(error) if isinstance(error, ModuleNotFoundError) else None
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
+    elif line is not None:
+        print(f"error: {line}", file=sys.stderr, flush=True)
+        os._exit(2)
     else:
         sys.__excepthook__(kind, error, trace)
 
@@ -42,7 +48,7 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 if sys.argv and sys.argv[0] == "-m":  # one of our commands, not a program that imports us
-    sys.excepthook = _interrupted
+    sys.excepthook = _while_loading
     signal.signal(signal.SIGTERM, _terminated)
     libraries.quiet()
     if os.environ.get("RANK", "0") == "0" and not {"-h", "--help", "--dry-run"} & set(sys.orig_argv):

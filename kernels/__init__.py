@@ -10,6 +10,7 @@ from kernels.normal.op import normal, uniform
 from kernels.nt_xent.op import nt_xent, nt_xent_grad, nt_xent_lse
 from kernels.products import on_onednn, product
 
+__version__ = "0.1.0"
 __all__ = [
     "FusedAdam",
     "backend",

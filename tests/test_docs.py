@@ -81,7 +81,10 @@ def test_what_is_linked_is_kept_by_git(document: str) -> None:
 
 # --- commands ---
 
-OF_OTHERS = {"nproc-per-node", "standalone", "logdir", "help", "long", "only", "query-gpu", "format"}  # not ours
+OF_OTHERS = {  # not ours
+    *("nproc-per-node", "standalone", "logdir", "help", "long", "only", "query-gpu", "format"),
+    *("require-hashes", "no-deps"),
+}
 
 
 def commands(document: str) -> list[tuple[str, list[str]]]:
