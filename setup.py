@@ -64,7 +64,7 @@ setup(
         "torchvision>=0.26",
         "numpy>=2.0",
         "scipy>=1.13",
-        "scikit-learn>=1.5",
+        "scikit-learn>=1.6",
         "threadpoolctl>=3.5",
         "joblib>=1.3",
         "filelock>=4.0",
