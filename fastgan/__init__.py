@@ -8,7 +8,7 @@ import sys
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from fastgan.runtime import libraries, stages, threads  # noqa: F401 - threads measures from here on how busy the machine is
+from fastgan.runtime import libraries, threads  # noqa: F401 - threads measures from here on how busy the machine is
 
 if TYPE_CHECKING:
     from fastgan.api.estimator import ElasticInfoGAN
@@ -28,14 +28,10 @@ def __getattr__(name: str) -> Any:
     return ElasticInfoGAN
 
 
-def _while_loading(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """While a command imports its libraries, Ctrl-C and a missing one each print one line, not a traceback."""
-    line = libraries.missing(error) if isinstance(error, ModuleNotFoundError) else None
+def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C while a command still imports its modules prints one line, not a traceback."""
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
-    elif line is not None:
-        print(f"error: {line}", file=sys.stderr, flush=True)
-        os._exit(2)
     else:
         sys.__excepthook__(kind, error, trace)
 
@@ -48,8 +44,6 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 if sys.argv and sys.argv[0] == "-m":  # one of our commands, not a program that imports us
-    sys.excepthook = _while_loading
+    sys.excepthook = _interrupted
     signal.signal(signal.SIGTERM, _terminated)
     libraries.quiet()
-    if os.environ.get("RANK", "0") == "0" and not {"-h", "--help", "--dry-run"} & set(sys.orig_argv):
-        stages.load()

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
-from fastgan import page, train
+from fastgan import page
 from fastgan.api.images import as_arrays
 from fastgan.api.kept_images import DATA, kept
 from fastgan.api.settings import config_of, resumed
@@ -36,8 +36,10 @@ from fastgan.runs.metrics_log import MetricsLog
 from fastgan.runs.ownership import LOCK
 from fastgan.runtime import threads as thread_count
 from fastgan.runtime.device import choose_device, choose_kernels
-from fastgan.runtime.distributed import RankInfo, init_distributed
+from fastgan.runtime.distributed import init_distributed
 from fastgan.runtime.process import tune_malloc
+from fastgan.runtime.ranks import RankInfo
+from fastgan.tasks import train
 
 SHOWN = 10  # samples of each class that a notebook shows
 # Parameters that are no settings of a run.

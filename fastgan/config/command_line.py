@@ -16,7 +16,7 @@ from fastgan.config.presets import derived, preset
 from fastgan.config.schema import TrainConfig
 from fastgan.config.validation import validate
 from fastgan.errors import ConfigError, DataError, FastganError
-from fastgan.runtime import signals, stages
+from fastgan.runtime import signals
 from fastgan.text import printable
 
 T = TypeVar("T")
@@ -49,14 +49,14 @@ FREE_ON_RESUME = {
 }
 
 
-def parse(kind: type[T], argv: Sequence[str], *, default: T | None = None, prog: str, description: str) -> T:
+def parse(kind: type[T], argv: Sequence[str], *, default: T | None = None, command: str, description: str) -> T:
     """Parse `argv` into dataclass `kind` with tyro; raises ConfigError with a one-line message."""
     try:
         import tyro
     except ImportError as error:
         raise ConfigError("the command line needs the package tyro: pip install tyro") from error
 
-    message = io.StringIO()
+    message, prog = io.StringIO(), f"python -m fastgan.{command}"
     try:
         with contextlib.redirect_stderr(message):
             parsed: T = tyro.cli(kind, args=list(argv), default=default, prog=prog, description=description)  # type: ignore[assignment]
@@ -127,7 +127,6 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
     youtube-faces is `--identities`; that of `--finer-codes` follows from `--classes` (`presets.derived`). With
     `--resume` `saved` reads the settings from the run folder, and a flag that would change training raises ConfigError.
     """
-    prog = "python -m fastgan.train"
     description = (
         "Train Elastic-InfoGAN: classes, their frequencies and generated images from unlabelled images. "
         "Defaults are those of --dataset digits; `--dataset mnist --help` shows MNIST's. "
@@ -139,7 +138,7 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
         if run_dir is None:
             raise ConfigError("--resume needs the run's folder: add --run-dir RUN")
         before = saved(Path(run_dir))
-        config = validate(parse(TrainConfig, argv, default=before, prog=prog, description=description))
+        config = validate(parse(TrainConfig, argv, default=before, command="train", description=description))
         changed = [f"{name} (was {value})" for name, value in differences(config, before).items()]
         if changed:
             raise ConfigError(
@@ -149,7 +148,7 @@ def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
         return config
     dataset = flag_value(argv, "--dataset")
     default = preset(dataset if dataset is not None else "digits", flag_value(argv, "--recipe") or "default")
-    config = parse(TrainConfig, argv, default=default, prog=prog, description=description)
+    config = parse(TrainConfig, argv, default=default, command="train", description=description)
     if config.dataset == "youtube-faces" and flag_value(argv, "--classes") is None:
         config = dataclasses.replace(config, classes=config.identities)
     if config.dataset == "digits" and config.data_dir is not None:
@@ -166,7 +165,6 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
 
     SIGTERM and Ctrl-C end it with one line, and 143 or 130; a run in training first finishes its step and saves.
     """
-    stages.loaded()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what it cannot print of a name is escaped
             stream.reconfigure(errors="backslashreplace")
@@ -198,6 +196,7 @@ def _stopped(stop: signals.Stopped) -> int:
     code = 128 + stop.number
     if os.environ.get("RANK", "0") == "0":
         print(f"stopped; {stop.remedy or 'the same command starts again'}", file=sys.stderr, flush=True)
-    if "RANK" in os.environ:  # as after an error of a rank: Python's own cleanup sometimes aborts
+    if stop.at_once:
+        sys.stdout.flush()
         os._exit(code)
     return code

@@ -1,14 +1,18 @@
-"""The libraries that fastgan stands on: one that is missing, and what they print by themselves."""
+"""The libraries that fastgan stands on: when they are imported, one that is missing, and what they print."""
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from fastgan.runtime import stages
+from fastgan.errors import ConfigError
+from fastgan.runtime import signals, stages
 
 # Names under which libraries are imported and installed, where the two differ.
 PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}
@@ -53,3 +57,31 @@ def quiet() -> None:
 
 def _say(message: Warning | str, *_: Any, **__: Any) -> None:
     stages.say(f"warning: {message}")
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Within, a command imports what its work needs, after its command line was read; a line says that it takes time.
+
+    A signal then ends the process without Python's own cleanup: a library that is half imported may abort in it.
+
+    Raises:
+        ConfigError: for a library that is not installed.
+    """
+    if "torch" in sys.modules:  # and with it all that takes long
+        yield
+        return
+    if os.environ.get("RANK", "0") == "0":
+        stages.load()
+    try:
+        yield
+        if signals.received():  # and what was imported caught the exception
+            raise signals.Stopped(signals.received()[0])
+    except signals.Stopped as stop:
+        stop.at_once = True
+        raise
+    except ModuleNotFoundError as error:
+        line = missing(error)
+        raise error if line is None else ConfigError(line) from error
+    finally:
+        stages.loaded()

@@ -5,6 +5,7 @@ This module imports only the standard library.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,11 +19,15 @@ _ending = False  # within `ending_at_once`
 
 
 class Stopped(KeyboardInterrupt):
-    """The command was told to stop by signal `number`; `remedy` says how to go on."""
+    """The command was told to stop by signal `number`; `remedy` says how to go on.
+
+    `at_once`: the process then ends without Python's own cleanup.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number, self.remedy = number, ""
+        self.at_once = "RANK" in os.environ  # as after an error of a rank: the cleanup sometimes aborts
 
 
 def _in_main_thread() -> bool:

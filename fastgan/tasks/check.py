@@ -1,4 +1,4 @@
-"""python -m fastgan.check DATA: what a folder of images holds, and what a run on it would take."""
+"""What a folder of images holds, and what a run on it would take."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 
-from fastgan.config.command_line import parse, positional, run_command, train_config
+from fastgan.config.command_line import train_config
+from fastgan.config.commands import CheckConfig
 from fastgan.config.presets import PRESETS
 from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
@@ -22,62 +22,16 @@ from fastgan.data import cache, cache_contents
 from fastgan.data.advice import FEWEST, Advice, advice
 from fastgan.data.image_set import ImageSet, resized
 from fastgan.data.survey import Survey, survey
-from fastgan.errors import ConfigError
 from fastgan.inference import trained_run
 from fastgan.reporting import survey_table
-from fastgan.runtime.outputs import check_file
 from fastgan.runtime.process import tune_malloc
 from fastgan.text import in_bytes, in_time, shell_quoted
 from fastgan.training.estimate import Estimate, estimate
 from fastgan.training.resolve import resolve
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckConfig:
-    """What to look at."""
-
-    data: Annotated[Path | None, positional()] = None
-    """The folder with your images."""
-    json: Path | None = None
-    """Write everything to this file as well."""
-    force: bool = False
-    """Replace the file of --json if it is there."""
-    time: bool = True
-    """Try a few steps of training, to estimate how long a run takes on this machine."""
-    amp: bool = True
-    """Whether that run would have --amp."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where it would compute."""
-    threads: int = 0
-    """Its threads of a CPU. 0: one for each processor that this process may use and that others leave free."""
-    cache: bool = False
-    """List what lies in the cache of decoded images and judges."""
-    empty_cache: bool = False
-    """Remove it; what is needed is made again."""
-    cache_dir: Path | None = None
-    """The cache. Left out: $XDG_CACHE_HOME/fastgan or ~/.cache/fastgan."""
-
-
-def main(argv: Sequence[str]) -> int:
-    """Parse, look, print. Returns the exit code."""
-    args = parse(
-        CheckConfig,
-        argv,
-        prog="python -m fastgan.check",
-        description="What a folder of images holds, what may be wrong with it, and what a run on it would take.",
-    )
-    if args.data is None and not (args.cache or args.empty_cache):
-        raise ConfigError("name the folder with your images: python -m fastgan.check photos; or --cache for the cache")
-    if args.json is not None:
-        check_file("--json", args.json, force=args.force)
-    if args.cache or args.empty_cache:
-        _cache(args)
-    if args.data is not None:
-        _look(args, args.data)
-    return 0
-
-
-def _cache(args: CheckConfig) -> None:
+def show_cache(args: CheckConfig) -> None:
+    """Print what lies in the cache; empty it if asked to."""
     root = cache.cache_dir(args.cache_dir)
     kept = cache_contents.contents(args.cache_dir)
     print(f"{root}: {in_bytes(sum(each.size for each in kept))}")
@@ -87,7 +41,8 @@ def _cache(args: CheckConfig) -> None:
         print(f"removed {in_bytes(cache_contents.empty(args.cache_dir))}")
 
 
-def _look(args: CheckConfig, data: Path) -> None:
+def look(args: CheckConfig, data: Path) -> None:
+    """Print what the folder `data` holds, and write it to --json; raises DataError where it cannot be read."""
     device = trained_run.choose_processor(args.device, args.threads)
     base = PRESETS["folder"]
     found = survey(data, base.image_size, base.channels)
@@ -168,7 +123,3 @@ def _needs_rows(needs: Estimate, config: TrainConfig, found: Survey) -> list[tup
         ("disk", f"{in_bytes(decoded)} in {where}, {in_bytes(needs.checkpoints)} or more in the run folder"),
         ("parameters", f"{needs.parameters:,}"),
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

@@ -1,4 +1,4 @@
-"""python -m fastgan.cluster RUN [IMAGES]: the class of each image, and how confident Q is.
+"""The class of each image, and how confident Q is.
 
 Legend: N images.
 """
@@ -6,91 +6,18 @@ Legend: N images.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
-from fastgan.config.command_line import parse, positional, run_command
-from fastgan.config.schema import TrainConfig
-from fastgan.data import loading, scan
-from fastgan.errors import ConfigError
+from fastgan.config.commands import ClusterConfig
+from fastgan.data import loading
 from fastgan.evaluation import diagnosis, metrics
 from fastgan.inference import labelling, trained_run
 from fastgan.inference.assignments import write_table
-from fastgan.inference.kept_table import check_renewable
-from fastgan.inference.sorting import LIST, SortAs, SortResult, check_place, sort_into
-from fastgan.runs import run_folder
-from fastgan.runtime import outputs
+from fastgan.inference.sorting import LIST, SortResult, sort_into
 from fastgan.text import pluralize, printable
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClusterConfig:
-    """What to label, and where to write the labels."""
-
-    run: Annotated[Path, positional()]
-    """The run's folder."""
-    images: Annotated[Path | None, positional()] = None
-    """A folder of image files, including its subfolders. A run on youtube-faces crops files named as in a
-    YouTube-Faces tree like its training images, and uses others whole. Left out: the run's own training images, by
-    path if they are files, else by index."""
-    skip_bad: bool = False
-    """Leave out files of IMAGES that are not valid images, and list them; a run trained with this flag does so anyway.
-    Otherwise they are an error."""
-    out: Path | None = None
-    """The table to write, csv. Left out: RUN/assignments.csv, which is renewed where it lists files of the same
-    folder."""
-    force: bool = False
-    """Replace a table that is there already."""
-    sort_into: Path | None = None
-    """A new folder to sort the files into, one subfolder per class; files.csv in it tells which file is which. The
-    files themselves stay where they are."""
-    sort_as: SortAs = "link"
-    """link: hard links or, where these are not possible, symbolic links or copies. A hard link takes no space, and is
-    the same file: editing one edits the original. copy: copies, which may be edited."""
-    data_dir: Path | None = None
-    """Where the run's data set is now, if it has moved and IMAGES is left out."""
-    cache_dir: Path | None = None
-    """Where decoded images are kept. Left out: where the run kept them."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
-    threads: int = 0
-    """Threads of a CPU. 0: one for each processor that this process may use and that others leave free."""
-
-
-def main(argv: Sequence[str]) -> int:
-    """Parse, check, label. Returns the exit code."""
-    args = parse(
-        ClusterConfig,
-        argv,
-        prog="python -m fastgan.cluster",
-        description="The class of each image and Q's confidence in it, as a csv file; or the files sorted by class.",
-    )
-    settings = run_folder.saved_config(args.run)
-    out = args.out if args.out is not None else args.run / "assignments.csv"
-    _check_places(args, settings, out)
-    into = [] if args.sort_into is None else [args.sort_into]
-    with run_folder.owning_outputs(out, *into):
-        return _label(args, out)
-
-
-def _check_places(args: ClusterConfig, settings: TrainConfig, out: Path) -> None:
-    """Raise ConfigError, before the work, where the table or the sorted files cannot go."""
-    if args.images is not None:
-        scan.check(args.images)
-    if args.sort_into is not None:
-        if args.images is None:
-            raise ConfigError("--sort-into: sorts image files; give their folder after the run's")
-        check_place(args.sort_into, args.images)
-        outputs.check_folder("--sort-into", args.sort_into)
-    outputs.check_file("--out", out, force=args.force or args.out is None)
-    if args.out is None and not args.force:
-        own = (args.data_dir or settings.data_dir) if settings.own_images else None
-        check_renewable(out, args.images or own)
-
-
-def _label(args: ClusterConfig, out: Path) -> int:
+def label(args: ClusterConfig, out: Path) -> int:
     """Read, label, write. Returns the exit code."""
     device = trained_run.choose_processor(args.device, args.threads)
     run = trained_run.load(args.run, device)
@@ -130,7 +57,3 @@ def _say_sorted(folder: Path, result: SortResult) -> None:
             f"{'are' if more else 'is'} not in {folder}; {LIST} there lists them without a name",
             file=sys.stderr,
         )
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

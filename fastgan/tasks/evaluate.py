@@ -1,16 +1,14 @@
-"""python -m fastgan.evaluate RUN: measure the newest checkpoint of a run."""
+"""Measure the newest checkpoint of a run."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
 
 from fastgan.config import schedule
-from fastgan.config.command_line import parse, positional, run_command
+from fastgan.config.commands import EvaluateConfig
 from fastgan.data import loading
 from fastgan.data.identity import identify
 from fastgan.errors import ConfigError
@@ -20,51 +18,12 @@ from fastgan.evaluation.evaluator import Evaluator, context_rows
 from fastgan.evaluation.judge import obtain_judge
 from fastgan.inference import trained_run
 from fastgan.reporting import labels
-from fastgan.runs import run_folder
-from fastgan.runtime import outputs
 from fastgan.runtime.stages import stage
 from fastgan.text import encodable
 from fastgan.training import same_images
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """What to measure."""
-
-    run: Annotated[Path, positional()]
-    """The run's folder."""
-    data_dir: Path | None = None
-    """Where the run's data set is now, if it has moved."""
-    cache_dir: Path | None = None
-    """Where decoded images and judges are kept. Left out: where the run kept them."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
-    threads: int = 0
-    """Threads of a CPU. 0: one for each processor that this process may use and that others leave free."""
-    json: Path | None = None
-    """Write the figures to this file as well."""
-    force: bool = False
-    """Replace a file of --json that is there already."""
-    beside: Path | None = None
-    """Another run on the same data with another seed: print how far both agree on which images belong together."""
-
-
-def main(argv: Sequence[str]) -> int:
-    """Parse, check, evaluate. Returns the exit code."""
-    args = parse(
-        EvaluateConfig,
-        argv,
-        prog="python -m fastgan.evaluate",
-        description="NMI, ENT, prior error, clustering and diversity of a run.",
-    )
-    run_folder.read_settings(args.run)
-    if args.json is not None:
-        outputs.check_file("--json", args.json, force=args.force)
-    with run_folder.owning_outputs(*([] if args.json is None else [args.json]), flag="--json"):
-        return _evaluate(args)
-
-
-def _evaluate(args: EvaluateConfig) -> int:
+def evaluate(args: EvaluateConfig) -> int:
     """Measure, print, write. Returns the exit code."""
     device = trained_run.choose_processor(args.device, args.threads)
     run = trained_run.load(args.run, device)
@@ -112,7 +71,3 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--json {path}: cannot be written ({error.strerror or error}); name another file") from error
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

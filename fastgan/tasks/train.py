@@ -1,4 +1,4 @@
-"""python -m fastgan.train: train on a data set and fill a run folder."""
+"""Train on a data set and fill a run folder."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fastgan.check import preflight
-from fastgan.config.command_line import flag_value, run_command, train_config
+from fastgan.config.command_line import flag_value
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import to_json
 from fastgan.data import cache, classes, loading
@@ -28,11 +27,13 @@ from fastgan.evaluation import diagnosis
 from fastgan.evaluation.evaluator import Evaluation
 from fastgan.reporting import html_report, labels
 from fastgan.reporting.run_reporter import RunReporter
-from fastgan.runs import run_folder
+from fastgan.runs import record, run_folder
 from fastgan.runtime import signals, threads
 from fastgan.runtime.device import choose_algorithms, choose_device, choose_kernels, device_name
-from fastgan.runtime.distributed import Communicator, RankInfo, init_distributed
+from fastgan.runtime.distributed import Communicator, init_distributed
 from fastgan.runtime.process import tune_malloc
+from fastgan.runtime.ranks import RankInfo
+from fastgan.tasks.check import preflight
 from fastgan.text import pluralize, shell_quoted
 from fastgan.training import same_images
 from fastgan.training.engine import Engine
@@ -171,10 +172,10 @@ def _same_ranks(config: TrainConfig, ranks: RankInfo) -> None:
         )
 
 
-def _setup(argv: Sequence[str], ranks: RankInfo) -> tuple[TrainConfig, torch.device]:
+def _setup(read: Callable[[], TrainConfig], ranks: RankInfo) -> tuple[TrainConfig, torch.device]:
     """The settings and this rank's device."""
     with redirect_stdout(io.StringIO()) if ranks.rank else nullcontext():  # --help, once
-        config = loading.sized(train_config(argv, run_folder.saved_config))
+        config = loading.sized(read())
     if config.dry_run:
         return config, torch.device("cpu")
     cache.check(config.cache_dir)
@@ -203,11 +204,15 @@ def _stoppable(path: Path) -> Iterator[None]:
         raise
 
 
-def main(argv: Sequence[str]) -> int:
-    """Parse, build, train. Returns the exit code."""
+def run(argv: Sequence[str], read: Callable[[], TrainConfig]) -> int:
+    """Build, train. Returns the exit code.
+
+    Args:
+        argv: the command line. read: the settings that it gives; may raise ConfigError.
+    """
     ranks = RankInfo.from_environment()
     with init_distributed(ranks) as comm, ExitStack() as held:
-        config, device = comm.run_on_all(lambda: _setup(argv, ranks))
+        config, device = comm.run_on_all(lambda: _setup(read, ranks))
         if config.dry_run:
             if comm.is_main:
                 print(json.dumps(to_json(config), indent=1), flush=True)
@@ -231,7 +236,7 @@ def _create(
     with run_folder.begun(run.path):
         run.make_folders()
         same_images.keep(run, images)
-    run_folder.create(config, device, how, run.path)
+    record.create(config, device, how, run.path)
 
 
 def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Communicator, path: Path) -> int:
@@ -248,7 +253,7 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Com
     how = trainer.how | same_images.describe(which)
     if config.resume:
         settings = run_folder.read_settings(run.path)
-        if comm.is_main and (message := run_folder.moved(settings, device, how["precision"])):
+        if comm.is_main and (message := record.moved(settings, device, how["precision"])):
             print(f"note: {message}", file=sys.stderr)
         before = run_folder.last_environment(settings).get("transforms", trainer.transforms)
         if before != trainer.transforms and comm.is_main:
@@ -272,7 +277,7 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Com
         def note() -> None:
             with run_folder.continued(run.path):
                 same_images.keep(run, which)
-                run_folder.note_resume(run, config, device, training.images_seen, how)
+                record.note_resume(run, config, device, training.images_seen, how)
 
         comm.run_on_main(note)
     outcome = training.train()
@@ -283,7 +288,3 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Com
             hardly = diagnosis.hardly_trained(prior_K, reporter.last.sizes_K, training.images_seen, total)
         _say(run, config, outcome, reporter.last, hardly)
     return 128 + outcome.signal_number if outcome.signal_number is not None else 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

@@ -16,7 +16,7 @@ from fastgan import train
 from fastgan.config import command_line
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import from_json, to_json
-from fastgan.data import cache, folder
+from fastgan.data import cache, folder, loading
 from fastgan.errors import ConfigError, DataError
 from fastgan.inference.trained_run import TrainedRun
 
@@ -214,7 +214,7 @@ def test_what_is_kept_is_read_from_a_cache_that_cannot_be_written_to(
 def test_training_refuses_a_cache_that_cannot_be_written_to_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.loading, "load", lambda *_: pytest.fail("the data were read"))
+    monkeypatch.setattr(loading, "load", lambda *_: pytest.fail("the data were read"))
     (tmp_path / "file").write_text("in the way")
     place, flags = tmp_path / "file", ["--run-dir", str(tmp_path / "run"), "--device", "cpu"]
     assert command_line.run_command(train.main, [*flags, "--cache-dir", str(place)]) == 2

@@ -12,10 +12,11 @@ import pytest
 
 from fastgan import reproduce
 from fastgan.config import command_line
+from fastgan.config.commands import ReproduceConfig
 from fastgan.config.presets import preset
 from fastgan.config.validation import validate
 from fastgan.errors import ConfigError
-from fastgan.reproduce import ReproduceConfig, runs_of
+from fastgan.reproduce import runs_of
 from fastgan.sweep import results
 from fastgan.sweep.methods import METHODS, parse_methods, parse_numbers, with_method
 from fastgan.sweep.results import Results, RunKey, read_rows

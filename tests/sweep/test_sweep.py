@@ -23,7 +23,7 @@ from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.errors import ConfigError
 from fastgan.evaluation import evaluator
 from fastgan.runs import checkpoint
-from fastgan.runtime.distributed import RankInfo
+from fastgan.runtime.ranks import RankInfo
 from fastgan.sweep import runner
 from fastgan.sweep.methods import METHODS, with_method
 from fastgan.sweep.results import Results, RunKey, read_rows

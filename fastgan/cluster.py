@@ -1,0 +1,55 @@
+"""python -m fastgan.cluster RUN [IMAGES]: the class of each image, and how confident Q is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastgan.config.command_line import parse, run_command
+from fastgan.config.commands import ClusterConfig
+from fastgan.config.schema import TrainConfig
+from fastgan.data import scan
+from fastgan.errors import ConfigError
+from fastgan.inference import sorting
+from fastgan.inference.kept_table import check_renewable
+from fastgan.runs import run_folder
+from fastgan.runtime import outputs
+from fastgan.runtime.libraries import loading
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, check, label. Returns the exit code."""
+    args = parse(
+        ClusterConfig,
+        argv,
+        command="cluster",
+        description="The class of each image and Q's confidence in it, as a csv file; or the files sorted by class.",
+    )
+    settings = run_folder.saved_config(args.run)
+    out = args.out if args.out is not None else args.run / "assignments.csv"
+    _check_places(args, settings, out)
+    into = [] if args.sort_into is None else [args.sort_into]
+    with run_folder.owning_outputs(out, *into):
+        with loading():
+            from fastgan.tasks import cluster as task
+        return task.label(args, out)
+
+
+def _check_places(args: ClusterConfig, settings: TrainConfig, out: Path) -> None:
+    """Raise ConfigError, before the work, where the table or the sorted files cannot go."""
+    if args.images is not None:
+        scan.check(args.images)
+    if args.sort_into is not None:
+        if args.images is None:
+            raise ConfigError("--sort-into: sorts image files; give their folder after the run's")
+        sorting.check_place(args.sort_into, args.images)
+        outputs.check_folder("--sort-into", args.sort_into)
+    outputs.check_file("--out", out, force=args.force or args.out is None)
+    if args.out is None and not args.force:
+        own = (args.data_dir or settings.data_dir) if settings.own_images else None
+        check_renewable(out, args.images or own)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

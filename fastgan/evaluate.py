@@ -1,0 +1,33 @@
+"""python -m fastgan.evaluate RUN: measure the newest checkpoint of a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from fastgan.config.command_line import parse, run_command
+from fastgan.config.commands import EvaluateConfig
+from fastgan.runs import run_folder
+from fastgan.runtime import outputs
+from fastgan.runtime.libraries import loading
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, check, evaluate. Returns the exit code."""
+    args = parse(
+        EvaluateConfig,
+        argv,
+        command="evaluate",
+        description="NMI, ENT, prior error, clustering and diversity of a run.",
+    )
+    run_folder.read_settings(args.run)
+    if args.json is not None:
+        outputs.check_file("--json", args.json, force=args.force)
+    with run_folder.owning_outputs(*([] if args.json is None else [args.json]), flag="--json"):
+        with loading():
+            from fastgan.tasks import evaluate as task
+        return task.evaluate(args)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
