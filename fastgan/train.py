@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from fastgan.config.command_line import run_command, train_config
+from fastgan.config.command_line import run_command
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import train_config
 from fastgan.runs import run_folder
 from fastgan.runtime.libraries import loading
 from fastgan.runtime.ranks import RankInfo

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from fastgan.config.command_line import FREE_ON_RESUME, differences
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import FREE_ON_RESUME, differences
 from fastgan.data import loading
 from fastgan.data.identity import Identity, identify
 from fastgan.data.image_set import ImageSet

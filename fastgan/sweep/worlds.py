@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
-from fastgan.config.command_line import train_config
 from fastgan.config.commands import WorldsConfig
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import train_config
 from fastgan.errors import ConfigError
 from fastgan.runs.run_folder import saved_config
 from fastgan.runtime import threads

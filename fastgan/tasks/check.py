@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from fastgan.config.command_line import train_config
 from fastgan.config.commands import CheckConfig
 from fastgan.config.presets import PRESETS
 from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import train_config
 from fastgan.data import cache, cache_contents
 from fastgan.data.advice import FEWEST, Advice, advice
 from fastgan.data.image_set import ImageSet, resized

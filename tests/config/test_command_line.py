@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from fastgan.config.command_line import FREE_ON_RESUME, run_command, train_config
+from fastgan.config.command_line import run_command
 from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig, TransformConfig
+from fastgan.config.train_command import FREE_ON_RESUME, train_config
 from fastgan.errors import ConfigError, DataError, DivergenceError, FastganError
 
 SAVED = dataclasses.replace(preset("mnist"), run_dir=Path("runs/7"), seed=3, transform=TransformConfig(shift=0.1))

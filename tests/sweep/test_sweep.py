@@ -17,9 +17,9 @@ import torch
 
 from fastgan import reproduce
 from fastgan.config import command_line
-from fastgan.config.command_line import differences
 from fastgan.config.presets import preset
 from fastgan.config.schema import NetworkConfig, TrainConfig
+from fastgan.config.train_command import differences
 from fastgan.errors import ConfigError
 from fastgan.evaluation import evaluator
 from fastgan.runs import checkpoint
