@@ -5,24 +5,44 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from fastgan.config import settings_file
 from fastgan.config.command_line import run_command
 from fastgan.config.schema import TrainConfig
-from fastgan.config.train_command import train_config
+from fastgan.config.train_command import TrainCommand, read_command
+from fastgan.data import scan
+from fastgan.errors import DataError
 from fastgan.runs import run_folder
 from fastgan.runtime.libraries import loading
 from fastgan.runtime.ranks import RankInfo
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, build, train. Returns the exit code."""
+    """Parse, refuse what cannot be, train. Returns the exit code."""
 
-    def read() -> TrainConfig:
-        return train_config(argv, run_folder.saved_config)
+    def read() -> TrainCommand:
+        command = read_command(argv, run_folder.saved_config)
+        _check_places(command.config)
+        return command
 
-    config = read() if RankInfo.from_environment().world_size == 1 else None
+    # Of several ranks one tells a mistake to all, for which they need torch.
+    command = read() if RankInfo.from_environment().world_size == 1 else None
+    if command is not None and command.config.dry_run and not command.config.own_images:
+        print(settings_file.as_text(command.config))
+        return 0
     with loading():
         from fastgan.tasks import train as task
-    return task.run(argv, read if config is None else lambda: config)
+    return task.run(read if command is None else lambda: command)
+
+
+def _check_places(config: TrainConfig) -> None:
+    """Raise an error where the images of one's own are not, or the run's folder holds another run."""
+    if config.own_images and config.data_dir is not None:
+        if config.dataset != "npz":
+            scan.check(config.data_dir)
+        elif not config.data_dir.exists():
+            raise DataError(f"{config.data_dir}: no such file; name the .npz or .npy file with your images")
+    if config.run_dir is not None and not config.resume and not config.dry_run:
+        run_folder.check_new(config.run_dir)
 
 
 if __name__ == "__main__":

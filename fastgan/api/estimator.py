@@ -49,7 +49,7 @@ OURS = {"recipe", "preset", "run_dir", "threads", "verbose"}
 class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
     """Learn the classes of unlabelled images and how frequent each is, label images, and draw more of each class.
 
-    Parameters are settings of `python -m fastgan.train`, whose `--help` describes each; None leaves the default of
+    Parameters are settings of `python -m fastgan.train`, whose `--help-all` describes each; None leaves the default of
     `preset`. The same settings, images and number of threads give the same weights as the command, bit for bit.
 
     Args:

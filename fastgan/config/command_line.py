@@ -7,14 +7,19 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from fastgan.config import help_text
 from fastgan.errors import ConfigError, DataError, FastganError
 from fastgan.runtime import signals
 from fastgan.text import printable
 
 T = TypeVar("T")
+PLAIN = help_text.Layout()
+_program: ContextVar[str | None] = ContextVar("program", default=None)
 
 # tyro's messages that speak of Python, in a user's words.
 REWORDED = {
@@ -37,21 +42,77 @@ REWORDED = {
 }
 
 
-def parse(kind: type[T], argv: Sequence[str], *, default: T | None = None, command: str, description: str) -> T:
-    """Parse `argv` into dataclass `kind` with tyro; raises ConfigError with a one-line message."""
+@contextmanager
+def called_as(program: str) -> Iterator[None]:
+    """Within, the command is called by `fastgan`: `program` is its name in messages."""
+    before = _program.set(program)
+    try:
+        yield
+    finally:
+        _program.reset(before)
+
+
+def by_name() -> bool:
+    """Whether the command was called by `fastgan`, not as a module."""
+    return _program.get() is not None
+
+
+def program(command: str) -> str:
+    """How the command was called, for messages."""
+    return _program.get() or f"python -m fastgan.{command}"
+
+
+def asks_for_help(argv: Sequence[str]) -> bool:
+    """Whether a command line asks for help, which then is all that it does."""
+    return not {"-h", "--help", help_text.ALL}.isdisjoint(argv)
+
+
+def parse(
+    kind: type[T],
+    argv: Sequence[str],
+    *,
+    default: T | None = None,
+    command: str,
+    description: str,
+    layout: help_text.Layout = PLAIN,
+    operand: str | None = None,
+) -> T:
+    """Parse `argv` into dataclass `kind` with tyro, or print the help and raise SystemExit.
+
+    Args:
+        default: whose values are the defaults. command: the name of its module in fastgan/. operand: a word in it that
+            belongs to no flag, from `find_operand`.
+
+    Raises:
+        ConfigError: with a one-line message.
+    """
+    if asks_for_help(argv):
+        everything = help_text.ALL in argv
+        print(help_text.render(kind, default, program(command), description, layout, everything, positional()))
+        raise SystemExit(0)
+    how = {} if operand is None else {"return_unknown_args": True}
+    return _parse(kind, argv, default, command, **how)[0]
+
+
+def find_operand(kind: type[T], argv: Sequence[str], command: str) -> str | None:
+    """The word that belongs to no flag, if there is one and all else is known; raises ConfigError as `parse`."""
+    _, unknown = _parse(kind, argv, None, command, return_unknown_args=True)
+    return unknown[0] if len(unknown) == 1 and not unknown[0].startswith("-") else None
+
+
+def _parse(kind: type[T], argv: Sequence[str], default: T | None, command: str, **how: Any) -> tuple[T, list[str]]:
+    """Parse; returns the words that tyro does not know, too, where `how` says so."""
     try:
         import tyro
     except ImportError as error:
         raise ConfigError("the command line needs the package tyro: pip install tyro") from error
 
-    message, prog = io.StringIO(), f"python -m fastgan.{command}"
+    message, prog = io.StringIO(), program(command)
     try:
         with contextlib.redirect_stderr(message):
-            parsed: T = tyro.cli(kind, args=list(argv), default=default, prog=prog, description=description)  # type: ignore[assignment]
-            return parsed
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
+            found: Any = tyro.cli(kind, args=list(argv), default=default, prog=prog, add_help=False, **how)
+            return found if how else (found, [])
+    except SystemExit:
         raise ConfigError(_one_line(message.getvalue(), prog)) from None
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fastgan.config.command_line import flag_value
+from fastgan.config import settings_file
 from fastgan.config.schema import TrainConfig
-from fastgan.config.serialization import to_json
+from fastgan.config.train_command import TrainCommand
 from fastgan.data import cache, classes, loading
 from fastgan.data.identity import Identity, identify
 from fastgan.data.image_set import ImageSet
@@ -146,11 +145,11 @@ def _identify(images: ImageSet, comm: Communicator) -> Identity:
     return own
 
 
-def _say_classes(argv: Sequence[str], config: TrainConfig, images: ImageSet) -> None:
-    """The classes that folders give as labels, and a K that nobody chose."""
+def _say_classes(chosen: bool, config: TrainConfig, images: ImageSet) -> None:
+    """The classes that folders give as labels, and a K that nobody has `chosen`."""
     for line in classes.described(images):
         print(line, file=sys.stderr)
-    if config.dataset == "folder" and not config.resume and flag_value(argv, "--classes") is None:
+    if config.dataset == "folder" and not config.resume and not chosen:
         kinds = f", such as {images.label_count} as in the folders" if images.label_count > 1 else ""
         print(
             f"classes: {config.classes} (default); set --classes to the number of kinds that you expect{kinds}, rather "
@@ -172,12 +171,13 @@ def _same_ranks(config: TrainConfig, ranks: RankInfo) -> None:
         )
 
 
-def _setup(read: Callable[[], TrainConfig], ranks: RankInfo) -> tuple[TrainConfig, torch.device]:
-    """The settings and this rank's device."""
+def _setup(read: Callable[[], TrainCommand], ranks: RankInfo) -> tuple[TrainConfig, bool, torch.device]:
+    """The settings, whether they name the number of classes, and this rank's device."""
     with redirect_stdout(io.StringIO()) if ranks.rank else nullcontext():  # --help, once
-        config = loading.sized(read())
+        command = read()
+        config, chosen = loading.sized(command.config), command.given("classes")
     if config.dry_run:
-        return config, torch.device("cpu")
+        return config, chosen, torch.device("cpu")
     cache.check(config.cache_dir)
     if config.resume:
         _same_ranks(config, ranks)
@@ -190,7 +190,7 @@ def _setup(read: Callable[[], TrainConfig], ranks: RankInfo) -> tuple[TrainConfi
     note = threads.choose(config.threads, before=before, processes=ranks.local_world_size)
     if note and device.type == "cpu" and ranks.rank == 0:
         print(f"note: {note}", file=sys.stderr)
-    return config, device
+    return config, chosen, device
 
 
 @contextmanager
@@ -204,18 +204,18 @@ def _stoppable(path: Path) -> Iterator[None]:
         raise
 
 
-def run(argv: Sequence[str], read: Callable[[], TrainConfig]) -> int:
+def run(read: Callable[[], TrainCommand]) -> int:
     """Build, train. Returns the exit code.
 
     Args:
-        argv: the command line. read: the settings that it gives; may raise ConfigError.
+        read: reads the command line; may raise ConfigError.
     """
     ranks = RankInfo.from_environment()
     with init_distributed(ranks) as comm, ExitStack() as held:
-        config, device = comm.run_on_all(lambda: _setup(read, ranks))
+        config, chosen, device = comm.run_on_all(lambda: _setup(read, ranks))
         if config.dry_run:
             if comm.is_main:
-                print(json.dumps(to_json(config), indent=1), flush=True)
+                print(settings_file.as_text(config), flush=True)
                 if config.dataset == "folder":
                     preflight(config)
             return 0
@@ -225,7 +225,7 @@ def run(argv: Sequence[str], read: Callable[[], TrainConfig]) -> int:
             comm.begin(device, config.rank_timeout)
             images = _images(config, ranks, comm)
             if comm.is_main:
-                _say_classes(argv, config, images)
+                _say_classes(chosen, config, images)
             return train(config, device, images, comm, path)
 
 

@@ -170,7 +170,7 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
 
 def test_help_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        fresh("--help")
+        fresh("--help-all")
     assert caught.value.code in (0, None)
     said = capsys.readouterr().out
     assert "--batch-size" in said and "python -m fastgan.train" in said
