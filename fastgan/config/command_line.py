@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from fastgan.config import help_text
 from fastgan.errors import ConfigError, DataError, FastganError
-from fastgan.runtime import signals
+from fastgan.runtime import libraries, signals
 from fastgan.text import printable
 
 T = TypeVar("T")
@@ -170,6 +170,12 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
         except signals.Stopped as stop:
             with signals.ignored():
                 return _stopped(stop)
+        except ModuleNotFoundError as error:
+            line = libraries.missing(error)
+            if line is None:
+                raise
+            print(f"error: {line}", file=sys.stderr, flush=True)
+            os._exit(ConfigError.exit_code)  # half imported libraries may abort in Python's own cleanup
         except FastganError as error:
             if signals.received() and isinstance(error, DataError):  # it ended the processes that decode, too
                 with signals.ignored():

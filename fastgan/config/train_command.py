@@ -112,7 +112,9 @@ def read_command(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> T
         flag = re.match(r"--([\w.-]+)", str(error))
         name = "" if flag is None else flag[1].replace("-", "_")
         source = None if _by_flag(argv, name) else earlier.source_of(name)
-        raise error if source is None else ConfigError(f"{source.source}: {error}") from None
+        if source is None:
+            raise
+        raise ConfigError(f"{source.source}: {error}") from None
 
 
 def _by_flag(argv: Sequence[str], name: str) -> bool:

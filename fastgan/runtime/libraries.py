@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fastgan.errors import ConfigError
 from fastgan.runtime import signals, stages
 
 # Names under which libraries are imported and installed, where the two differ.
@@ -64,9 +63,6 @@ def loading() -> Iterator[None]:
     """Within, a command imports what its work needs, after its command line was read; a line says that it takes time.
 
     A signal then ends the process without Python's own cleanup: a library that is half imported may abort in it.
-
-    Raises:
-        ConfigError: for a library that is not installed.
     """
     if "torch" in sys.modules:  # and with it all that takes long
         yield
@@ -80,8 +76,5 @@ def loading() -> Iterator[None]:
     except signals.Stopped as stop:
         stop.at_once = True
         raise
-    except ModuleNotFoundError as error:
-        line = missing(error)
-        raise error if line is None else ConfigError(line) from error
     finally:
         stages.loaded()
