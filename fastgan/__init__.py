@@ -43,7 +43,13 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-if sys.argv and sys.argv[0] == "-m":  # one of our commands, not a program that imports us
+def _is_command() -> bool:
+    """Whether this process is one of our commands, not a program that imports us."""
+    name = os.path.basename(sys.argv[0]) if sys.argv else ""
+    return name == "-m" or os.path.splitext(name)[0] == "fastgan"
+
+
+if _is_command():
     sys.excepthook = _interrupted
     signal.signal(signal.SIGTERM, _terminated)
     libraries.quiet()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from fastgan.config.command_line import parse, run_command
+from fastgan.config.command_line import parse, program, run_command
 from fastgan.config.commands import CheckConfig
 from fastgan.data import scan
 from fastgan.errors import ConfigError
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
         description="What a folder of images holds, what may be wrong with it, and what a run on it would take.",
     )
     if args.data is None and not (args.cache or args.empty_cache):
-        raise ConfigError("name the folder with your images: python -m fastgan.check photos; or --cache for the cache")
+        raise ConfigError(f"name the folder with your images: {program('check')} photos; or --cache for the cache")
     if args.data is not None:
         scan.check(args.data)
     if args.json is not None:

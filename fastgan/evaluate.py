@@ -21,6 +21,8 @@ def main(argv: Sequence[str]) -> int:
         description="NMI, ENT, prior error, clustering and diversity of a run.",
     )
     run_folder.read_settings(args.run)
+    if args.beside is not None:
+        run_folder.read_settings(args.beside)
     if args.json is not None:
         outputs.check_file("--json", args.json, force=args.force)
     with run_folder.owning_outputs(*([] if args.json is None else [args.json]), flag="--json"):

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from test_light import SLOW, imported
 
 from fastgan import __main__ as entry
@@ -19,6 +20,7 @@ from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig
 from fastgan.config.train_command import train_config
 from fastgan.errors import ConfigError
+from fastgan.runtime import environment
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,6 +109,21 @@ def test_every_name_leads_to_its_command(name: str, capsys: pytest.CaptureFixtur
     assert caught.value.code == 0
     shown = entry.ALSO.get(name, name)
     assert capsys.readouterr().out.startswith(f"usage: fastgan {shown} ")
+
+
+@pytest.mark.parametrize(
+    ("argv", "kept"),
+    [
+        (["python", "/opt/place/bin/fastgan", "train", "photos"], "fastgan train photos"),
+        (["python", "-m", "fastgan.train", "--amp"], "-m fastgan.train --amp"),
+        (["python"], ""),
+    ],
+)
+def test_a_run_records_the_command_without_its_place(
+    argv: list[str], kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", argv)
+    assert environment.environment(torch.device("cpu"))["command"] == kept
 
 
 # --- the same messages ---

@@ -76,7 +76,7 @@ def render(
     if layout.first and not everything:
         by_name = {flag.name: flag for flag in flags}
         parts.append("\n".join(_entry(by_name[name]) for name in layout.first))
-        parts.append(_paragraph(f"{program} {ALL} shows the other {len(flags) - len(layout.first)} flags."))
+        parts.append(_paragraph(f"{program} {ALL} shows the other {len(flags) - len(layout.first)} flags, in groups."))
     else:
         parts += _groups(flag for flag in flags if not flag.positional)
     return "\n\n".join(parts)

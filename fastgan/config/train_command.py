@@ -46,7 +46,7 @@ HEADINGS = {
     "network": "Networks",
     "config": "Settings from a file",
 }
-OPERAND = ("[PATH]", "Your images: a folder, for --dataset folder --data-dir PATH, or a .npz or .npy file, for npz.")
+OPERAND = ("[PATH]", "Your images: a folder, the same as --dataset folder --data-dir PATH, or a .npz or .npy file.")
 ARRAYS = (".npz", ".npy")
 
 

@@ -48,7 +48,7 @@ def test_help_shows_ten_flags_and_where_the_others_are(capsys: pytest.CaptureFix
     text = shown(capsys, "--help")
     assert flags(text) == [name.replace("_", "-") for name in FIRST] and len(FIRST) == 10
     others = len(all_flags(TrainCommandConfig)) - 10
-    assert text.endswith(f"python -m fastgan.train --help-all shows the other {others} flags.\n")
+    assert text.endswith(f"python -m fastgan.train --help-all shows the other {others} flags, in groups.\n")
     assert shown(capsys, "-h") == text
 
 
