@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from fastgan.runtime import libraries, threads  # noqa: F401 - threads measures from here on how busy the machine is
+from fastgan.runtime import command, libraries, threads  # noqa: F401 - threads measures from here on how busy the machine is
 
 if TYPE_CHECKING:
     from fastgan.api.estimator import ElasticInfoGAN
@@ -28,28 +25,5 @@ def __getattr__(name: str) -> Any:
     return ElasticInfoGAN
 
 
-def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Ctrl-C while a command still imports its modules prints one line, not a traceback."""
-    if issubclass(kind, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    """SIGTERM while a command still imports its libraries: nothing is written yet."""
-    if os.environ.get("RANK", "0") == "0":
-        os.write(2, b"stopped; the same command starts again\n")
-    os._exit(128 + number)
-
-
-def _is_command() -> bool:
-    """Whether this process is one of our commands, not a program that imports us."""
-    name = os.path.basename(sys.argv[0]) if sys.argv else ""
-    return name == "-m" or os.path.splitext(name)[0] == "fastgan"
-
-
-if _is_command():
-    sys.excepthook = _interrupted
-    signal.signal(signal.SIGTERM, _terminated)
-    libraries.quiet()
+if sys.argv and sys.argv[0] == "-m":  # one of our commands, not a program that imports us
+    command.begin()

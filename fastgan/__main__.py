@@ -15,6 +15,7 @@ from pathlib import Path
 import fastgan
 from fastgan.config.command_line import called_as, run_command
 from fastgan.errors import ConfigError
+from fastgan.runtime import command
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ ALSO = {"cluster": "label", "page": "report"}  # the names of the modules
 
 def listing(program: str) -> str:
     """The commands, a line each."""
-    lines = [f"  {name} {command.example}" for name, command in COMMANDS.items()]
+    lines = [f"  {name} {each.example}" for name, each in COMMANDS.items()]
     width = max(map(len, lines)) + 2
     return "\n".join(
         [
@@ -49,7 +50,7 @@ def listing(program: str) -> str:
             "",
             "What kinds are there in a pile of unlabelled images, and how frequent is each?",
             "",
-            *(f"{line:{width}}{command.text}" for line, command in zip(lines, COMMANDS.values(), strict=True)),
+            *(f"{line:{width}}{each.text}" for line, each in zip(lines, COMMANDS.values(), strict=True)),
             "",
             f"For example: {program} train photos --classes 12",
             "RUN is a run's folder, made by train: in runs/, or that of --run-dir.",
@@ -65,6 +66,8 @@ def main(argv: Sequence[str] | None = None, program: str = "fastgan") -> int:
     Args:
         argv: the name and what follows it; by default those of the process. program: how this was called.
     """
+    if argv is None:
+        command.begin()
     return run_command(lambda words: _call(program, words), argv)
 
 

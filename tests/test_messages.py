@@ -189,7 +189,7 @@ def test_every_message_names_a_remedy() -> None:
 
 NOISY = """
 import sys
-sys.argv[0] = sys.argv[1]
+sys.argv[0] = "-m"
 import fastgan
 import logging, warnings
 import matplotlib
@@ -200,13 +200,12 @@ logging.getLogger("PIL").error("a line of a log")
 """
 
 
-@pytest.mark.parametrize("called", ["-m", "/usr/local/bin/fastgan", "Scripts/fastgan.exe"])
 @pytest.mark.parametrize(
     ("flags", "heard"), [([], ["warning: --compile: of ours"]), (["-W", "default"], ["of a library", "--compile"])]
 )
-def test_libraries_are_not_heard_unless_asked_for(flags: list[str], heard: list[str], called: str) -> None:
+def test_libraries_are_not_heard_unless_asked_for(flags: list[str], heard: list[str]) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
-    command = [sys.executable, *flags, "-c", NOISY, called]
+    command = [sys.executable, *flags, "-c", NOISY]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment).stderr
     lines = said.splitlines()
     if flags:
