@@ -192,7 +192,6 @@ def _stopped(stop: signals.Stopped) -> int:
     code = 128 + stop.number
     if os.environ.get("RANK", "0") == "0":
         print(f"stopped; {stop.remedy or 'the same command starts again'}", file=sys.stderr, flush=True)
-    if stop.at_once:
-        sys.stdout.flush()
+    if "RANK" in os.environ:  # as after an error of a rank: Python's own cleanup sometimes aborts
         os._exit(code)
     return code

@@ -62,7 +62,7 @@ def _say(message: Warning | str, *_: Any, **__: Any) -> None:
 def loading() -> Iterator[None]:
     """Within, a command imports what its work needs, after its command line was read; a line says that it takes time.
 
-    A signal then ends the process without Python's own cleanup: a library that is half imported may abort in it.
+    A signal ends the process at once: libraries catch exceptions of any kind while they are imported.
     """
     if "torch" in sys.modules:  # and with it all that takes long
         yield
@@ -70,11 +70,7 @@ def loading() -> Iterator[None]:
     if os.environ.get("RANK", "0") == "0":
         stages.load()
     try:
-        yield
-        if signals.received():  # and what was imported caught the exception
-            raise signals.Stopped(signals.received()[0])
-    except signals.Stopped as stop:
-        stop.at_once = True
-        raise
+        with signals.ending_the_process():
+            yield
     finally:
         stages.loaded()

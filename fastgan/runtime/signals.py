@@ -19,15 +19,11 @@ _ending = False  # within `ending_at_once`
 
 
 class Stopped(KeyboardInterrupt):
-    """The command was told to stop by signal `number`; `remedy` says how to go on.
-
-    `at_once`: the process then ends without Python's own cleanup.
-    """
+    """The command was told to stop by signal `number`; `remedy` says how to go on."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number, self.remedy = number, ""
-        self.at_once = "RANK" in os.environ  # as after an error of a rank: the cleanup sometimes aborts
 
 
 def _in_main_thread() -> bool:
@@ -90,6 +86,24 @@ def stop_signals() -> Iterator[list[int]]:
         _received = []
     with _handled(lambda number: None):
         yield _received
+
+
+def end_process(number: int, frame: FrameType | None) -> None:
+    """A handler that ends the process with one line, of rank 0: nothing is written yet."""
+    if os.environ.get("RANK", "0") == "0":
+        os.write(2, b"stopped; the same command starts again\n")
+    os._exit(128 + number)
+
+
+@contextmanager
+def ending_the_process() -> Iterator[None]:
+    """Within, a signal ends the process in its handler, for where an exception would be caught by others."""
+    before = {number: signal.signal(number, end_process) for number in NUMBERS} if _in_main_thread() else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -157,9 +157,20 @@ def test_the_command_speaks_and_its_children_do_not(tmp_path: Path) -> None:
     assert done.stdout == "(False, True) (True, False)\n"
 
 
+# A library that catches what comes while it is imported.
+CATCHES = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.{})
+except BaseException:
+    raise RuntimeError("already initialised")
+"""
+
+
+@pytest.mark.parametrize(("name", "number"), [("SIGTERM", 15), ("SIGINT", 2)])
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_sigterm_while_libraries_are_loaded(rank: str, tmp_path: Path) -> None:
-    (tmp_path / "torch.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
+def test_a_signal_while_libraries_are_loaded(rank: str, name: str, number: int, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(CATCHES.format(name))
     path = f"{tmp_path}:{Path(__file__).parents[2]}"
     done = subprocess.run(
         [sys.executable, "-m", "fastgan.train", "--device", "cpu"],
@@ -168,6 +179,6 @@ def test_sigterm_while_libraries_are_loaded(rank: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 143
+    assert done.returncode == 128 + number
     said = "loading libraries ...\nstopped; the same command starts again\n"
     assert done.stderr == (said if rank == "0" else "")
