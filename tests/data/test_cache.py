@@ -13,7 +13,7 @@ import torch
 from own_images import colours, load, put
 
 from fastgan import train
-from fastgan.config import command_line
+from fastgan.config import command_line, train_command
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import from_json, to_json
 from fastgan.data import cache, folder, loading
@@ -85,7 +85,7 @@ def test_another_cache_by_the_flag(here: Path, tmp_path: Path, decoded: list[str
 def test_a_resumed_run_may_have_another_cache(tmp_path: Path) -> None:
     before = TrainConfig(cache_dir=tmp_path)
     assert from_json(to_json(before)) == before
-    assert command_line.differences(TrainConfig(), before) == {}
+    assert train_command.differences(TrainConfig(), before) == {}
     values = to_json(TrainConfig())
     del values["cache_dir"]  # as runs were kept before there was a flag
     assert from_json(values) == TrainConfig()
