@@ -65,7 +65,7 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         device: auto, cpu or cuda.
         threads: of a CPU. 0: one for each processor that is free.
         verbose: print what the command prints.
-        others: see `python -m fastgan.train --help`.
+        others: see `python -m fastgan.train --help-all`.
 
     Attributes:
         class_prior_: float64 [K], the learned frequencies.
