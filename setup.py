@@ -57,6 +57,7 @@ setup(
         "fastgan.inference": ["templates/*.j2"],
         "fastgan.reporting": ["templates/*.j2"],
     },
+    entry_points={"console_scripts": ["fastgan = fastgan.__main__:main"]},
     python_requires=">=3.11",
     # Lower bounds are the oldest releases that the tests pass with (`make lowest`); what a run cannot do without.
     install_requires=[

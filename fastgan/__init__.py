@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from fastgan.runtime import libraries, stages, threads  # noqa: F401 - threads measures from here on how busy the machine is
+from fastgan.runtime import command, libraries, threads  # noqa: F401 - threads measures from here on how busy the machine is
 
 if TYPE_CHECKING:
     from fastgan.api.estimator import ElasticInfoGAN
@@ -28,28 +25,5 @@ def __getattr__(name: str) -> Any:
     return ElasticInfoGAN
 
 
-def _while_loading(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """While a command imports its libraries, Ctrl-C and a missing one each print one line, not a traceback."""
-    line = libraries.missing(error) if isinstance(error, ModuleNotFoundError) else None
-    if issubclass(kind, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-    elif line is not None:
-        print(f"error: {line}", file=sys.stderr, flush=True)
-        os._exit(2)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    """SIGTERM while a command still imports its libraries: nothing is written yet."""
-    if os.environ.get("RANK", "0") == "0":
-        os.write(2, b"stopped; the same command starts again\n")
-    os._exit(128 + number)
-
-
 if sys.argv and sys.argv[0] == "-m":  # one of our commands, not a program that imports us
-    sys.excepthook = _while_loading
-    signal.signal(signal.SIGTERM, _terminated)
-    libraries.quiet()
-    if os.environ.get("RANK", "0") == "0" and not {"-h", "--help", "--dry-run"} & set(sys.orig_argv):
-        stages.load()
+    command.begin()

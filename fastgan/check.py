@@ -2,60 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
 
-import torch
-
-from fastgan.config.command_line import parse, positional, run_command, train_config
-from fastgan.config.presets import PRESETS
-from fastgan.config.schedule import resolve_schedule
-from fastgan.config.schema import TrainConfig
-from fastgan.data import cache, cache_contents
-from fastgan.data.advice import FEWEST, Advice, advice
-from fastgan.data.image_set import ImageSet, resized
-from fastgan.data.survey import Survey, survey
+from fastgan.config.command_line import parse, program, run_command
+from fastgan.config.commands import CheckConfig
+from fastgan.data import scan
 from fastgan.errors import ConfigError
-from fastgan.inference import trained_run
-from fastgan.reporting import survey_table
+from fastgan.runtime.libraries import loading
 from fastgan.runtime.outputs import check_file
-from fastgan.runtime.process import tune_malloc
-from fastgan.text import in_bytes, in_time, shell_quoted
-from fastgan.training.estimate import Estimate, estimate
-from fastgan.training.resolve import resolve
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckConfig:
-    """What to look at."""
-
-    data: Annotated[Path | None, positional()] = None
-    """The folder with your images."""
-    json: Path | None = None
-    """Write everything to this file as well."""
-    force: bool = False
-    """Replace the file of --json if it is there."""
-    time: bool = True
-    """Try a few steps of training, to estimate how long a run takes on this machine."""
-    amp: bool = True
-    """Whether that run would have --amp."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where it would compute."""
-    threads: int = 0
-    """Its threads of a CPU. 0: one for each processor that this process may use and that others leave free."""
-    cache: bool = False
-    """List what lies in the cache of decoded images and judges."""
-    empty_cache: bool = False
-    """Remove it; what is needed is made again."""
-    cache_dir: Path | None = None
-    """The cache. Left out: $XDG_CACHE_HOME/fastgan or ~/.cache/fastgan."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -63,111 +18,22 @@ def main(argv: Sequence[str]) -> int:
     args = parse(
         CheckConfig,
         argv,
-        prog="python -m fastgan.check",
+        command="check",
         description="What a folder of images holds, what may be wrong with it, and what a run on it would take.",
     )
     if args.data is None and not (args.cache or args.empty_cache):
-        raise ConfigError("name the folder with your images: python -m fastgan.check photos; or --cache for the cache")
+        raise ConfigError(f"name the folder with your images: {program('check')} photos; or --cache for the cache")
+    if args.data is not None:
+        scan.check(args.data)
     if args.json is not None:
         check_file("--json", args.json, force=args.force)
+    with loading():
+        from fastgan.tasks import check as task
     if args.cache or args.empty_cache:
-        _cache(args)
+        task.show_cache(args)
     if args.data is not None:
-        _look(args, args.data)
+        task.look(args, args.data)
     return 0
-
-
-def _cache(args: CheckConfig) -> None:
-    root = cache.cache_dir(args.cache_dir)
-    kept = cache_contents.contents(args.cache_dir)
-    print(f"{root}: {in_bytes(sum(each.size for each in kept))}")
-    if kept:
-        print(survey_table.as_text(survey_table.cache_rows(kept, time.time())))
-    if args.empty_cache:
-        print(f"removed {in_bytes(cache_contents.empty(args.cache_dir))}")
-
-
-def _look(args: CheckConfig, data: Path) -> None:
-    device = trained_run.choose_processor(args.device, args.threads)
-    base = PRESETS["folder"]
-    found = survey(data, base.image_size, base.channels)
-    print(f"{data}:")
-    print(survey_table.as_text(survey_table.rows(found)))
-    told: dict[str, Any] = survey_table.as_json(found)
-    if found.images < FEWEST:
-        print(f"  too few images to train on: {FEWEST} at least, and better hundreds of each kind")
-    else:
-        flags = advice(found, device.type == "cuda")
-        config = _config(data, flags, args.amp)
-        _print_flags(data, flags, args.amp)
-        told |= {"suggested": [dataclasses.asdict(flag) for flag in flags]}
-        if args.time and len(found.sample.paths) >= config.batch_size:
-            told |= {"estimate": dataclasses.asdict(_print_estimate(config, found, device))}
-    if args.json is not None:
-        args.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8", errors="backslashreplace")
-
-
-def _config(data: Path, flags: Sequence[Advice], amp: bool) -> TrainConfig:
-    """The settings of a run with these flags."""
-    argv = ["--dataset", "folder", "--data-dir", str(data), *(["--amp"] if amp else [])]
-    argv += [word for flag in flags for word in (flag.flag, flag.value) if word]
-    return train_config(argv, lambda _: PRESETS["folder"])
-
-
-def _print_flags(data: Path, flags: Sequence[Advice], amp: bool) -> None:
-    chosen = " ".join(f"{flag.flag} {flag.value}".strip() for flag in flags)
-    print("\nto train on it:")
-    print(f"  python -m fastgan.train --dataset folder --data-dir {shell_quoted(data)}{' --amp' * amp} {chosen}")
-    print(survey_table.as_text((f"{flag.flag} {flag.value}".strip(), flag.why) for flag in flags))
-
-
-def preflight(config: TrainConfig) -> None:
-    """Print what the folder of a run holds and what the run would take, to stderr; nothing is written.
-
-    Raises:
-        DataError: when the folder cannot be read or holds no images.
-    """
-    assert config.data_dir is not None
-    device = trained_run.choose_processor(config.device, config.threads)
-    found = survey(config.data_dir, config.image_size, config.channels)
-    with contextlib.redirect_stdout(sys.stderr):
-        print(f"{config.data_dir}:")
-        print(survey_table.as_text(survey_table.rows(found)))
-        if len(found.sample.paths) >= config.batch_size:
-            _print_estimate(config, found, device)
-
-
-def _print_estimate(config: TrainConfig, found: Survey, device: torch.device) -> Estimate:
-    """Estimate a run and print it."""
-    tune_malloc()
-    # A run has fewer channels than the sample only where the images are grey, and all channels are equal.
-    pixels = resized(found.sample.images[:, : config.channels], config.image_size)
-    sample = ImageSet("folder", pixels, None, 0, found.sample.paths)
-    usable = found.images - len(found.sample.bad)
-    config, _ = resolve(resolve_schedule(config, usable), sample)
-    needs = estimate(config, sample, usable, device)
-    print(f"\nwhat that would take on {needs.device}, about:")
-    print(survey_table.as_text(_needs_rows(needs, config, found)))
-    return needs
-
-
-def _needs_rows(needs: Estimate, config: TrainConfig, found: Survey) -> list[tuple[str, str]]:
-    trained = needs.shown - needs.pretrained
-    time = f"{in_time(needs.seconds)}: {trained:,} images at {needs.rate:.0f} a second"
-    if needs.pretraining_rate is not None:
-        time = f"{time}, before them {needs.pretrained:,} in pretraining at {needs.pretraining_rate:.0f}"
-    if config.grouping.at:
-        time = f"{time}, and {len(config.grouping.at)} groupings of {in_time(needs.grouping_seconds)}"
-    decoding = found.sample.seconds / len(found.sample.paths) * found.images
-    decoded = found.images * config.channels * config.image_size**2
-    where = cache.cache_dir(config.cache_dir)
-    return [
-        ("time", time),
-        ("decoding, once", in_time(decoding)),
-        ("memory", in_bytes(needs.memory)),
-        ("disk", f"{in_bytes(decoded)} in {where}, {in_bytes(needs.checkpoints)} or more in the run folder"),
-        ("parameters", f"{needs.parameters:,}"),
-    ]
 
 
 if __name__ == "__main__":

@@ -1,36 +1,15 @@
-"""python -m fastgan.export RUN: the generator and the labeller as files that torch loads without fastgan.
-
-Legend: B images, K codes, Z noise, D embedding, CHW an image, S its side.
-"""
+"""python -m fastgan.export RUN: the generator and the labeller as files that torch loads without fastgan."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-import torch
-
-from fastgan.config.command_line import parse, positional, run_command
-from fastgan.inference import trained_run
-from fastgan.inference.export import FILES, check_place, export
+from fastgan.config.command_line import parse, run_command
+from fastgan.config.commands import ExportConfig
+from fastgan.inference.export_place import FILES, check_place
 from fastgan.runs import run_folder
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportConfig:
-    """What to export, and where."""
-
-    run: Annotated[Path, positional()]
-    """The run's folder."""
-    out: Path | None = None
-    """The folder to make. Left out: RUN/export."""
-    force: bool = False
-    """Replace an existing export."""
-    overwrite: bool = False
-    """The same as --force."""
+from fastgan.runtime.libraries import loading
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,21 +17,18 @@ def main(argv: Sequence[str]) -> int:
     args = parse(
         ExportConfig,
         argv,
-        prog="python -m fastgan.export",
+        command="export",
         description="Generator and labeller of a run as files that need only torch.",
     )
     run_folder.read_settings(args.run)
     out, force = args.out if args.out is not None else args.run / "export", args.force or args.overwrite
     check_place(out, force)
     with run_folder.owning_outputs(out):
-        _export(args.run, out, force)
+        with loading():
+            from fastgan.tasks import export as task
+        task.write(args.run, out, force)
     print(f"wrote {', '.join(FILES)} to {out}")
     return 0
-
-
-def _export(path: Path, out: Path, force: bool) -> None:
-    # On the CPU, since an exported program is tied to the device it was traced on.
-    export(trained_run.load(path, torch.device("cpu")), out, force)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from fastgan.config import command_line
 from fastgan.data import loading
 from fastgan.inference import labelling, sorting, trained_run
 from fastgan.runtime.outputs import MARKER
+from fastgan.tasks import cluster as task
 
 CPU = torch.device("cpu")
 HEADER = ["class", "confidence", "second_class", "second_confidence"]
@@ -169,7 +170,7 @@ def test_links_are_told_to_be_the_same_files_and_gone_files_are_told(
     def after_labelling(path: Path, *_: object) -> None:
         (folder / "a" / "digit 0.png").unlink()
 
-    monkeypatch.setattr(cluster, "write_table", after_labelling)
+    monkeypatch.setattr(task, "write_table", after_labelling)
     assert (
         run(tiny_run, folder, "--out", tmp_path / "out.csv", "--sort-into", tmp_path / "sorted", "--sort-as", how) == 0
     )

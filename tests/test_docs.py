@@ -12,6 +12,9 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from fastgan.__main__ import COMMANDS
+from fastgan.config.train_command import TrainCommandConfig
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "bench/results/README.md"]
 DOCUMENTS += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))
@@ -83,7 +86,7 @@ def test_what_is_linked_is_kept_by_git(document: str) -> None:
 
 OF_OTHERS = {  # not ours
     *("nproc-per-node", "standalone", "logdir", "help", "long", "only", "query-gpu", "format"),
-    *("require-hashes", "no-deps"),
+    *("require-hashes", "no-deps", "help-all", "version"),
 }
 
 
@@ -111,6 +114,7 @@ def flags_of(module: str) -> set[str]:
         return set(re.findall(r"--([a-z][\w-]*)", source))
     made = vars(importlib.import_module(module)).values()
     kinds = [kind for kind in made if isinstance(kind, type) and kind.__name__.endswith("Config")]
+    kinds += [TrainCommandConfig] if module == "fastgan.train" else []
     return set().union(*(fields(kind) for kind in kinds if dataclasses.is_dataclass(kind)))
 
 
@@ -135,6 +139,11 @@ def test_every_flag_that_a_document_names_is_there(document: str) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    ours = {f"fastgan.{path.stem}" for path in (ROOT / "fastgan").glob("*.py") if "run_command" in path.read_text()}
+    ours = {f"fastgan.{command.module}" for command in COMMANDS.values()}
+    assert ours == {
+        f"fastgan.{path.stem}"
+        for path in (ROOT / "fastgan").glob("[!_]*.py")
+        if "run_command" in path.read_text(encoding="utf-8")
+    }
     for document in ("README.md", "docs/running.md"):
         assert ours <= {module for module, _ in commands(document)}

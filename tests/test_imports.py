@@ -25,8 +25,9 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": {"runtime", "config", "data", "runs", "models", "augment", "inference"},
     "reporting": {"runtime", "config", "data", "runs", "models", "inference", "evaluation"},
     "sweep": {"runtime", "config", "data", "runs", "inference", "step", "training", "evaluation", "reporting"},
-    "commands": {"runtime", "config", "data", "runs", "inference", "training", "evaluation", "reporting", "sweep"},
-    "api": {"runtime", "config", "data", "runs", "inference", "evaluation", "reporting", "commands"},
+    "tasks": {"runtime", "config", "data", "runs", "inference", "training", "evaluation", "reporting", "sweep"},
+    "commands": {"runtime", "config", "data", "runs", "inference", "sweep", "tasks"},
+    "api": {"runtime", "config", "data", "runs", "inference", "evaluation", "reporting", "tasks", "commands"},
 }
 SMALL = {"errors", "seeding", "text"}
 

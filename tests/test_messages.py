@@ -189,7 +189,7 @@ def test_every_message_names_a_remedy() -> None:
 
 NOISY = """
 import sys
-sys.argv[0], sys.orig_argv = "-m", ["python", "-m", "noisy"]
+sys.argv[0] = "-m"
 import fastgan
 import logging, warnings
 import matplotlib
@@ -207,7 +207,7 @@ def test_libraries_are_not_heard_unless_asked_for(flags: list[str], heard: list[
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
     command = [sys.executable, *flags, "-c", NOISY]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment).stderr
-    lines = [line for line in said.splitlines() if "loading libraries" not in line]
+    lines = said.splitlines()
     if flags:
         assert all(words in said for words in (*heard, "building the font cache"))
     else:

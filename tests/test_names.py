@@ -15,7 +15,7 @@ from PIL import Image
 
 from fastgan import cluster, evaluate, export, page, sample, train
 from fastgan.config import command_line
-from fastgan.inference.export import FILES
+from fastgan.inference.export_place import FILES
 from fastgan.inference.sorting import LIST
 from fastgan.runs import run_folder
 from fastgan.text import encodable, printable, unescaped

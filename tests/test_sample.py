@@ -15,6 +15,7 @@ from fastgan.config import command_line
 from fastgan.inference import sampling, trained_run
 from fastgan.inference.sampling import Sampler
 from fastgan.reporting.images import save_grid
+from fastgan.tasks import sample as task
 
 CPU = torch.device("cpu")
 
@@ -33,7 +34,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, int]]:
         calls.append((images, columns))
         real(images, path, columns)
 
-    monkeypatch.setattr(sample, "save_grid", spy)
+    monkeypatch.setattr(task, "save_grid", spy)
     return calls
 
 

@@ -24,7 +24,8 @@ from fastgan.models import sync_batchnorm
 from fastgan.models.networks import Networks, Shape
 from fastgan.models.prior import ClassPrior
 from fastgan.models.sync_batchnorm import BATCH_NORMS, SyncBatchNorm
-from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator, RankInfo, init_distributed
+from fastgan.runtime.distributed import SINGLE_PROCESS, Communicator, init_distributed
+from fastgan.runtime.ranks import RankInfo
 from fastgan.step import losses
 from fastgan.step.pretraining import PretrainingStep
 from fastgan.step.step import Step

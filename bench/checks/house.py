@@ -152,7 +152,7 @@ def tree(package: Path, order: list[str]) -> str:
     for room in reversed(order):
         if room == COMMANDS:
             what, files = (
-                "Run as python -m fastgan.train and so on: they parse, wire the rooms together, print.",
+                "Run as python -m fastgan.train and so on: they read the command line, and refuse mistakes.",
                 [p for p in beside if _is_run(p)],
             )
         else:

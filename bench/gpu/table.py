@@ -14,7 +14,8 @@ from typing import Any
 from bench.measure import machine, slug
 from bench.process import said
 from bench.rows import DEVICE, ROOT, load_images
-from fastgan.reproduce import ReproduceConfig, reproduce
+from fastgan.config.commands import ReproduceConfig
+from fastgan.reproduce import reproduce
 from fastgan.sweep.results import read_rows
 from fastgan.sweep.table import write_table
 

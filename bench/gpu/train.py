@@ -15,7 +15,7 @@ from bench.rows import DEFAULT_RECIPE, DEVICE, load_images
 from fastgan.config.validation import validate
 from fastgan.reporting import labels
 from fastgan.reporting.run_reporter import RunReporter
-from fastgan.runs import run_folder
+from fastgan.runs import record
 from fastgan.training.engine import Engine
 from fastgan.training.loop import TrainingLoop
 
@@ -39,7 +39,7 @@ def main(kind: str) -> int:
         config = validate(dataclasses.replace(config, amp=True, run_dir=Path(folder) / "run", **KINDS[kind]))
         try:
             trainer = Engine(config, images, DEVICE)
-            run = run_folder.create(config, DEVICE)
+            run = record.create(config, DEVICE)
             placed = dataclasses.replace(images, images=trainer.feed.images)
             reporter = RunReporter(config, run, placed, trainer.step.model, DEVICE)
             outcome = TrainingLoop(config, run, trainer, reporter).train()

@@ -21,9 +21,9 @@ import torch
 from bench.measure import machine, slug
 from bench.rows import ROOT
 from bench.studies.runs import mnist_flags
-from fastgan.config.command_line import train_config
 from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import train_config
 from fastgan.data import loading
 from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import metrics

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
-from fastgan import page, train
+from fastgan import page
 from fastgan.api.images import as_arrays
 from fastgan.api.kept_images import DATA, kept
 from fastgan.api.settings import config_of, resumed
@@ -36,8 +36,10 @@ from fastgan.runs.metrics_log import MetricsLog
 from fastgan.runs.ownership import LOCK
 from fastgan.runtime import threads as thread_count
 from fastgan.runtime.device import choose_device, choose_kernels
-from fastgan.runtime.distributed import RankInfo, init_distributed
+from fastgan.runtime.distributed import init_distributed
 from fastgan.runtime.process import tune_malloc
+from fastgan.runtime.ranks import RankInfo
+from fastgan.tasks import train
 
 SHOWN = 10  # samples of each class that a notebook shows
 # Parameters that are no settings of a run.
@@ -47,7 +49,7 @@ OURS = {"recipe", "preset", "run_dir", "threads", "verbose"}
 class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
     """Learn the classes of unlabelled images and how frequent each is, label images, and draw more of each class.
 
-    Parameters are settings of `python -m fastgan.train`, whose `--help` describes each; None leaves the default of
+    Parameters are settings of `python -m fastgan.train`, whose `--help-all` describes each; None leaves the default of
     `preset`. The same settings, images and number of threads give the same weights as the command, bit for bit.
 
     Args:
@@ -63,7 +65,7 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         device: auto, cpu or cuda.
         threads: of a CPU. 0: one for each processor that is free.
         verbose: print what the command prints.
-        others: see `python -m fastgan.train --help`.
+        others: see `python -m fastgan.train --help-all`.
 
     Attributes:
         class_prior_: float64 [K], the learned frequencies.

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from fastgan.config.command_line import FREE_ON_RESUME, differences
 from fastgan.config.presets import derived, preset
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import FREE_ON_RESUME, differences
 from fastgan.config.validation import validate
 from fastgan.errors import ConfigError
 

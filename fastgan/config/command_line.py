@@ -1,25 +1,25 @@
-"""From argv to a validated config, and from an error to one line and an exit code."""
+"""From argv to a dataclass of settings, and from an error to one line and an exit code."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence, Set
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from fastgan.config.presets import derived, preset
-from fastgan.config.schema import TrainConfig
-from fastgan.config.validation import validate
+from fastgan.config import help_text
 from fastgan.errors import ConfigError, DataError, FastganError
-from fastgan.runtime import signals, stages
+from fastgan.runtime import libraries, signals
 from fastgan.text import printable
 
 T = TypeVar("T")
+PLAIN = help_text.Layout()
+_program: ContextVar[str | None] = ContextVar("program", default=None)
 
 # tyro's messages that speak of Python, in a user's words.
 REWORDED = {
@@ -40,30 +40,79 @@ REWORDED = {
     r"Missing from (.*): PATH The run's folder\. \(required\)": r"name the run's folder: \1 RUN",
     r"Unrecognized options: ": "not known: ",
 }
-# Settings that a resumed run may change: they do not change the recipe, although another device, compiler, kernel or
-# transform backend rounds differently (and DALI interpolates differently).
-FREE_ON_RESUME = {
-    *("epochs", "run_dir", "resume", "eval_every", "save_every", "log_every", "dry_run", "data_dir", "cache_dir"),
-    *("device", "save_share", "deterministic", "compile", "kernels", "augment", "capture", "threads"),
-    *("rank_timeout", "resume_on_other_ranks"),
-}
 
 
-def parse(kind: type[T], argv: Sequence[str], *, default: T | None = None, prog: str, description: str) -> T:
-    """Parse `argv` into dataclass `kind` with tyro; raises ConfigError with a one-line message."""
+@contextmanager
+def called_as(program: str) -> Iterator[None]:
+    """Within, the command is called by `fastgan`: `program` is its name in messages."""
+    before = _program.set(program)
+    try:
+        yield
+    finally:
+        _program.reset(before)
+
+
+def by_name() -> bool:
+    """Whether the command was called by `fastgan`, not as a module."""
+    return _program.get() is not None
+
+
+def program(command: str) -> str:
+    """How the command was called, for messages."""
+    return _program.get() or f"python -m fastgan.{command}"
+
+
+def asks_for_help(argv: Sequence[str]) -> bool:
+    """Whether a command line asks for help, which then is all that it does."""
+    return not {"-h", "--help", help_text.ALL}.isdisjoint(argv)
+
+
+def parse(
+    kind: type[T],
+    argv: Sequence[str],
+    *,
+    default: T | None = None,
+    command: str,
+    description: str,
+    layout: help_text.Layout = PLAIN,
+    operand: str | None = None,
+) -> T:
+    """Parse `argv` into dataclass `kind` with tyro, or print the help and raise SystemExit.
+
+    Args:
+        default: whose values are the defaults. command: the name of its module in fastgan/. operand: a word in it that
+            belongs to no flag, from `find_operand`.
+
+    Raises:
+        ConfigError: with a one-line message.
+    """
+    if asks_for_help(argv):
+        everything = help_text.ALL in argv
+        print(help_text.render(kind, default, program(command), description, layout, everything, positional()))
+        raise SystemExit(0)
+    how = {} if operand is None else {"return_unknown_args": True}
+    return _parse(kind, argv, default, command, **how)[0]
+
+
+def find_operand(kind: type[T], argv: Sequence[str], command: str) -> str | None:
+    """The word that belongs to no flag, if there is one and all else is known; raises ConfigError as `parse`."""
+    _, unknown = _parse(kind, argv, None, command, return_unknown_args=True)
+    return unknown[0] if len(unknown) == 1 and not unknown[0].startswith("-") else None
+
+
+def _parse(kind: type[T], argv: Sequence[str], default: T | None, command: str, **how: Any) -> tuple[T, list[str]]:
+    """Parse; returns the words that tyro does not know, too, where `how` says so."""
     try:
         import tyro
     except ImportError as error:
         raise ConfigError("the command line needs the package tyro: pip install tyro") from error
 
-    message = io.StringIO()
+    message, prog = io.StringIO(), program(command)
     try:
         with contextlib.redirect_stderr(message):
-            parsed: T = tyro.cli(kind, args=list(argv), default=default, prog=prog, description=description)  # type: ignore[assignment]
-            return parsed
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
+            found: Any = tyro.cli(kind, args=list(argv), default=default, prog=prog, add_help=False, **how)
+            return found if how else (found, [])
+    except SystemExit:
         raise ConfigError(_one_line(message.getvalue(), prog)) from None
 
 
@@ -101,72 +150,11 @@ def flag_value(argv: Sequence[str], flag: str) -> str | None:
     return found
 
 
-def _flags(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Every setting by the name of its flag, nested ones included."""
-    found: dict[str, Any] = {}
-    for part in dataclasses.fields(config):
-        name, value = prefix + part.name.replace("_", "-"), getattr(config, part.name)
-        found |= _flags(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
-    return found
-
-
-def differences(ours: TrainConfig, theirs: TrainConfig, free: Set[str] = FREE_ON_RESUME) -> dict[str, Any]:
-    """Flags whose values differ between two runs, with the value in `theirs`; settings in `free` are skipped."""
-    own = _flags(ours)
-    return {
-        name: value
-        for name, value in _flags(theirs).items()
-        if name.partition(".")[0].replace("-", "_") not in free and own[name] != value
-    }
-
-
-def train_config(argv: Sequence[str], saved: Callable[[Path], TrainConfig]) -> TrainConfig:
-    """The validated config of `python -m fastgan.train`.
-
-    `--dataset` and `--recipe` select the preset that the other flags change. The default of `--classes` for
-    youtube-faces is `--identities`; that of `--finer-codes` follows from `--classes` (`presets.derived`). With
-    `--resume` `saved` reads the settings from the run folder, and a flag that would change training raises ConfigError.
-    """
-    prog = "python -m fastgan.train"
-    description = (
-        "Train Elastic-InfoGAN: classes, their frequencies and generated images from unlabelled images. "
-        "Defaults are those of --dataset digits; `--dataset mnist --help` shows MNIST's. "
-        "`--dataset folder --data-dir DIR` trains on your own images, and `--dataset youtube-faces --data-dir DIR` on "
-        "frames of YouTube-Faces."
-    )
-    run_dir = flag_value(argv, "--run-dir")
-    if "--resume" in argv and not {"-h", "--help"} & set(argv):
-        if run_dir is None:
-            raise ConfigError("--resume needs the run's folder: add --run-dir RUN")
-        before = saved(Path(run_dir))
-        config = validate(parse(TrainConfig, argv, default=before, prog=prog, description=description))
-        changed = [f"{name} (was {value})" for name, value in differences(config, before).items()]
-        if changed:
-            raise ConfigError(
-                f"--resume: --{', --'.join(changed)} must stay as in {run_dir}/run.json; leave those flags out, "
-                "or start a new run without --resume"
-            )
-        return config
-    dataset = flag_value(argv, "--dataset")
-    default = preset(dataset if dataset is not None else "digits", flag_value(argv, "--recipe") or "default")
-    config = parse(TrainConfig, argv, default=default, prog=prog, description=description)
-    if config.dataset == "youtube-faces" and flag_value(argv, "--classes") is None:
-        config = dataclasses.replace(config, classes=config.identities)
-    if config.dataset == "digits" and config.data_dir is not None:
-        raise ConfigError(
-            "--data-dir: the default, --dataset digits, reads no files; add --dataset folder for your own images, or "
-            "--dataset mnist"
-        )
-    config = derived(config, lambda name: flag_value(argv, f"--{name.replace('_', '-')}") is not None)
-    return validate(config)
-
-
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Call a command; an error meant for the user becomes one line on stderr and exit code 2, or 1 for a failed run.
 
     SIGTERM and Ctrl-C end it with one line, and 143 or 130; a run in training first finishes its step and saves.
     """
-    stages.loaded()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what it cannot print of a name is escaped
             stream.reconfigure(errors="backslashreplace")
@@ -182,6 +170,12 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
         except signals.Stopped as stop:
             with signals.ignored():
                 return _stopped(stop)
+        except ModuleNotFoundError as error:
+            line = libraries.missing(error)
+            if line is None:
+                raise
+            print(f"error: {line}", file=sys.stderr, flush=True)
+            os._exit(ConfigError.exit_code)  # half imported libraries may abort in Python's own cleanup
         except FastganError as error:
             if signals.received() and isinstance(error, DataError):  # it ended the processes that decode, too
                 with signals.ignored():

@@ -118,5 +118,10 @@ def derived(config: TrainConfig, given: Callable[[str], bool]) -> TrainConfig:
         keep = tuple(each.name for each in fields(TransformConfig) if given(f"transform.{each.name}"))
         config = replace(config, transform=replace(config.transform, keep=keep))
     if config.finer_codes > 0 and not given("finer_codes"):
-        config = replace(config, finer_codes=min(max(config.finer_codes, FINER * config.classes), MAX_CODES))
+        config = replace(config, finer_codes=finer_codes(config.classes))
     return config
+
+
+def finer_codes(classes: int) -> int:
+    """The default recipe's number of finer codes for so many classes."""
+    return min(max(_DEFAULT["finer_codes"], FINER * classes), MAX_CODES)

@@ -154,8 +154,7 @@ class TrainConfig:
     intensity_range: Annotated[IntensityRange, RANGE_LIMIT] = "type"
     """With --dataset folder or youtube-faces: which values of grey images of more than 8 bits become black and white.
     auto: one range for the folder, from the fewest bits that hold its highest value (0 to 4095 for a camera of 12
-    bits), as data/intensity.py states. LOW HIGH: these two values. type: 0 to 65535, whatever the images hold; floating
-    point is refused."""
+    bits). LOW HIGH: these two values. type: 0 to 65535, whatever the images hold; floating point is refused."""
     identities: Annotated[int, at_least(2)] = 40
     """With --dataset youtube-faces: number of people, the first by name that have frames. Who a frame shows is used
     for evaluation only."""

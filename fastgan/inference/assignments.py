@@ -14,11 +14,13 @@ import uuid
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from fastgan.errors import ConfigError
 from fastgan.text import encodable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 COLUMNS = ("class", "confidence", "second_class", "second_confidence")
 

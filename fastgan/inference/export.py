@@ -16,14 +16,13 @@ from torch.export import Dim, ExportedProgram
 
 from fastgan.data.image_set import to_unit_range
 from fastgan.errors import ConfigError
+from fastgan.inference.export_place import FILES, check_place
 from fastgan.inference.export_readme import readme
 from fastgan.inference.trained_run import TrainedRun
 from fastgan.models.layers import Flatten, Linear
 from fastgan.models.networks import CodeHead, FrontEnd, Generator
-from fastgan.runtime import outputs
 from fastgan.runtime.stages import stage
 
-FILES = ("model.safetensors", "generator.pt2", "labeller.pt2", "README.md")
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -133,16 +132,3 @@ def export(run: TrainedRun, out: Path, force: bool = False) -> None:
         raise ConfigError(f"--out {out}: cannot be written ({cause}); name a folder that can") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def check_place(out: Path, force: bool) -> None:
-    """Raise ConfigError where `out` exists and may not be replaced, or cannot be written."""
-    if not out.is_symlink() and not out.exists():
-        outputs.check_folder("--out", out)
-        return
-    if not force:
-        raise ConfigError(f"--out {out}: is there already; add --force to replace it, or name another folder")
-    if out.is_symlink() or not out.is_dir() or {path.name for path in out.iterdir()} - set(FILES):
-        raise ConfigError(
-            f"--out {out}: --force replaces only an earlier export, and this holds something else; name another folder"
-        )

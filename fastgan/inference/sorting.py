@@ -21,15 +21,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Literal
 
+from fastgan.config.commands import SortAs
 from fastgan.errors import ConfigError
 from fastgan.inference.assignments import write_csv
 from fastgan.runtime.file_lock import lock_opened
 from fastgan.runtime.outputs import mark
 from fastgan.runtime.stages import stage
 
-SortAs = Literal["link", "copy"]
 LIST = "files.csv"
 PARTIAL = ".partial-"
 NAME_BYTES = 255  # of a file's name, where the system does not tell

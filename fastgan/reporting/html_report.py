@@ -20,9 +20,10 @@ from fastgan.reporting import images, plots
 from fastgan.reporting.images import Picture
 from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN, has_losses
 from fastgan.reporting.lettering import ChartNames, chart_names
+from fastgan.runs import run_folder
 from fastgan.text import printable, unescaped, words
 
-NAME = "report.html"
+NAME = run_folder.REPORT
 SHOWN_PICTURES = 8  # generated and real ones of each code
 SHOWN_CODES = 100  # the most frequent ones, where there are more
 

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-import torch
-
 from fastgan.config.schema import TrainConfig
-from fastgan.config.serialization import from_json, to_json
+from fastgan.config.serialization import from_json
 from fastgan.errors import ConfigError, FastganError, RunWriteError
 from fastgan.runs import ownership
-from fastgan.runtime.device import device_name
-from fastgan.runtime.environment import environment
+
+REPORT = "report.html"  # of a run, in its folder
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class RunFolder:
 
     def write_prior(self, values: dict[str, Any]) -> None:
         """Write prior.json atomically."""
-        _replace(self.path / "prior.json", values)
+        write_json(self.path / "prior.json", values)
 
 
 def take(config: TrainConfig, held: ExitStack) -> Path:
@@ -80,16 +75,16 @@ def take(config: TrainConfig, held: ExitStack) -> Path:
             _check_apart(path, config)
             held.enter_context(ownership.owned(path))
             if not config.resume:
-                _check_new(path)
+                check_new(path)
             return path
         for number in itertools.count(1):
-            path = Path("runs") / (_default_name(config) + (f"-{number}" if number > 1 else ""))
+            path = Path("runs") / (default_name(config) + (f"-{number}" if number > 1 else ""))
             with contextlib.suppress(FileExistsError):
                 held.enter_context(ownership.owned(path, new=True))
                 return path
     except OSError as error:
         if path is not None and not config.resume:
-            _check_new(path)
+            check_new(path)
         remedy = "make it writable, or free up space if it is full" if config.resume else "name a folder that can"
         raise ConfigError(f"--run-dir {path}: cannot be written ({error.strerror or error}); {remedy}") from error
     raise AssertionError("one of the numbers is free")
@@ -124,7 +119,8 @@ def owning_outputs(*paths: Path, flag: str = "--out") -> Iterator[None]:
         yield
 
 
-def _default_name(config: TrainConfig) -> str:
+def default_name(config: TrainConfig) -> str:
+    """The name of a run that is given none: data set, K, seed and time."""
     own = "" if config.imbalance == "none" else f"-{config.imbalance}"
     split = f"-split{config.split}" if config.imbalance == "split" else own
     return f"{config.dataset}{split}-k{config.classes}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -142,30 +138,10 @@ def _check_apart(path: Path, config: TrainConfig) -> None:
         )
 
 
-def _check_new(path: Path) -> None:
+def check_new(path: Path) -> None:
+    """Raise ConfigError where a folder holds a run."""
     if RunFolder(path).settings.exists():
         raise ConfigError(f"--run-dir {path}: already holds a run; add --resume to continue it, or name another folder")
-
-
-def create(
-    config: TrainConfig, device: torch.device, how: Mapping[str, Any] = MappingProxyType({}), path: Path | None = None
-) -> RunFolder:
-    """Create the folder of a new run and write run.json.
-
-    Args:
-        how: more about the environment, such as precision and ranks.
-        path: of the folder; left out, --run-dir or a name in runs/.
-
-    Raises:
-        ConfigError: when the folder cannot be written or already holds a run.
-    """
-    path = path or config.run_dir or Path("runs") / _default_name(config)
-    _check_new(path)
-    run = RunFolder(path)
-    with begun(path):
-        run.make_folders()
-        _replace(run.settings, {"settings": to_json(config), "environment": {**environment(device), **how}})
-    return run
 
 
 @contextmanager
@@ -206,34 +182,18 @@ def written(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _replace(path: Path, values: dict[str, Any]) -> None:
+def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a JSON file atomically."""
     partial = path.with_name(f".{path.name}")
     partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
-def note_resume(
-    run: RunFolder,
-    config: TrainConfig,
-    device: torch.device,
-    images_seen: int,
-    how: Mapping[str, Any],
-) -> None:
-    """Record in run.json the settings and the environment of a resumed run; `how` as in `create`."""
-    run.make_folders()
-    values = read_settings(run.path)
-    values["settings"] = to_json(dataclasses.replace(config, resume=False, resume_on_other_ranks=False))
-    again = {"images_seen": images_seen, **environment(device), **how}
-    values["environment"].setdefault("resumed", []).append(again)
-    _replace(run.settings, values)
-
-
 def move_data(path: Path, data_dir: Path) -> None:
     """Record in run.json where the run's data are now."""
     values = read_settings(path)
     values["settings"]["data_dir"] = str(data_dir)
-    _replace(path / "run.json", values)
+    write_json(path / "run.json", values)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -258,21 +218,6 @@ def last_environment(settings: dict[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = settings["environment"]
     last: dict[str, Any] = [kept, *kept.get("resumed", [])][-1]
     return last
-
-
-def moved(settings: dict[str, Any], device: torch.device, precision: str) -> str | None:
-    """One line if the device, torch or the precision changed since the run was last trained, so results differ.
-
-    Args:
-        settings: from `read_settings`.
-        precision: of matrix products from here on.
-    """
-    kept = last_environment(settings)
-    before = f"{kept.get('device')} with torch {kept.get('versions', {}).get('torch')} in {precision_of(settings)}"
-    now = f"{device_name(device)} with torch {version('torch')} in {precision}"
-    if before == now:
-        return None
-    return f"trained on {before} until here, and on {now} from here on: results will not match an uninterrupted run"
 
 
 def precision_of(values: dict[str, Any]) -> str:

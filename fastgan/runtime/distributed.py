@@ -1,4 +1,4 @@
-"""Distributed training: this process's rank, as set by torchrun, and collective operations between ranks.
+"""Distributed training: collective operations between ranks.
 
 Each rank has B images of a job's batch of W * B. Its losses are means over its own images (or already over the job's),
 and gradients are averaged over ranks, which gives the gradient of the job's mean loss. So a rank's backward pass
@@ -10,10 +10,8 @@ Legend: W ranks, B images per rank.
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -23,37 +21,10 @@ from torch import Tensor
 
 from fastgan.errors import FastganError, RankError
 from fastgan.runtime.heartbeat import Heartbeat
+from fastgan.runtime.ranks import RankInfo
 
 T = TypeVar("T")
 LONG_WAIT = timedelta(hours=2)  # for all ranks to start, and while rank 0 reads the data, evaluates or saves
-
-
-@dataclass(frozen=True)
-class RankInfo:
-    """The rank of this process among `world_size`, and its local rank among `local_world_size` on this machine."""
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    local_world_size: int = 1
-
-    @staticmethod
-    def from_environment() -> RankInfo:
-        """From torchrun's environment variables; a single rank without them."""
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        values = [os.environ.get(name) for name in names]
-        if values[0] is None or values[1] is None:
-            return RankInfo()
-        rank, world_size = int(values[0]), int(values[1])
-        return RankInfo(rank, world_size, int(values[2] or rank), int(values[3] or world_size))
-
-    def device(self, device: torch.device) -> torch.device:
-        """This rank's GPU, which becomes the current one; other devices are returned unchanged."""
-        if device.type == "cuda":
-            own = torch.device("cuda", self.local_rank % torch.cuda.device_count())
-            torch.cuda.set_device(own)
-            return own
-        return device
 
 
 class Communicator:

@@ -42,9 +42,15 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
         "git_commit": _git_commit(),
-        "command": " ".join(sys.orig_argv[1:]),
+        "command": _command(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _command() -> str:
+    """The command line, without the folder where Python or the command `fastgan` is installed."""
+    first, *rest = sys.orig_argv[1:] or [""]
+    return " ".join([Path(first).name if Path(first).stem == "fastgan" else first, *rest])
 
 
 def _git_commit() -> str | None:

@@ -1,14 +1,17 @@
-"""The libraries that fastgan stands on: one that is missing, and what they print by themselves."""
+"""The libraries that fastgan stands on: when they are imported, one that is missing, and what they print."""
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from fastgan.runtime import stages
+from fastgan.runtime import signals, stages
 
 # Names under which libraries are imported and installed, where the two differ.
 PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}
@@ -53,3 +56,21 @@ def quiet() -> None:
 
 def _say(message: Warning | str, *_: Any, **__: Any) -> None:
     stages.say(f"warning: {message}")
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Within, a command imports what its work needs, after its command line was read; a line says that it takes time.
+
+    A signal ends the process at once: libraries catch exceptions of any kind while they are imported.
+    """
+    if "torch" in sys.modules:  # and with it all that takes long
+        yield
+        return
+    if os.environ.get("RANK", "0") == "0":
+        stages.load()
+    try:
+        with signals.ending_the_process():
+            yield
+    finally:
+        stages.loaded()

@@ -5,6 +5,7 @@ This module imports only the standard library.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -85,6 +86,24 @@ def stop_signals() -> Iterator[list[int]]:
         _received = []
     with _handled(lambda number: None):
         yield _received
+
+
+def end_process(number: int, frame: FrameType | None) -> None:
+    """A handler that ends the process with one line, of rank 0: nothing is written yet."""
+    if os.environ.get("RANK", "0") == "0":
+        os.write(2, b"stopped; the same command starts again\n")
+    os._exit(128 + number)
+
+
+@contextmanager
+def ending_the_process() -> Iterator[None]:
+    """Within, a signal ends the process in its handler, for where an exception would be caught by others."""
+    before = {number: signal.signal(number, end_process) for number in NUMBERS} if _in_main_thread() else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

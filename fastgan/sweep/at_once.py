@@ -18,7 +18,7 @@ import torch
 
 from fastgan.errors import ConfigError, FastganError, RunError
 from fastgan.runtime import threads
-from fastgan.runtime.distributed import RankInfo
+from fastgan.runtime.ranks import RankInfo
 from fastgan.runtime.signals import stop_signals
 from fastgan.runtime.turns import SharedTurns
 from fastgan.sweep.results import RunKey

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from fastgan.config.command_line import FREE_ON_RESUME, differences
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import FREE_ON_RESUME, differences
 from fastgan.data import loading
 from fastgan.data.identity import Identity, identify
 from fastgan.data.image_set import ImageSet
@@ -27,11 +27,11 @@ from fastgan.evaluation.evaluator import held_out_row
 from fastgan.evaluation.judge import obtain_judge
 from fastgan.inference.labelling import assign
 from fastgan.reporting.run_reporter import RunReporter
-from fastgan.runs import run_folder
+from fastgan.runs import record, run_folder
 from fastgan.runs.run_folder import RunFolder
 from fastgan.runtime import signals, stages
-from fastgan.runtime.distributed import RankInfo
 from fastgan.runtime.process import peak_memory
+from fastgan.runtime.ranks import RankInfo
 from fastgan.runtime.turns import NO_OTHERS, SharedTurns, Turns
 from fastgan.step.losses import LOSSES
 from fastgan.sweep import rivals
@@ -193,13 +193,13 @@ class Sweep:
         assert config.run_dir is not None
         run = RunFolder(config.run_dir)
         if not run.settings.exists():
-            return run_folder.create(config, self.device, trainer.how | same_images.describe(images))
+            return record.create(config, self.device, trainer.how | same_images.describe(images))
         if how := same_images.changed(run, images):
             raise ConfigError(f"{run.settings}: a run on other images ({how}); move its folder away")
         changed = differences(config, run_folder.saved_config(run.path), FREE)
         if changed:
             raise ConfigError(f"{run.settings}: a run with other settings ({', '.join(changed)}); move its folder away")
-        message = run_folder.moved(run_folder.read_settings(run.path), self.device, trainer.step.precision.name)
+        message = record.moved(run_folder.read_settings(run.path), self.device, trainer.step.precision.name)
         if message:
             stages.say(f"note: {config.run_dir}: {message}")
         run.make_folders()

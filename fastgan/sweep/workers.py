@@ -25,8 +25,8 @@ import torch
 from fastgan.config.schema import TrainConfig
 from fastgan.errors import FastganError, RunError
 from fastgan.runtime import device, threads
-from fastgan.runtime.distributed import RankInfo
 from fastgan.runtime.process import tune_malloc
+from fastgan.runtime.ranks import RankInfo
 from fastgan.sweep.at_once import Crew
 from fastgan.sweep.results import Results, RunKey
 from fastgan.sweep.rivals import RIVALS

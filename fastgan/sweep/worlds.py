@@ -9,19 +9,18 @@ from __future__ import annotations
 import dataclasses
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import torch
 
-from fastgan.config.command_line import train_config
+from fastgan.config.commands import WorldsConfig
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import train_config
 from fastgan.errors import ConfigError
 from fastgan.runs.run_folder import saved_config
 from fastgan.runtime import threads
 from fastgan.runtime.device import choose_device, choose_kernels
-from fastgan.runtime.distributed import RankInfo
 from fastgan.runtime.process import tune_malloc
+from fastgan.runtime.ranks import RankInfo
 from fastgan.sweep import rivals, workers
 from fastgan.sweep.methods import parse_names, parse_numbers
 from fastgan.sweep.results import Results, RunKey, row_path
@@ -67,44 +66,6 @@ WORLDS: dict[str, World] = {
     "cifar-2": World("CIFAR-2, 7:3", "cifar2-7-3", _CIFAR, 38, 10),
     "lfw": World("LFW, 62 people", "lfw-as-ytf", "--dataset youtube-faces --identities 62", 107, 27),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorldsConfig:
-    """Which runs on which data sets."""
-
-    suite: Literal["worlds"] = "worlds"
-    """paper: the paper's variants on imbalanced MNIST (`--suite paper --help`). worlds: many data sets, one recipe, and
-    its rivals."""
-    worlds: str = "all"
-    """all, or some of mnist, mnist-20, mnist-unknown-k, fmnist-5, fmnist-10, fmnist-unknown-k, cifar-2, lfw, with
-    commas."""
-    methods: str = "all"
-    """all, or some of elastic (the default recipe), kmeans, pca-gmm, spectral, umap-kmeans, umap-gmm, umap-hdbscan,
-    with commas. UMAP is an extra: pip install 'fastgan[rivals]'."""
-    splits: str = "1-6"
-    """Which of the 50 published imbalances of MNIST: numbers and ranges, such as 1-3,7."""
-    seeds: str = "0-2"
-    """Which seeds of each: numbers and ranges."""
-    results: Path = Path("results/worlds")
-    """Where finished runs are kept, a folder for each world; a run that is there is not run again."""
-    table: bool = False
-    """Print the table of the runs in --results, save it there, and stop."""
-    dry_run: bool = False
-    """Print which runs are left, and stop."""
-    data_dir: Path = Path("data")
-    """Folder that holds the data sets, each in its own: mnist, fashion-mnist, cifar2-7-3, lfw-as-ytf (docs/worlds.md
-    says where each comes from)."""
-    cache_dir: Path | None = None
-    """Where judges and decoded images are kept. Left out: $XDG_CACHE_HOME/fastgan or ~/.cache/fastgan."""
-    amp: bool = False
-    """Automatic mixed precision, in bfloat16 where the device has instructions for it, else in float32."""
-    compile: bool = False
-    """On a CUDA GPU, compile with torch.compile."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; rivals always use the CPU."""
-    threads: int = 0
-    """CPU threads of each run. 0: one for each processor that this process may use and that is idle."""
 
 
 def runs_of(args: WorldsConfig, name: str) -> dict[RunKey, TrainConfig]:

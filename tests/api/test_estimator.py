@@ -22,9 +22,10 @@ import fastgan
 from fastgan import ElasticInfoGAN, train
 from fastgan.api.images import as_arrays
 from fastgan.api.settings import OWN, RENAMED
-from fastgan.config.command_line import run_command, train_config
+from fastgan.config.command_line import run_command
 from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import train_config
 from fastgan.data import loading
 from fastgan.runs import checkpoint
 from fastgan.runs.ownership import LOCK

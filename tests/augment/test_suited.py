@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from fastgan.augment.suited import MIRRORED, PLAIN, STEADY, describe_choice, measure, resolve_transform, suited
-from fastgan.config.command_line import train_config
 from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig, TransformConfig
+from fastgan.config.train_command import train_config
 from fastgan.data import loading
 from fastgan.data.image_set import ImageSet
 

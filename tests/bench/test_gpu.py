@@ -61,7 +61,7 @@ from pathlib import Path
 import torch
 from fastgan.runtime.device import choose_algorithms
 from fastgan.sweep.at_once import in_threads
-from fastgan.runtime.distributed import RankInfo
+from fastgan.runtime.ranks import RankInfo
 from fastgan.config.presets import preset
 from fastgan.sweep.results import Results, RunKey, read_rows
 from fastgan.sweep.runner import Sweep

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from fastgan.config.command_line import FREE_ON_RESUME, run_command, train_config
+from fastgan.config.command_line import run_command
 from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig, TransformConfig
+from fastgan.config.train_command import FREE_ON_RESUME, train_config
 from fastgan.errors import ConfigError, DataError, DivergenceError, FastganError
 
 SAVED = dataclasses.replace(preset("mnist"), run_dir=Path("runs/7"), seed=3, transform=TransformConfig(shift=0.1))
@@ -169,7 +170,7 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
 
 def test_help_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        fresh("--help")
+        fresh("--help-all")
     assert caught.value.code in (0, None)
     said = capsys.readouterr().out
     assert "--batch-size" in said and "python -m fastgan.train" in said

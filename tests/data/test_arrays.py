@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fastgan.config.command_line import train_config
 from fastgan.config.presets import preset
+from fastgan.config.train_command import train_config
 from fastgan.data import arrays, loading
 from fastgan.errors import ConfigError, DataError
 

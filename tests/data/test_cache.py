@@ -13,10 +13,10 @@ import torch
 from own_images import colours, load, put
 
 from fastgan import train
-from fastgan.config import command_line
+from fastgan.config import command_line, train_command
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import from_json, to_json
-from fastgan.data import cache, folder
+from fastgan.data import cache, folder, loading
 from fastgan.errors import ConfigError, DataError
 from fastgan.inference.trained_run import TrainedRun
 
@@ -85,7 +85,7 @@ def test_another_cache_by_the_flag(here: Path, tmp_path: Path, decoded: list[str
 def test_a_resumed_run_may_have_another_cache(tmp_path: Path) -> None:
     before = TrainConfig(cache_dir=tmp_path)
     assert from_json(to_json(before)) == before
-    assert command_line.differences(TrainConfig(), before) == {}
+    assert train_command.differences(TrainConfig(), before) == {}
     values = to_json(TrainConfig())
     del values["cache_dir"]  # as runs were kept before there was a flag
     assert from_json(values) == TrainConfig()
@@ -214,7 +214,7 @@ def test_what_is_kept_is_read_from_a_cache_that_cannot_be_written_to(
 def test_training_refuses_a_cache_that_cannot_be_written_to_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.loading, "load", lambda *_: pytest.fail("the data were read"))
+    monkeypatch.setattr(loading, "load", lambda *_: pytest.fail("the data were read"))
     (tmp_path / "file").write_text("in the way")
     place, flags = tmp_path / "file", ["--run-dir", str(tmp_path / "run"), "--device", "cpu"]
     assert command_line.run_command(train.main, [*flags, "--cache-dir", str(place)]) == 2

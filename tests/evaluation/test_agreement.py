@@ -19,6 +19,7 @@ from fastgan.data import loading
 from fastgan.evaluation import agreement, diagnosis, metrics
 from fastgan.inference import labelling, trained_run
 from fastgan.runs import run_folder
+from fastgan.tasks import evaluate as task
 
 CPU = torch.device("cpu")
 SMALL = "--network.width 8 --network.hidden 32 --network.embedding 16 --device cpu --grouping.at"
@@ -76,7 +77,7 @@ def other_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "obtain_judge", lambda *_: None)  # it would take longer than the test
+    monkeypatch.setattr(task, "obtain_judge", lambda *_: None)  # it would take longer than the test
 
 
 def evaluated(*flags: object) -> int:

@@ -30,6 +30,8 @@ LINES = (
     (f"{DIGITS} --skip-bad", "--skip-bad: is for --dataset folder"),
     ("--resume", "add --run-dir RUN"),
     ("--resume --run-dir absent", "absent: is not a run folder"),
+    ("--config absent.json", "absent.json: cannot be read"),
+    ("--like absent", "absent: is not a run folder"),
     (f"{DIGITS} --device cuda", "--device cuda"),
     ("--dataset youtube-faces --data-dir empty", "empty"),
     (f"{DIGITS} --network.width 0", "--network.width 0: must be at least 1"),
@@ -44,6 +46,8 @@ OVER_RANKS = (
     (f"{DIGITS} --batch-size 600", "--batch-size 600: on 2 ranks larger than the data"),
     (f"{OWN} --data-dir absent", "absent: no such folder"),
     ("--resume --run-dir absent", "absent: is not a run folder"),
+    ("--config absent.json", "absent.json: cannot be read"),
+    ("--like absent", "absent: is not a run folder"),
     (f"{DIGITS} --run-dir full", "--run-dir full: already holds a run"),
 )
 

@@ -8,5 +8,5 @@ import sklearn.datasets  # noqa: F401
 import torchvision.datasets  # noqa: F401
 import tyro  # noqa: F401
 
-import fastgan.train  # noqa: F401
+import fastgan.tasks.train  # noqa: F401
 from faults import children, hooks  # noqa: F401

@@ -14,8 +14,8 @@ import torch
 
 import kernels
 from fastgan.augment import factory, transform
-from fastgan.config.command_line import train_config
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import train_config
 from fastgan.data import loading
 from fastgan.runs import checkpoint
 from fastgan.runs.run_folder import saved_config

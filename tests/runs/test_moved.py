@@ -12,7 +12,7 @@ import torch
 
 from fastgan import train
 from fastgan.config import command_line
-from fastgan.runs import run_folder
+from fastgan.runs import record
 from fastgan.runtime import environment
 
 
@@ -27,7 +27,7 @@ from fastgan.runtime import environment
 )
 def test_another_machine_thread_count_or_torch_is_noted(change: dict[str, Any], expected: str | None) -> None:
     device = torch.device("cpu")
-    note = run_folder.moved({"environment": {**environment.environment(device), **change}}, device, "float32")
+    note = record.moved({"environment": {**environment.environment(device), **change}}, device, "float32")
     assert note is None if expected is None else note is not None and expected in note
 
 

@@ -118,16 +118,67 @@ def test_in_another_thread_nothing_is_installed() -> None:
     assert codes == [0]
 
 
+SPAWNS = """
+import multiprocessing, signal, sys, warnings
+from fastgan import __main__ as entry
+
+def state():
+    quiet = warnings.showwarning.__module__ == "fastgan.runtime.libraries"
+    return signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, quiet
+
+def tell(queue):
+    queue.put(state())
+
+def run(main, argv):
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    child = context.Process(target=tell, args=(queue,))
+    child.start()
+    print(state(), queue.get(timeout=60))
+    child.join()
+
+if __name__ == "__main__":
+    entry.run_command = run
+    entry.main()
+"""
+
+
+def test_the_command_speaks_and_its_children_do_not(tmp_path: Path) -> None:
+    """They have its argv; a pool that ends them by SIGTERM must not make them say that they are stopped."""
+    (tmp_path / "fastgan").write_text(SPAWNS)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "fastgan")],
+        env={**environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "(False, True) (True, False)\n"
+
+
+# A library that catches what comes while it is imported.
+CATCHES = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.{})
+except BaseException:
+    raise RuntimeError("already initialised")
+"""
+
+
+@pytest.mark.parametrize(("name", "number"), [("SIGTERM", 15), ("SIGINT", 2)])
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_sigterm_while_libraries_are_loaded(rank: str, tmp_path: Path) -> None:
-    (tmp_path / "torch.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
+def test_a_signal_while_libraries_are_loaded(rank: str, name: str, number: int, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(CATCHES.format(name))
     path = f"{tmp_path}:{Path(__file__).parents[2]}"
     done = subprocess.run(
-        [sys.executable, "-m", "fastgan.train", "--help"],
+        [sys.executable, "-m", "fastgan.train", "--device", "cpu"],
         env={"PYTHONPATH": path, "PATH": "", "RANK": rank},
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 143
-    assert done.stderr == ("stopped; the same command starts again\n" if rank == "0" else "")
+    assert done.returncode == 128 + number
+    said = "loading libraries ...\nstopped; the same command starts again\n"
+    assert done.stderr == (said if rank == "0" else "")

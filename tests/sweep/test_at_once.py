@@ -18,7 +18,7 @@ from fastgan import reproduce
 from fastgan.config import command_line
 from fastgan.errors import ConfigError, RunError
 from fastgan.runtime import stages, threads
-from fastgan.runtime.distributed import RankInfo
+from fastgan.runtime.ranks import RankInfo
 from fastgan.runtime.turns import SharedTurns
 from fastgan.sweep import at_once
 from fastgan.sweep.at_once import Crew, on_cpu, on_gpu

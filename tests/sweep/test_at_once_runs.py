@@ -21,7 +21,7 @@ from fastgan.config.schema import TrainConfig
 from fastgan.errors import DivergenceError, RunError
 from fastgan.evaluation import evaluator
 from fastgan.runtime import signals, threads
-from fastgan.runtime.distributed import RankInfo
+from fastgan.runtime.ranks import RankInfo
 from fastgan.runtime.signals import stop_signals
 from fastgan.sweep import runner, workers
 from fastgan.sweep.at_once import in_threads

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from fastgan import reproduce
-from fastgan.config import command_line
+from fastgan.config import command_line, train_command
+from fastgan.config.commands import ReproduceConfig
 from fastgan.config.presets import preset
 from fastgan.config.validation import validate
 from fastgan.errors import ConfigError
-from fastgan.reproduce import ReproduceConfig, runs_of
+from fastgan.reproduce import runs_of
 from fastgan.sweep import results
 from fastgan.sweep.methods import METHODS, parse_methods, parse_numbers, with_method
 from fastgan.sweep.results import Results, RunKey, read_rows
@@ -207,7 +208,7 @@ def test_the_papers_recipe() -> None:
     assert with_method(paper, "elastic") == paper and validate(paper) == paper
     runs = runs_of(ReproduceConfig(recipe="paper", splits="1", methods="elastic"))
     assert next(iter(runs.values())).transform == paper.transform
-    parsed = command_line.train_config(["--dataset", "mnist", "--recipe", "paper", "--average-decay", "0.5"], None)  # type: ignore[arg-type]
+    parsed = train_command.train_config(["--dataset", "mnist", "--recipe", "paper", "--average-decay", "0.5"], None)  # type: ignore[arg-type]
     assert parsed.transform.kind == "paper" and parsed.average_decay == 0.5 and parsed.recipe == "paper"
     with pytest.raises(ConfigError, match="--recipe"):
         preset("mnist", "authors")

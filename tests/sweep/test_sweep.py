@@ -17,13 +17,13 @@ import torch
 
 from fastgan import reproduce
 from fastgan.config import command_line
-from fastgan.config.command_line import differences
 from fastgan.config.presets import preset
 from fastgan.config.schema import NetworkConfig, TrainConfig
+from fastgan.config.train_command import differences
 from fastgan.errors import ConfigError
 from fastgan.evaluation import evaluator
 from fastgan.runs import checkpoint
-from fastgan.runtime.distributed import RankInfo
+from fastgan.runtime.ranks import RankInfo
 from fastgan.sweep import runner
 from fastgan.sweep.methods import METHODS, with_method
 from fastgan.sweep.results import Results, RunKey, read_rows

@@ -11,9 +11,10 @@ import pytest
 
 from fastgan import reproduce
 from fastgan.config import command_line
+from fastgan.config.commands import WorldsConfig
 from fastgan.errors import ConfigError
 from fastgan.sweep.results import RunKey
-from fastgan.sweep.worlds import WORLDS, WorldsConfig, runs_of
+from fastgan.sweep.worlds import WORLDS, runs_of
 from fastgan.sweep.worlds_table import FIGURES, as_markdown, value, write_worlds
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from fastgan.config.command_line import FREE_ON_RESUME, train_config
+from fastgan.config.train_command import FREE_ON_RESUME, train_config
 from fastgan.runs.run_folder import saved_config
 from fastgan.runtime.device import choose_algorithms
 

@@ -14,21 +14,24 @@ STUCK = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
-@pytest.mark.parametrize("command", ["train", "cluster", "evaluate"])
+@pytest.mark.parametrize("command", ["fastgan.train", "fastgan.check photos", "fastgan train photos"])
 def test_ctrl_c_during_imports(command: str, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text(STUCK)
+    (tmp_path / "photos").mkdir()
     path = f"{tmp_path}:{Path(__file__).parents[2]}"
     done = subprocess.run(
-        [sys.executable, "-m", f"fastgan.{command}", "--help"],
+        [sys.executable, "-m", *command.split()],
         env={"PYTHONPATH": path, "PATH": ""},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in a background job
     )
-    assert done.stderr == "interrupted\n" and done.returncode in (130, -signal.SIGINT)
+    assert done.stderr == "loading libraries ...\nstopped; the same command starts again\n"
+    assert done.returncode == 130 and [path.name for path in (tmp_path / "photos").iterdir()] == []
 
 
-def test_other_programs_keep_their_tracebacks(tmp_path: Path) -> None:
-    code = "import sys, fastgan; assert sys.excepthook is sys.__excepthook__"
+def test_other_programs_keep_their_tracebacks_and_signals(tmp_path: Path) -> None:
+    code = "import signal, sys; before = signal.getsignal(15), signal.getsignal(2), sys.excepthook; import fastgan; "
+    code += "assert before == (signal.getsignal(15), signal.getsignal(2), sys.excepthook)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -1,0 +1,1 @@
+"""What each command does once its command line is read: it wires the rooms together and prints."""
