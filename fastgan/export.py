@@ -15,7 +15,9 @@ import torch
 
 from fastgan.config.command_line import parse, positional, run_command
 from fastgan.inference import trained_run
-from fastgan.inference.export import FILES, check_place, export
+from fastgan.inference.export import check_place, export
+from fastgan.inference.onnx_files import INSTALL
+from fastgan.reporting import labels
 from fastgan.runs import run_folder
 
 
@@ -45,14 +47,12 @@ def main(argv: Sequence[str]) -> int:
     out, force = args.out if args.out is not None else args.run / "export", args.force or args.overwrite
     check_place(out, force)
     with run_folder.owning_outputs(out):
-        _export(args.run, out, force)
-    print(f"wrote {', '.join(FILES)} to {out}")
+        # On the CPU, since an exported program is tied to the device it was traced on.
+        written = export(trained_run.load(args.run, torch.device("cpu")), out, force, labels.SHOWN)
+    print(f"wrote {', '.join(written)} to {out}")
+    if "labeller.onnx" not in written:
+        print(f"note: no ONNX files; for these, {INSTALL}", file=sys.stderr)
     return 0
-
-
-def _export(path: Path, out: Path, force: bool) -> None:
-    # On the CPU, since an exported program is tied to the device it was traced on.
-    export(trained_run.load(path, torch.device("cpu")), out, force)
 
 
 if __name__ == "__main__":

@@ -61,21 +61,21 @@ def _check_types(settings: T) -> T:
     hints = get_type_hints(type(settings))
     for part in dataclasses.fields(settings):
         value = getattr(settings, part.name)
-        if not _has_type(value, hints[part.name]):
+        if not has_type(value, hints[part.name]):
             raise TypeError(f"{part.name} is {value!r}")
     return settings
 
 
-def _has_type(value: Any, kind: Any) -> bool:
+def has_type(value: Any, kind: Any) -> bool:
     """Whether a value is of a setting's annotated type."""
     if get_origin(kind) is Literal:
         return any(value == each and type(value) is type(each) for each in get_args(kind))
     if get_origin(kind) in (Union, UnionType):
-        return any(_has_type(value, each) for each in get_args(kind))
+        return any(has_type(value, each) for each in get_args(kind))
     if get_origin(kind) is tuple:
         kinds = get_args(kind)
         kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
-        return len(value) == len(kinds) and all(map(_has_type, value, kinds))
+        return len(value) == len(kinds) and all(map(has_type, value, kinds))
     if kind is float:  # JSON may hold 1 for 1.0; a huge or infinite number is no setting
         return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

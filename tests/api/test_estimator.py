@@ -149,7 +149,7 @@ def test_a_run_goes_on_where_it_was(digits: Any, tmp_path: Path) -> None:
     whole = ElasticInfoGAN(10, preset="digits", run_dir=tmp_path / "b", **(settings | {"epochs": 4})).fit(images)
     assert rest.n_iter_ == 4 and np.array_equal(rest.class_prior_, whole.class_prior_)
     assert np.array_equal(rest.transform(images), whole.transform(images))
-    with pytest.raises(ValueError, match=r"resume: batch-size \(was 64\) must stay"):
+    with pytest.raises(ValueError, match=r"resume: batch_size \(was 64\) must stay"):
         rest.set_params(batch_size=32, epochs=5).fit(images, resume=True)
     with pytest.raises(ValueError, match="was trained on other images"):
         rest.set_params(batch_size=None).fit(digits[0][1:201], resume=True)
@@ -250,15 +250,15 @@ def test_what_holds_no_images_is_refused(data: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("parameters", "images", "message"),
     [
-        ({"n_classes": 1}, GREY, "--classes 1: must be at least 2"),
-        ({"batch_size": 64}, GREY, "--batch-size 64: larger than the data"),
-        ({"image_size": 9}, GREY, "--image-size 9"),
-        ({"preset": "photos"}, GREY, "photos: not known"),
+        ({"n_classes": 1}, GREY, "n_classes 1: must be at least 2"),
+        ({"batch_size": 64}, GREY, "batch_size 64: larger than the data"),
+        ({"image_size": 9}, GREY, "image_size 9: must be 8 to 256"),
+        ({"preset": "photos"}, GREY, "preset 'photos': not known; choose one of 'npz', 'digits'"),
         ({}, GREY.astype(np.float32), "scale them to"),
         ({}, np.full((4, 8, 8), np.nan), "floats from nan"),
         ({}, GREY[0, 0], "give .N, H, W."),
         ({}, "nowhere", "no such folder"),
-        ({"batch_size": 2, "n_classes": 99}, GREY, "--classes 99"),
+        ({"batch_size": 2, "n_classes": 99}, GREY, "n_classes 99: more codes"),
     ],
 )
 def test_a_mistake_is_a_value_error_and_nothing_is_written(
