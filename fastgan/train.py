@@ -267,6 +267,30 @@ def _create(
     run_folder.create(config, device, how, run.path)
 
 
+def _continue(
+    run: run_folder.RunFolder,
+    config: TrainConfig,
+    device: torch.device,
+    images_seen: int,
+    how: Mapping[str, Any],
+    images: Identity,
+) -> None:
+    """Record in a run's folder that it goes on."""
+    with run_folder.continued(run.path):
+        same_images.keep(run, images)
+        run_folder.note_resume(run, config, device, images_seen, how)
+
+
+def _say_moved(run: run_folder.RunFolder, trainer: Engine, how: Mapping[str, Any]) -> None:
+    """What has changed since a run that goes on was last trained."""
+    settings = run_folder.read_settings(run.path)
+    if message := run_folder.moved(settings, trainer.device, how["precision"]):
+        print(f"note: {message}", file=sys.stderr)
+    before = run_folder.last_environment(settings).get("transforms", trainer.transforms)
+    if before != trainer.transforms:
+        print(f"images were transformed by {before}, and from here on by {trainer.transforms}", file=sys.stderr)
+
+
 def train(
     config: TrainConfig,
     device: torch.device,
@@ -294,12 +318,8 @@ def train(
     trainer = comm.run_on_all(lambda: Engine(config, images, device, comm))
     how = trainer.how | same_images.describe(which)
     if config.resume:
-        settings = run_folder.read_settings(run.path)
-        if comm.is_main and (message := run_folder.moved(settings, device, how["precision"])):
-            print(f"note: {message}", file=sys.stderr)
-        before = run_folder.last_environment(settings).get("transforms", trainer.transforms)
-        if before != trainer.transforms and comm.is_main:
-            print(f"images were transformed by {before}, and from here on by {trainer.transforms}", file=sys.stderr)
+        if comm.is_main:
+            _say_moved(run, trainer, how)
     else:
         comm.run_on_main(lambda: _create(run, config, device, how, which))
     if comm.is_main:
@@ -312,13 +332,7 @@ def train(
         training.resume()
         if training.done:
             return Trained(run, config, training.epoch)
-
-        def note() -> None:
-            with run_folder.continued(run.path):
-                same_images.keep(run, which)
-                run_folder.note_resume(run, config, device, training.images_seen, how)
-
-        comm.run_on_main(note)
+        comm.run_on_main(lambda: _continue(run, config, device, training.images_seen, how, which))
     outcome, hardly = training.train(), None
     if comm.is_main and reporter.last is not None:
         prior_K, total = trainer.step.prior.probabilities().detach().cpu(), training.events.total
