@@ -222,11 +222,18 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
             return config_of(parameters, self.recipe, base, dataset="folder", data_dir=Path(images), **own), None, None
         found, labels = as_arrays(images)
         labels = labels if y is None else as_labels(y, len(found))
+        if y is not None and labels is not None and len(set(labels)) == 1:
+            raise ValueError("y: all labels are the same; give those of two classes or more, or leave y out")
         side, channels = arrays.suited_form(found)
         parameters["image_size"] = side if self.image_size is None else self.image_size
         parameters["channels"] = channels if self.channels is None else self.channels
         config = config_of(parameters, self.recipe, self.preset, dataset="npz", data_dir=place / DATA, **own)
-        return config, arrays.to_pixels(found, config.image_size, config.channels), labels
+        pixels = arrays.to_pixels(found, config.image_size, config.channels)
+        if len(pixels) > 1 and bool((pixels == pixels[:1]).all()):
+            raise ValueError(
+                f"images: all {len(pixels):,} are the same; give different ones, or there is nothing to learn"
+            )
+        return config, pixels, labels
 
     def _read(self, place: Path, given: ImageSet | None = None) -> None:
         """Take what a run has learned; `given` are its images."""

@@ -73,6 +73,8 @@ def has_type(value: Any, kind: Any) -> bool:
     if get_origin(kind) in (Union, UnionType):
         return any(has_type(value, each) for each in get_args(kind))
     if get_origin(kind) is tuple:
+        if not isinstance(value, tuple):
+            return False
         kinds = get_args(kind)
         kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
         return len(value) == len(kinds) and all(map(has_type, value, kinds))

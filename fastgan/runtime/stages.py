@@ -1,4 +1,4 @@
-"""Progress of a command: a bar in a terminal or a notebook, lines at regular times elsewhere, even during one long call.
+"""Progress of a command: a bar in a terminal or notebook, lines at regular times elsewhere, even during one long call.
 
     with stage("training the judge", total=60_000) as progress:
         progress.update(128)
@@ -175,7 +175,8 @@ class Speaker:
         with self._lock:
             stage = self._stages[-1] if self._stages else None
             if stage is not None and stage.bar is not None:
-                if stage.seconds() >= SHOWN_AFTER:
+                # A notebook shows a bar below the cell whose thread shows it first: not from here.
+                if stage.seconds() >= SHOWN_AFTER and getattr(stage.bar, "displayed", True):
                     stage.bar.refresh()
                 return
             stage = self.due()
@@ -257,11 +258,11 @@ def _bar(stage: Stage) -> Any:
     from tqdm import tqdm
 
     form = None if stage.total is not None else "{desc}: {elapsed}"
-    return tqdm(**_shown(stage), dynamic_ncols=True, delay=SHOWN_AFTER, bar_format=form)
+    return tqdm(**_shown(stage), dynamic_ncols=True, bar_format=form)
 
 
 def _notebook_bar(stage: Stage) -> Any:
-    """A widget where ipywidgets is installed, else a line of text; shown at once, by the thread that runs the cell."""
+    """A widget where ipywidgets is installed, else a line of text."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there are no widgets
         from tqdm.auto import tqdm
@@ -270,4 +271,5 @@ def _notebook_bar(stage: Stage) -> Any:
 
 def _shown(stage: Stage) -> dict[str, Any]:
     rate = {"unit": f" {stage.unit}", "unit_scale": True}
-    return {"total": stage.total, "initial": stage.done, "desc": stage.name, "leave": False, **rate}
+    shown = {"total": stage.total, "initial": stage.done, "desc": stage.name, "leave": False, "delay": SHOWN_AFTER}
+    return shown | rate

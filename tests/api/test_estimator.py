@@ -255,7 +255,7 @@ def test_what_holds_no_images_is_refused(data: Any, message: str) -> None:
         ({"image_size": 9}, GREY, "image_size 9: must be 8 to 256"),
         ({"preset": "photos"}, GREY, "preset 'photos': not known; choose one of 'npz', 'digits'"),
         ({}, GREY.astype(np.float32), "scale them to"),
-        ({}, np.full((4, 8, 8), np.nan), "floats from nan"),
+        ({}, np.full((4, 8, 8), np.nan), "images: 4 images with NaN; leave them out"),
         ({}, GREY[0, 0], "give .N, H, W."),
         ({}, "nowhere", "no such folder"),
         ({"batch_size": 2, "n_classes": 99}, GREY, "n_classes 99: more codes"),
