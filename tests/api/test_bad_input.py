@@ -14,6 +14,8 @@ import torch
 
 from fastgan import ElasticInfoGAN
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 8, 8), dtype=np.uint8)
 LABELS = np.arange(16) % 2
 SETTINGS: dict[str, Any] = {

@@ -10,6 +10,8 @@ import pytest
 
 from fastgan import ElasticInfoGAN
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 SETTINGS: dict[str, Any] = {
     "epochs": 4,
     "pretrain_epochs": 1,
@@ -49,7 +51,7 @@ def fitted(callbacks: Any = (), resume: bool = False, **more: Any) -> ElasticInf
 
 
 @pytest.fixture(scope="module")
-def whole() -> ElasticInfoGAN:
+def whole(no_pictures: None) -> ElasticInfoGAN:
     """A run that nobody watched."""
     return fitted()
 

@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import estimator_checks
 
 import fastgan
 from fastgan import ElasticInfoGAN, train
@@ -157,27 +156,7 @@ def test_a_run_goes_on_where_it_was(digits: Any, tmp_path: Path) -> None:
         ElasticInfoGAN(10).fit(images, resume=True)
 
 
-# --- scikit-learn's conventions ---
-
-CHECKS = [
-    "check_no_attributes_set_in_init",
-    "check_get_params_invariance",
-    "check_set_params",
-    "check_do_not_raise_errors_in_init_or_set_params",
-    "check_estimator_repr",
-    "check_mixin_order",
-    "check_estimator_cloneable",
-    "check_parameters_default_constructible",
-    "check_valid_tag_types",
-    "check_estimator_tags_renamed",
-]
-# Not run, since each calls fit with rows of a table: check_estimators_dtypes, check_clustering, check_fit2d_1sample,
-# check_transformer_general and the others. Images have three or four axes.
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_a_check_of_scikit_learn(name: str) -> None:
-    getattr(estimator_checks, name)("ElasticInfoGAN", ElasticInfoGAN())
+# --- scikit-learn's conventions; its own checks are in test_conventions.py ---
 
 
 def test_every_setting_of_a_run_is_a_parameter() -> None:

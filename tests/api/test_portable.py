@@ -32,7 +32,7 @@ FILES = {"README.md", "config.json", "model.safetensors"}
 
 
 @pytest.fixture(scope="module")
-def fitted() -> ElasticInfoGAN:
+def fitted(no_pictures: None) -> ElasticInfoGAN:
     return ElasticInfoGAN(3, **SETTINGS).fit(IMAGES)
 
 

@@ -16,6 +16,8 @@ from fastgan import ElasticInfoGAN
 from fastgan.api import messages
 from fastgan.api.messages import in_python_names
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 ROOT = Path(__file__).parents[2] / "fastgan"
 # What no method of the estimator reaches: other commands, and data sets that have none.
 ELSEWHERE = {"sweep", "api", "check.py", "cluster.py", "evaluate.py", "export.py", "sample.py", "reproduce.py"}
