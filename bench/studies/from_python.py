@@ -16,6 +16,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,13 @@ def engines(images: np.ndarray, here: Path) -> dict[str, Engine]:
     (here / "files").mkdir()
     for number, image in enumerate(images):
         Image.fromarray(image).save(here / "files" / f"{number:05}.png")
-    same = {"image_size": SIDE, "channels": 1, "network": NetworkConfig(), "epochs": 200, "cache_dir": here / "cache"}
+    same: dict[str, Any] = {
+        "image_size": SIDE,
+        "channels": 1,
+        "network": NetworkConfig(),
+        "epochs": 200,
+        "cache_dir": here / "cache",
+    }
     files = dataclasses.replace(preset("folder"), data_dir=here / "files", **same)
     given = dataclasses.replace(preset("npz"), data_dir=here / DATA, run_dir=here, **same)
 
@@ -108,7 +115,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     tune_malloc()
-    print(machine(CPU))
+    print(machine())
     compare(args.rounds, args.steps)
     label(args.threads)
 
