@@ -45,6 +45,10 @@ class Callbacks:
             for name, method in (found or {"on_epoch_end": each}).items():
                 self._methods[name].append(method)
 
+    def __bool__(self) -> bool:
+        """Whether there is any: a run that nobody watches is not shown to anybody."""
+        return any(self._methods.values())
+
     def on_step_end(self, images_seen: int, losses: Mapping[str, float]) -> bool:
         """Call those that ask for reports; True if any wants to stop."""
         return self._call("on_step_end", images_seen, losses)

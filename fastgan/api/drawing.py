@@ -14,7 +14,7 @@ from fastgan.inference.sampling import Sampler
 from fastgan.inference.trained_run import TrainedModel
 from fastgan.reporting.images import save_grid
 
-SHOWN = 10  # samples of each class that a notebook shows
+SHOWN, MOST = 10, 50  # samples of each class that a notebook shows, and classes
 
 
 def drawn(model: TrainedModel, codes: torch.Tensor, seed: int) -> NDArray[np.uint8]:
@@ -26,12 +26,13 @@ def drawn(model: TrainedModel, codes: torch.Tensor, seed: int) -> NDArray[np.uin
 
 
 def as_html(model: TrainedModel, prior: NDArray[np.float64]) -> str:
-    """A row of samples for each class, the most frequent first, and how frequent each is."""
-    order = np.argsort(-prior)
+    """A row of samples for each of the MOST most frequent classes, that first, and how frequent each is."""
+    order = np.argsort(-prior)[:MOST]
     codes = torch.from_numpy(order).repeat_interleave(SHOWN)
     images = Sampler(model.generator, model.config, model.device, "samples")(codes)
     file = io.BytesIO()
     save_grid(images, file, SHOWN)
     picture = base64.b64encode(file.getvalue()).decode("ascii")
     shares = ", ".join(f"{code}: {prior[code]:.1%}" for code in order)
+    shares += f" and {len(prior) - MOST} more" if len(prior) > MOST else ""
     return f'<img src="data:image/png;base64,{picture}" alt="samples of each class"/><div>{shares}</div>'

@@ -31,6 +31,7 @@ from fastgan.inference.trained_run import TrainedModel, TrainedRun
 from fastgan.runs import run_folder
 from fastgan.runs.metrics_log import MetricsLog
 from fastgan.runs.ownership import LOCK
+from fastgan.runtime import outputs
 from fastgan.runtime import threads as thread_count
 from fastgan.runtime.device import choose_device, choose_kernels
 from fastgan.runtime.distributed import RankInfo, init_distributed
@@ -184,7 +185,8 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
                 run_folder.take(config, held)
                 given = kept(config, place, pixels, labels, held)
                 comm.begin(device, config.rank_timeout)
-                trained = train.train(config, device, given, comm, place, observer=watching, named=named)
+                observer = watching if watching else None
+                trained = train.train(config, device, given, comm, place, observer=observer, named=named)
             self._read(place, given)
             if comm.is_main:
                 self._say(trained, named=named)
@@ -284,10 +286,16 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
         out = as_setting("path", path, Path)
         if out.exists() and not (force and (out / "run.json").exists() and not out.samefile(self.run_dir_)):
             raise ValueError(f"path {out}: is there already; name another folder, or replace a run with force=True")
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(self.run_dir_, out, ignore=shutil.ignore_patterns(LOCK))
-        if (out / DATA).exists():
-            run_folder.move_data(out, out / DATA)
+        if out.resolve().is_relative_to(self.run_dir_.resolve()):
+            raise ValueError(f"path {out}: lies in the run's own folder, {self.run_dir_}; name one outside")
+        try:
+            with outputs.replaced_folder(out) as folder:
+                shutil.copytree(self.run_dir_, folder, ignore=shutil.ignore_patterns(LOCK), dirs_exist_ok=True)
+                if (folder / DATA).exists():
+                    run_folder.move_data(folder, out / DATA)
+        except OSError as error:
+            cause = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or error
+            raise ValueError(f"path {out}: cannot be written ({cause}); name a folder that can") from error
         return out
 
     @classmethod

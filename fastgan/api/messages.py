@@ -149,5 +149,9 @@ class Translated:
 @contextlib.contextmanager
 def python_lines() -> Iterator[None]:
     """Within, what is printed is in the words of Python."""
-    with contextlib.redirect_stdout(Translated(sys.stdout)), contextlib.redirect_stderr(Translated(sys.stderr)):
+    with contextlib.ExitStack() as stack:
+        if sys.stdout is not None:  # a program without a terminal has neither
+            stack.enter_context(contextlib.redirect_stdout(Translated(sys.stdout)))
+        if sys.stderr is not None:
+            stack.enter_context(contextlib.redirect_stderr(Translated(sys.stderr)))
         yield

@@ -6,9 +6,6 @@ Legend: B images, K codes, Z noise, D embedding, CHW an image, S the side that t
 from __future__ import annotations
 
 import copy
-import os
-import shutil
-import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,27 +148,12 @@ def replaced(out: Path, force: bool, files: Collection[str] = FILES) -> Iterator
         ConfigError: `out` is taken, or cannot be written.
     """
     check_place(out, force, files)
-    out = Path(os.path.abspath(out))
-    partial = out.with_name(f".partial-{out.name}-{uuid.uuid4().hex}")
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        if out.exists():
-            before = partial.with_name(f"{partial.name}-before")
-            out.rename(before)
-            try:
-                partial.rename(out)
-            except OSError:
-                before.rename(out)
-                raise
-            shutil.rmtree(before)
-        else:
-            partial.rename(out)
+        with outputs.replaced_folder(out) as folder:
+            yield folder
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         cause = getattr(error, "strerror", None) or error
         raise ConfigError(f"--out {out}: cannot be written ({cause}); name a folder that can") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_place(out: Path, force: bool, files: Collection[str] = FILES) -> None:

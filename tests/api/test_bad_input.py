@@ -181,3 +181,9 @@ def test_numbers_of_numpy_and_labels_of_pandas_kind_are_taken(tmp_path: Path) ->
 
 def test_images_in_an_array_of_arrays_become_one_size() -> None:
     assert ElasticInfoGAN(**SETTINGS).fit(IMAGES).predict(RAGGED).shape == (2,)
+
+
+def test_a_notebook_shows_the_most_frequent_of_many_classes() -> None:
+    model = ElasticInfoGAN(**SETTINGS | {"n_classes": 60, "batch_size": 4}).fit(np.concatenate([IMAGES] * 4))
+    shown = model._repr_html_()
+    assert shown.endswith(" and 10 more</div>") and shown.count("%") == 50

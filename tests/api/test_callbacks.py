@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastgan import ElasticInfoGAN
+from fastgan.training.loop import TrainingLoop
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -99,6 +100,18 @@ def test_a_run_in_a_temporary_folder_goes_on_too(whole: ElasticInfoGAN) -> None:
 
 def stop_by_exception(epoch: int, row: dict[str, Any]) -> None:
     raise StopIteration
+
+
+def test_a_run_without_callbacks_is_shown_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No wait at the end of an epoch."""
+
+    def seen(*_: Any) -> None:
+        raise AssertionError("the loop has an observer")
+
+    monkeypatch.setattr(TrainingLoop, "_observe_epoch", seen)
+    assert fitted().n_iter_ == 4
+    with pytest.raises(AssertionError, match="has an observer"):
+        fitted(Watcher())
 
 
 def test_stop_iteration_stops() -> None:

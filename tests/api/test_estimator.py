@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,29 @@ def test_a_saved_model_is_loaded_and_reported(fitted: ElasticInfoGAN, tmp_path: 
         fitted.save(tmp_path / "other", force=True)
     with pytest.raises(ValueError, match="is there already"):
         again.save(place, force=True)  # its own folder
+    with pytest.raises(ValueError, match="lies in the run's own folder"):
+        fitted.save(fitted.run_dir_ / "copy")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ValueError, match=r"path .*: cannot be written \(Not a directory\); name a folder that can"):
+        fitted.save(tmp_path / "file" / "run")
     with pytest.raises(ValueError, match="is not a run folder"):
         ElasticInfoGAN.load(tmp_path)
+
+
+def test_a_run_that_cannot_be_copied_replaces_none(
+    fitted: ElasticInfoGAN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = fitted.save(tmp_path / "kept")
+    before = sorted(path.relative_to(place) for path in place.rglob("*"))
+
+    def full(*_: Any, **__: Any) -> None:
+        raise shutil.Error([("images.npz", "images.npz", "No space left on device")])
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(ValueError, match=r"cannot be written \(No space left on device\)"):
+        fitted.save(place, force=True)
+    assert sorted(path.relative_to(place) for path in place.rglob("*")) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_folder_is_trained_on_as_by_the_command(here: Path, no_judge: None) -> None:
@@ -118,6 +140,23 @@ def test_a_folder_is_trained_on_as_by_the_command(here: Path, no_judge: None) ->
     model = ElasticInfoGAN(2, **settings).fit(here)
     assert model.labels_.shape == (6,) and np.array_equal(model.predict(str(here)), model.labels_)
     assert (model.run_dir_ / "run.json").exists() and saved_config(model.run_dir_).dataset == "folder"
+
+
+def test_a_folder_with_a_bad_file_and_with_classes(tmp_path: Path, no_judge: None) -> None:
+    """The remedy of the error is a parameter, and does what it says."""
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        place = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).save(place)
+    (tmp_path / "images" / "a" / "broken.png").write_bytes(b"no image")
+    settings = SMALL | {"image_size": 8, "batch_size": 2, "augment": "torchvision", "cache_dir": tmp_path / "cache"}
+    with pytest.raises(ValueError, match="broken.png.* or leave it out with skip_bad=True"):
+        ElasticInfoGAN(2, **settings).fit(tmp_path / "images")
+    model = ElasticInfoGAN(2, skip_bad=True, labels_from_folders=True, **settings).fit(tmp_path / "images")
+    assert model.labels_.shape == (8,) and "cluster_accuracy" in model.history_[-1]
+    with pytest.raises(ValueError, match="y: is for arrays; of a folder the subfolders can be: leave y out"):
+        ElasticInfoGAN(2, **settings).fit(tmp_path / "images", [0] * 8)
 
 
 def test_labels_serve_evaluation_alone(digits: Any, no_judge: None) -> None:
@@ -152,7 +191,7 @@ def test_a_run_goes_on_where_it_was(digits: Any, tmp_path: Path) -> None:
         rest.set_params(batch_size=32, epochs=5).fit(images, resume=True)
     with pytest.raises(ValueError, match="was trained on other images"):
         rest.set_params(batch_size=None).fit(digits[0][1:201], resume=True)
-    with pytest.raises(ValueError, match="resume: needs run_dir"):
+    with pytest.raises(ValueError, match="resume: nothing to go on with; call fit first, or give run_dir"):
         ElasticInfoGAN(10).fit(images, resume=True)
 
 
