@@ -96,15 +96,14 @@ class Portable(InUse):
             revision: of the Hub: a branch, a tag or a commit.
 
         Raises:
-            ValueError: for a folder that holds no model, or a damaged one.
+            ValueError: for a folder that holds no model, or a damaged one, and for an id that the Hub does not give.
             ImportError: for an id, where huggingface_hub is not installed.
         """
         place = Path(source)
         if not place.is_dir():
             if not (isinstance(source, str) and re.fullmatch(HUB_ID, source)):
                 raise ValueError(f"source {source}: no such folder; give one, or an id of the Hub such as name/model")
-            download = _hub("from_pretrained with an id").snapshot_download
-            place = Path(download(source, revision=revision, token=token, allow_patterns=list(saved_model.FILES)))
+            place = _downloaded(source, revision, token)
         model, of = saved_model.read(place, choose_device(device))
         found = cls._of(model, device)
         found._provenance = of
@@ -117,3 +116,15 @@ def _hub(what: str) -> Any:
         return importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise ImportError(f"{what} needs huggingface_hub: pip install huggingface_hub") from error
+
+
+def _downloaded(source: str, revision: str | None, token: str | None) -> Path:
+    """The folder in which the Hub's own cache keeps a model."""
+    hub = _hub(f"source {source}: no such folder, and the Hub")
+    try:
+        return Path(hub.snapshot_download(source, revision=revision, token=token, allow_patterns=[*saved_model.FILES]))
+    except (OSError, ValueError) as error:  # its own errors are of these kinds, several lines each
+        cause = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise ValueError(
+            f"source {source}: no such folder, and the Hub does not give it ({cause}); give either"
+        ) from error

@@ -175,13 +175,27 @@ def test_a_model_is_pushed_and_read_by_its_id(
     assert hub.calls[-1] == ("download", "me/digits", "v1", FILES)
 
 
+def test_an_id_that_the_hub_does_not_give_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(tmp_path)
+
+    def missing(*_: Any, **__: Any) -> str:
+        raise OSError("404 Client Error.\nRepository Not Found for url: ...")
+
+    hub.snapshot_download = missing  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    with pytest.raises(
+        ValueError, match=r"^source me/x: no such folder, and the Hub does not give it \(404 Client Error\)"
+    ):
+        ElasticInfoGAN.from_pretrained("me/x")
+
+
 def test_without_huggingface_hub_one_line_says_how_to_install_it(
     fitted: ElasticInfoGAN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match=r"^push_to_hub needs huggingface_hub: pip install huggingface_hub$"):
         fitted.push_to_hub("me/digits")
-    with pytest.raises(ImportError, match="from_pretrained with an id needs huggingface_hub: pip install"):
+    with pytest.raises(ImportError, match="^source me/digits: no such folder, and the Hub needs huggingface_hub: pip"):
         ElasticInfoGAN.from_pretrained("me/digits")
     with pytest.raises(ValueError, match="source nowhere: no such folder; give one, or an id of the Hub"):
         ElasticInfoGAN.from_pretrained("nowhere")
