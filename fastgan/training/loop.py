@@ -221,8 +221,9 @@ class TrainingLoop:
         row = {**clock, **means, **self.progress.pace(self.images_seen)}
         self.log.append(row)
         self.console.show_losses(row)
-        with self.progress.paused():
-            self.observed.report(self.images_seen, means)
+        if self.observed.observer is not None:
+            with self.progress.paused():
+                self.observed.report(self.images_seen, means)
 
     def _observe_epoch(self) -> None:
         """Show the observer an epoch: its mean losses since the last report, and the figures of an evaluation."""
