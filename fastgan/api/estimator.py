@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
@@ -131,23 +132,25 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
         """
         watching = Callbacks(callbacks)
         place, temporary = self._place(resume)
+        named = self.run_dir is not None or (resume and not hasattr(self, "_scratch"))
+        there = (place / "run.json").exists()
         try:
             with python_errors(), self._lines(), thread_count.restored():
-                trained = self._fit(images, y, place, resume, watching, named=temporary is None)
+                trained = self._fit(images, y, place, resume, watching, named=named)
         finally:
-            begun = (place / "run.json").exists()
+            begun = (place / "run.json").exists() and (resume or not there)
             if begun:
                 self._last = place
-            if temporary is not None and begun and (before := self.__dict__.pop("_scratch", None)):
-                before()  # the run before, which this one replaces
             if temporary is not None and begun:
+                if before := self.__dict__.pop("_scratch", None):
+                    before()  # the run before, which this one replaces
                 self._scratch = temporary
             elif temporary is not None:
                 temporary()
         if watching.error is not None:
             raise watching.error
         if trained.code:
-            where = "" if temporary is not None else f" in {place}"
+            where = f" in {place}" if named else ""
             raise KeyboardInterrupt(f"stopped and saved{where}; go on with fit(images, resume=True)")
         return self
 
@@ -217,7 +220,7 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
             return config_of(parameters, self.recipe, base, dataset="folder", data_dir=Path(images), **own), None, None
         found, labels = as_arrays(images)
         labels = labels if y is None else as_labels(y, len(found))
-        if y is not None and labels is not None and len(set(labels)) == 1:
+        if y is not None and labels is not None and len(np.unique(labels)) == 1:
             raise ValueError("y: all labels are the same; give those of two classes or more, or leave y out")
         side, channels = arrays.suited_form(found)
         parameters["image_size"] = side if self.image_size is None else self.image_size

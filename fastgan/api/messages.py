@@ -51,7 +51,9 @@ PHRASES = [
     (r"leave (them|it) out with --skip-bad", r"leave \1 out with skip_bad=True"),
     (r"another --seed", "another random_state"),
     (r"--intensity-range LOW HIGH", "intensity_range=(LOW, HIGH)"),
+    (r"resumed from .*/checkpoints/\d+ after", "resumed after"),
 ]
+MARKS = ("--", "python -m", "resumed from")  # a line with none of these is as Python would have it
 # Flags for which the estimator has another word, or that a method takes.
 WORDS = {"dataset": "preset", "data_dir": "images", "out": "path", "seed": "random_state"}
 FLAG = re.compile(r"(?<![\w/-])--(no-)?([a-z][a-z0-9]*(?:-[a-z0-9]+)*(?:\.[a-z]+(?:-[a-z]+)*)?)")
@@ -139,7 +141,7 @@ class Translated:
 
     def write(self, text: str) -> int:
         """As the stream's, and returns the number of characters given."""
-        self._stream.write(in_python_names(text) if "--" in text or "python -m" in text else text)
+        self._stream.write(in_python_names(text) if any(mark in text for mark in MARKS) else text)
         return len(text)
 
     def __getattr__(self, name: str) -> Any:

@@ -297,6 +297,11 @@ def test_a_run_is_not_overwritten(fitted: ElasticInfoGAN, digits: Any, tmp_path:
     with pytest.raises(ValueError, match="already holds a run"):
         ElasticInfoGAN(10, preset="digits", run_dir=place, **SMALL).fit(digits[0][:200])
     assert files() == before
+    other = ElasticInfoGAN(10, preset="digits", run_dir=place, **SMALL)
+    with pytest.raises(ValueError, match="already holds a run; go on with fit"):
+        other.fit(digits[0][:200])
+    with pytest.raises(ValueError, match="resume: nothing to go on with"):  # that run is not its own
+        other.set_params(run_dir=None).fit(digits[0][:200], resume=True)
 
 
 def test_the_readmes_example_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -100,6 +100,9 @@ def test_a_fit_prints_no_advice_for_the_command_line(capfd: pytest.CaptureFixtur
     said = "".join(capfd.readouterr())
     assert "images.npz: 16 images" in said and "report() writes a page" in said and "save(path) keeps the run" in said
     assert str(model.run_dir_) not in said and not FLAG.search(said)
+    model.set_params(epochs=2).fit(IMAGES, resume=True)
+    said = "".join(capfd.readouterr())
+    assert "save(path) keeps the run" in said and str(model.run_dir_) not in said
     kept = ElasticInfoGAN(2, run_dir=tmp_path / "run", **SMALL).fit(IMAGES)
     said = "".join(capfd.readouterr())
     assert f"the run is in {kept.run_dir_}" in said and not FLAG.search(said)
