@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fastgan.config.command_line import parse, run_command
 from fastgan.config.commands import ExportConfig
-from fastgan.inference.export_place import FILES, check_place
+from fastgan.inference.export_place import check_place
 from fastgan.runs import run_folder
 from fastgan.runtime.libraries import loading
 
@@ -26,8 +26,10 @@ def main(argv: Sequence[str]) -> int:
     with run_folder.owning_outputs(out):
         with loading():
             from fastgan.tasks import export as task
-        task.write(args.run, out, force)
-    print(f"wrote {', '.join(FILES)} to {out}")
+        written = task.write(args.run, out, force)
+    print(f"wrote {', '.join(written)} to {out}")
+    if "labeller.onnx" not in written:
+        print("note: no ONNX files; for these, pip install onnx onnxscript", file=sys.stderr)
     return 0
 
 

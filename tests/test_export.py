@@ -17,13 +17,18 @@ from safetensors.torch import load_file, save_file
 
 from fastgan import export
 from fastgan.config import command_line
-from fastgan.data import decode
-from fastgan.inference import labelling, trained_run
+from fastgan.data import arrays, decode
+from fastgan.inference import labelling, onnx_files, trained_run
 from fastgan.inference.sampling import Sampler
+from fastgan.reporting.labels import SHOWN
 from fastgan.runs import checkpoint
+from fastgan.runs.metrics_log import MetricsLog
+from fastgan.runs.run_folder import RunFolder
+from fastgan.training.same_images import trained_on
 
 CPU = torch.device("cpu")
-FILES = ["README.md", "generator.pt2", "labeller.pt2", "model.safetensors"]
+FILES = {"README.md", "config.json", "generator.pt2", "labeller.pt2", "model.safetensors"}
+ONNX = {"generator.onnx", "labeller.onnx"} if onnx_files.available() else set()
 
 # Run elsewhere, where neither package of ours can be imported.
 SINGLE_PROCESS = """
@@ -97,7 +102,9 @@ def test_exported_programs_give_the_same_results_without_our_packages(
             assert theirs.dtype == torch.float32 and theirs.shape == expected.shape
             assert torch.allclose(theirs, expected, rtol=0, atol=1e-5)
     assert torch.allclose(found["last"], ours[1], rtol=0, atol=1e-5)
-    assert all(op.startswith("aten.") for ops in found["ops"] for op in ops)
+    # Besides torch's own ops there is arithmetic of the images' sides.
+    others = {op for ops in found["ops"] for op in ops if not op.startswith("aten.")}
+    assert all(re.search(r"built-in function|sym_min", op) for op in others), others
     named = set(load_file(exported / "model.safetensors"))
     assert {name for names in found["names"] for name in names} == {
         name for name in named if not name.startswith(("prior.", "code_head.finer."))
@@ -129,7 +136,7 @@ def test_the_tensors_are_the_checkpoints(tiny_run: Path, exported: Path) -> None
     expected |= {
         f"generator.{name.removeprefix('average.')}": value for name, value in state.items() if name.startswith("ave")
     }
-    expected["prior.probabilities"] = state["prior.logits"].softmax(0)
+    expected |= {"prior.logits": state["prior.logits"], "prior.probabilities": state["prior.logits"].softmax(0)}
     assert set(found) == set(expected)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
@@ -154,6 +161,60 @@ def test_the_readme_reads_an_image_as_fastgan_does(exported: Path, tmp_path: Pat
     exec(example.replace("a.jpg", str(file)), names)
     picture = decode.decode_file(file, decode.Form(16, 1))
     assert not isinstance(picture, str) and torch.equal(names["labeller_input"][0], torch.tensor(picture.pixels))
+
+
+# torch.export.load, on the weights that it has read.
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
+@pytest.mark.parametrize("sides", [(16, 16), (40, 90), (90, 40), (9, 9), (2, 300)])
+def test_the_labeller_takes_images_of_any_size(tiny_run: Path, exported: Path, sides: tuple[int, int]) -> None:
+    """As `data/arrays.py` reads them."""
+    loaded = trained_run.load(tiny_run, CPU)
+    labeller = torch.export.load(exported / "labeller.pt2").module()
+    images = torch.randint(0, 256, (3, 1, *sides), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found, embedding = labeller(images)
+    pixels = arrays.to_pixels(images.numpy(), 16, 1)
+    embeddings, logits = labelling.read(loaded.networks, pixels, loaded.config, CPU)
+    assert torch.allclose(found, logits.softmax(1), atol=1e-5) and torch.allclose(embedding, embeddings, atol=1e-5)
+
+
+@pytest.mark.skipif(not onnx_files.available(), reason=f"no ONNX files are written here: {onnx_files.INSTALL}")
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
+def test_onnx_runtime_gives_what_torch_gives(exported: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install onnxruntime")
+    random = torch.Generator().manual_seed(0)
+    noise, code = torch.randn(5, 62, generator=random), torch.eye(10)[:5]
+    sizes = [(1, 1, 16, 16), (5, 1, 16, 16), (3, 1, 40, 90), (2, 1, 9, 9)]
+    images = [torch.randint(0, 256, size, dtype=torch.uint8, generator=random) for size in sizes]
+    cases = [("generator", {"noise": noise, "code": code}), *(("labeller", {"images": part}) for part in images)]
+    for name, inputs in cases:
+        session = onnxruntime.InferenceSession(exported / f"{name}.onnx")
+        found = session.run(None, {key: value.numpy() for key, value in inputs.items()})
+        expected = torch.export.load(exported / f"{name}.pt2").module()(*inputs.values())
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        assert [output.name for output in session.get_outputs()] == onnx_files.OUTPUTS[name]
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours.shape == theirs.shape and abs(ours - theirs.detach().numpy()).max() < 1e-4
+        assert str(Path(export.__file__).parent).encode() not in (exported / f"{name}.onnx").read_bytes()
+
+
+def test_the_model_card_tells_what_the_run_was(tiny_run: Path, exported: Path) -> None:
+    text = (exported / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("---\nlibrary_name: fastgan\nlicense: unknown\n")
+    row = [row for row in MetricsLog(tiny_run / "metrics.jsonl").rows() if "effective_classes" in row][-1]
+    assert f"| {SHOWN['effective_classes']} | {row['effective_classes']:.4f} |" in text
+    count = trained_on(RunFolder(tiny_run))
+    assert count is not None and f"made imbalanced: {count.count:,} images, grey, 16x16 pixels" in text
+    for heading in ("Figures", "How frequent each class is", "Limits", "Files", "Programs", "Made with"):
+        assert f"\n## {heading}\n" in text
+    assert "leave out `.eval()`" in text and ("labeller.onnx" in text) == onnx_files.available()
+    assert str(tiny_run.parent) not in text + (exported / "config.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
+def test_a_loaded_program_is_in_evaluation_mode_and_refuses_to_be_told(exported: Path) -> None:
+    """As the model card says of .eval()."""
+    with pytest.raises(NotImplementedError):
+        torch.export.load(exported / "labeller.pt2").module().eval()
 
 
 def test_exports_hold_no_source_paths(exported: Path) -> None:
@@ -185,7 +246,7 @@ def test_only_an_export_is_replaced_and_only_with_force(
     assert run(tiny_run, "--out", out) == 2
     assert "--force" in capsys.readouterr().err
     assert run(tiny_run, "--out", out, flag) == 0
-    assert sorted(p.name for p in out.iterdir()) == FILES and "old" not in load_file(out / "model.safetensors")
+    assert {p.name for p in out.iterdir()} == FILES | ONNX and "old" not in load_file(out / "model.safetensors")
     (out / "thesis.txt").write_text("not ours")
     capsys.readouterr()
     assert run(tiny_run, "--out", out, flag) == 2

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
-import io
 import os
 import shutil
 import tempfile
@@ -18,35 +16,36 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
-from sklearn.exceptions import NotFittedError
 
 from fastgan import page
-from fastgan.api.images import as_arrays
+from fastgan.api.callbacks import Callbacks
+from fastgan.api.images import as_arrays, as_labels
 from fastgan.api.kept_images import DATA, kept
-from fastgan.api.settings import config_of, resumed
+from fastgan.api.messages import python_errors, python_lines
+from fastgan.api.portable import Portable
+from fastgan.api.settings import as_setting, check_base, config_of, resumed
 from fastgan.config.schema import TrainConfig
 from fastgan.data import arrays, loading
 from fastgan.data.image_set import ImageSet
-from fastgan.evaluation import metrics
 from fastgan.inference import labelling, trained_run
-from fastgan.inference.sampling import Sampler
-from fastgan.reporting.images import save_grid
+from fastgan.inference.trained_run import TrainedModel, TrainedRun
 from fastgan.runs import run_folder
 from fastgan.runs.metrics_log import MetricsLog
 from fastgan.runs.ownership import LOCK
+from fastgan.runtime import outputs
 from fastgan.runtime import threads as thread_count
 from fastgan.runtime.device import choose_device, choose_kernels
 from fastgan.runtime.distributed import init_distributed
 from fastgan.runtime.process import tune_malloc
 from fastgan.runtime.ranks import RankInfo
 from fastgan.tasks import train
+from fastgan.text import pluralize
 
-SHOWN = 10  # samples of each class that a notebook shows
 # Parameters that are no settings of a run.
 OURS = {"recipe", "preset", "run_dir", "threads", "verbose"}
 
 
-class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
+class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
     """Learn the classes of unlabelled images and how frequent each is, label images, and draw more of each class.
 
     Parameters are settings of `python -m fastgan.train`, whose `--help-all` describes each; None leaves the default of
@@ -69,13 +68,13 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
 
     Attributes:
         class_prior_: float64 [K], the learned frequencies.
-        labels_: int64 [N], the class of each image that it was trained on.
+        labels_: int64 [N], the class of each image that it was trained on; not of a model from `from_pretrained`.
         history_: the rows of metrics.jsonl, a dictionary each.
-        run_dir_: the run's folder.
-        n_iter_: passes over the images.
+        run_dir_: the run's folder; not of a model from `from_pretrained`.
+        n_iter_: passes over the images that are done.
 
     Raises:
-        ValueError: from `fit`, for settings or images that cannot be used; the message names them.
+        ValueError: from any method, for settings or images that cannot be used, in one line that names the parameter.
     """
 
     def __init__(
@@ -85,76 +84,98 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         random_state: int | None = None,
         preset: Literal["npz", "digits", "mnist", "fashion-mnist"] = "npz",
         recipe: Literal["default", "paper"] = "default",
-        image_size: int | None = None,
-        channels: int | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
+        image_size: int | None = None, channels: int | None = None,
+        epochs: int | None = None, batch_size: int | None = None,
         prior: Literal["learned", "uniform", "true"] | None = None,
-        contrastive_weight: float | None = None,
+        prior_pull: float | None = None, prior_learning_rate: float | None = None,
         temperature: float | None = None,
-        contrastive_temperature: float | None = None,
-        agreement_weight: float | None = None,
-        finer_codes: int | None = None,
-        front_end_learns: bool | None = None,
-        real_averages: bool | None = None,
-        prior_pull: float | None = None,
-        prior_learning_rate: float | None = None,
-        pretrain_epochs: int | None = None,
-        pretrain_learning_rate: float | None = None,
-        learning_rate: float | None = None,
-        discriminator_learning_rate: float | None = None,
-        final_rate: float | None = None,
-        average_decay: float | None = None,
+        contrastive_weight: float | None = None, contrastive_temperature: float | None = None,
+        agreement_weight: float | None = None, finer_codes: int | None = None,
+        front_end_learns: bool | None = None, real_averages: bool | None = None,
+        pretrain_epochs: int | None = None, pretrain_learning_rate: float | None = None,
+        learning_rate: float | None = None, discriminator_learning_rate: float | None = None,
+        final_rate: float | None = None, average_decay: float | None = None,
         network: Mapping[str, Any] | None = None,
         transforms: Mapping[str, Any] | None = None,
         grouping: Mapping[str, Any] | None = None,
-        amp: bool | None = None,
-        amp_dtype: Literal["auto", "bfloat16", "float16"] | None = None,
-        compile: bool | None = None,
+        amp: bool | None = None, amp_dtype: Literal["auto", "bfloat16", "float16"] | None = None,
+        compile: bool | None = None, capture: bool | None = None, deterministic: bool | None = None,
         kernels: Literal["auto", "triton", "reference"] | None = None,
         augment: Literal["auto", "dali", "torchvision"] | None = None,
-        capture: bool | None = None,
-        deterministic: bool | None = None,
         device: Literal["auto", "cpu", "cuda"] | None = None,
         threads: int = 0,
-        eval_every: int | None = None,
-        save_every: int | None = None,
-        save_share: float | None = None,
+        eval_every: int | None = None, save_every: int | None = None, save_share: float | None = None,
         log_every: int | None = None,
-        ground: str | None = None,
+        labels_from_folders: bool | None = None, skip_bad: bool | None = None, ground: str | None = None,
         intensity_range: Literal["auto", "type"] | tuple[float, float] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         verbose: bool = True,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
-    def fit(self, images: Any, y: ArrayLike | None = None, *, resume: bool = False) -> ElasticInfoGAN:
+    def fit(
+        self, images: Any, y: ArrayLike | None = None, *, resume: bool = False, callbacks: Any = ()
+    ) -> ElasticInfoGAN:
         """Train on images, and label them.
 
         Args:
             images: uint8, bool or float array or tensor [N, H, W], [N, H, W, C] or [N, C, H, W]; a data set of images
                 (`api/images.py`); or a folder's path.
             y: labels [N], integers or words, used for evaluation only.
-            resume: go on with the run in `run_dir`, which was stopped or is to have more `epochs`, on the same images.
+            resume: go on with the run in `run_dir`, else with that of the last fit, which was stopped or is to have
+                more `epochs`, on the same images.
+            callbacks: objects with `on_epoch_end(epoch, row)` or `on_step_end(images_seen, losses)`, or functions of
+                (epoch, row). One that returns True stops the run, which is saved (`api/callbacks.py`).
 
         Raises:
-            ValueError: for settings or images that cannot be used.
-            KeyboardInterrupt: after Ctrl-C; what was trained is saved in `run_dir_`.
+            ValueError: for settings or images that cannot be used; nothing is written.
+            KeyboardInterrupt: after Ctrl-C; what was trained is saved, and read into this object.
         """
-        if resume and self.run_dir is None:
-            raise ValueError("resume: needs run_dir, the folder of the run")
-        if self.run_dir is None:
-            scratch = tempfile.mkdtemp(prefix="fastgan-")
-            weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
-            place = Path(scratch) / "run"
-        else:
-            place = Path(self.run_dir)
-        with self._quiet(), thread_count.restored(), init_distributed(RankInfo.from_environment()) as comm:
-            device = choose_device(self.device or "auto")
-            thread_count.choose(self.threads)
-            choose_kernels(self.kernels or "auto")
+        watching = Callbacks(callbacks)
+        place, temporary = self._place(resume)
+        named = self.run_dir is not None or (resume and not hasattr(self, "_scratch"))
+        there = (place / "run.json").exists()
+        try:
+            with python_errors(), self._lines(), thread_count.restored():
+                trained = self._fit(images, y, place, resume, watching, named=named)
+        finally:
+            begun = (place / "run.json").exists() and (resume or not there)
+            if begun:
+                self._last = place
+            if temporary is not None and begun:
+                if before := self.__dict__.pop("_scratch", None):
+                    before()  # the run before, which this one replaces
+                self._scratch = temporary
+            elif temporary is not None:
+                temporary()
+        if watching.error is not None:
+            raise watching.error
+        if trained.code:
+            where = f" in {place}" if named else ""
+            raise KeyboardInterrupt(f"stopped and saved{where}; go on with fit(images, resume=True)")
+        return self
+
+    def _place(self, resume: bool) -> tuple[Path, weakref.finalize[Any, Any] | None]:
+        """The run's folder, and what removes it if it is a new temporary one."""
+        if self.run_dir is not None:
+            return as_setting("run_dir", self.run_dir, Path), None
+        if resume:
+            if not hasattr(self, "_last"):
+                raise ValueError("resume: nothing to go on with; call fit first, or give run_dir, the folder of a run")
+            return self._last, None
+        scratch = tempfile.mkdtemp(prefix="fastgan-")
+        return Path(scratch) / "run", weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+
+    def _fit(
+        self, images: Any, y: ArrayLike | None, place: Path, resume: bool, watching: Callbacks, *, named: bool
+    ) -> train.Trained:
+        """Train in the folder `place`, and take what was learned."""
+        with init_distributed(RankInfo.from_environment()) as comm:
             config, pixels, labels = self._settings(images, y, place)
+            device = choose_device(config.device)
+            thread_count.choose(config.threads)
+            choose_kernels(config.kernels)
             if resume:
                 config = resumed(config, run_folder.saved_config(place))
             tune_malloc()
@@ -162,11 +183,26 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
                 run_folder.take(config, held)
                 given = kept(config, place, pixels, labels, held)
                 comm.begin(device, config.rank_timeout)
-                code = train.train(config, device, given, comm, place)
-            if code:
-                self.run_dir_ = place
-                raise KeyboardInterrupt(f"stopped and saved in {place}; go on with fit(images, resume=True)")
-            return self._read(place, given)
+                observer = watching if watching else None
+                trained = train.train(config, device, given, comm, place, observer=observer, named=named)
+            self._read(place, given)
+            if comm.is_main:
+                self._say(trained, named=named)
+            return trained
+
+    def _say(self, trained: train.Trained, *, named: bool) -> None:
+        """What came out of a fit, and what to call next."""
+        epochs = pluralize(trained.epochs, "epoch")
+        if trained.outcome is None:
+            print(f"the run is complete after {epochs}; raise epochs above that to train on")
+        elif trained.outcome.stopped:
+            print(f"stopped by a callback after {epochs}, and saved; fit(images, resume=True) goes on")
+        elif trained.evaluation is not None and not trained.code:
+            train.say_figures(trained)
+            keeps = (
+                f"the run is in {trained.run.path}" if named else "save(path) keeps the run, whose folder is temporary"
+            )
+            print(f"report() writes a page of its classes, and returns its path; {keeps}")
 
     def _settings(
         self, images: Any, y: ArrayLike | None, place: Path
@@ -174,103 +210,67 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         """The settings of a run on these images; and, but for a folder, pixels uint8 [N, C, S, S] and labels [N]."""
         parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in OURS}
         parameters["random_state"] = 0 if self.random_state is None else self.random_state
-        if parameters["cache_dir"] is not None:
-            parameters["cache_dir"] = Path(parameters["cache_dir"])
-        own: dict[str, Any] = {"run_dir": place, "imbalance": "none", "threads": self.threads}
+        own: dict[str, Any] = {"run_dir": place, "imbalance": "none"}
+        own["threads"] = as_setting("threads", self.threads, int)
+        check_base(self.preset, self.recipe)
         if isinstance(images, (str, os.PathLike)):
             if y is not None:
-                raise ValueError("y: is for arrays; the labels of a folder are the names of its subfolders")
+                raise ValueError(
+                    "y: is for arrays; of a folder the subfolders can be: leave y out, labels_from_folders=True"
+                )
             base = "folder" if self.preset == "npz" else self.preset
             return config_of(parameters, self.recipe, base, dataset="folder", data_dir=Path(images), **own), None, None
         found, labels = as_arrays(images)
+        labels = labels if y is None else as_labels(y, len(found))
+        if y is not None and labels is not None and len(np.unique(labels)) == 1:
+            raise ValueError("y: all labels are the same; give those of two classes or more, or leave y out")
         side, channels = arrays.suited_form(found)
-        parameters["image_size"] = self.image_size or side
-        parameters["channels"] = self.channels or channels
+        parameters["image_size"] = side if self.image_size is None else self.image_size
+        parameters["channels"] = channels if self.channels is None else self.channels
         config = config_of(parameters, self.recipe, self.preset, dataset="npz", data_dir=place / DATA, **own)
         pixels = arrays.to_pixels(found, config.image_size, config.channels)
-        return config, pixels, labels if y is None else np.asarray(y)
+        if len(pixels) > 1 and bool((pixels == pixels[:1]).all()):
+            raise ValueError(
+                f"images: all {len(pixels):,} are the same; give different ones, or there is nothing to learn"
+            )
+        return config, pixels, labels
 
-    def _read(self, place: Path, given: ImageSet | None = None) -> ElasticInfoGAN:
+    def _read(self, place: Path, given: ImageSet | None = None) -> None:
         """Take what a run has learned; `given` are its images."""
-        self._run = trained_run.load(place, choose_device(self.device or "auto"))
-        config, self.run_dir_ = self._run.config, place
-        self.class_prior_ = self._run.prior.probabilities().detach().cpu().double().numpy()
-        self.history_ = MetricsLog(self._run.run.metrics).rows()
-        self.n_iter_ = config.epochs
-        images = loading.load(self._config()) if given is None else given
-        self.labels_ = labelling.assign(self._run.networks, images.images, config, self._run.device)[0].numpy()
-        return self
+        run = trained_run.load(place, choose_device(self.device or "auto"))
+        self._use(run)
+        self.run_dir_ = self._last = place
+        self.history_ = MetricsLog(run.run.metrics).rows()
+        images = (loading.load(self._config()) if given is None else given).images
+        self.labels_ = labelling.assign(run.networks, images, run.config, run.device)[0].numpy()
+        batch = run.config.batch_size * run.ranks()
+        self.n_iter_ = run.images_seen // (len(images) // batch * batch)
+
+    def _use(self, model: TrainedModel) -> None:
+        self._model = model
+        self.class_prior_ = model.prior.probabilities().detach().cpu().double().numpy()
+        if not isinstance(model, TrainedRun):
+            self.history_ = [dict(self._provenance.figures)] if self._provenance.figures else []
+            self.n_iter_ = model.config.epochs
+
+    @classmethod
+    def _of(cls, model: TrainedModel, device: Literal["auto", "cpu", "cuda"]) -> ElasticInfoGAN:
+        """An estimator for a model, its parameters as far as the model has them."""
+        config = model.config
+        return cls(config.classes, random_state=config.seed, image_size=config.image_size, device=device)
 
     def _config(self) -> TrainConfig:
         """The run's settings, its images where they are now."""
-        config = self._run.config
+        config = self._model.config
         moved = config.dataset == "npz" and (self.run_dir_ / DATA).exists()
         return dataclasses.replace(config, data_dir=self.run_dir_ / DATA) if moved else config
 
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "_run"):
-            raise NotFittedError("this ElasticInfoGAN is not fitted yet; call fit, or ElasticInfoGAN.load")
-
-    def _pixels(self, images: Any) -> torch.Tensor:
-        """Any images as the networks take them, uint8 [N, C, S, S]."""
+    def _check_run(self, method: str) -> None:
         self._check_fitted()
-        config = self._run.config
-        if isinstance(images, (str, os.PathLike)):
-            return loading.load_folder(config, Path(images), skip_bad=config.skip_bad).images
-        return arrays.to_pixels(as_arrays(images)[0], config.image_size, config.channels)
+        if not hasattr(self, "run_dir_"):
+            raise ValueError(f"{method}: this model came without its run; call it where the model was fitted or loaded")
 
-    def _read_by_q(self, images: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Q's embeddings [N, D] and code logits [N, K] of any images."""
-        pixels = self._pixels(images)
-        return labelling.read(self._run.networks, pixels, self._run.config, self._run.device)
-
-    def predict(self, images: Any) -> NDArray[np.int64]:
-        """The class of each image, int64 [N]; images as in `fit`."""
-        pixels = self._pixels(images)
-        return labelling.assign(self._run.networks, pixels, self._run.config, self._run.device)[0].numpy()
-
-    def predict_proba(self, images: Any) -> NDArray[np.float32]:
-        """Q's probability of each class, float32 [N, K]; images as in `fit`."""
-        return self._read_by_q(images)[1].softmax(1).cpu().numpy()
-
-    def transform(self, images: Any) -> NDArray[np.float32]:
-        """Q's embedding of each image, float32 [N, D]; images as in `fit`."""
-        return self._read_by_q(images)[0].cpu().numpy()
-
-    def score(self, images: Any, y: ArrayLike) -> float:
-        """The share of images whose class is theirs, classes and labels matched one to one."""
-        codes, (_, labels) = self.predict(images), np.unique(np.asarray(y), return_inverse=True)
-        if len(codes) != len(labels):
-            raise ValueError(f"y: {len(labels)} labels of {len(codes)} images")
-        found = metrics.clustering(
-            torch.from_numpy(codes), torch.from_numpy(labels), self._run.config.classes, int(labels.max()) + 1
-        )
-        return found["accuracy"]
-
-    def sample(self, count: int = 1, code: int | None = None, random_state: int = 0) -> NDArray[np.uint8]:
-        """Draw images: of one class, or of classes drawn from the learned prior.
-
-        Returns:
-            uint8 [count, S, S] grey, or [count, S, S, 3] RGB.
-
-        Raises:
-            ValueError: for a code that is none of K.
-        """
-        self._check_fitted()
-        classes = self._run.config.classes
-        if count < 1:
-            raise ValueError(f"count {count}: must be at least 1")
-        if code is not None and not 0 <= code < classes:
-            raise ValueError(f"code {code}: this model has codes 0 to {classes - 1}")
-        drawn = np.random.default_rng(random_state).choice(
-            classes, count, p=self.class_prior_ / self.class_prior_.sum()
-        )
-        codes = torch.from_numpy(drawn) if code is None else torch.full((count,), code)
-        config = dataclasses.replace(self._run.config, seed=random_state)
-        images = Sampler(self._run.generator, config, self._run.device, "sample-command")(codes)
-        pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-
+    @python_errors()
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
         """Copy the run's folder, its images included, to a new place.
 
@@ -278,37 +278,46 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
             force: replace another run that is there.
 
         Raises:
-            ValueError: something is there already, and is no run or not to be replaced.
+            ValueError: something is there already, and is no run or not to be replaced; or the model has no run.
         """
-        self._check_fitted()
-        out = Path(path)
+        self._check_run("save")
+        out = as_setting("path", path, Path)
         if out.exists() and not (force and (out / "run.json").exists() and not out.samefile(self.run_dir_)):
-            raise ValueError(f"{out}: is there already; name another folder, or replace a run with force=True")
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(self.run_dir_, out, ignore=shutil.ignore_patterns(LOCK))
-        if (out / DATA).exists():
-            run_folder.move_data(out, out / DATA)
+            raise ValueError(f"path {out}: is there already; name another folder, or replace a run with force=True")
+        if out.resolve().is_relative_to(self.run_dir_.resolve()):
+            raise ValueError(f"path {out}: lies in the run's own folder, {self.run_dir_}; name one outside")
+        try:
+            with outputs.replaced_folder(out) as folder:
+                shutil.copytree(self.run_dir_, folder, ignore=shutil.ignore_patterns(LOCK), dirs_exist_ok=True)
+                if (folder / DATA).exists():
+                    run_folder.move_data(folder, out / DATA)
+        except OSError as error:
+            cause = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or error
+            raise ValueError(f"path {out}: cannot be written ({cause}); name a folder that can") from error
         return out
 
     @classmethod
+    @python_errors()
     def load(cls, path: str | os.PathLike[str], device: Literal["auto", "cpu", "cuda"] = "auto") -> ElasticInfoGAN:
         """The model of a run folder, whether an estimator or a command has trained it.
 
         Raises:
             ValueError: for a folder that holds no run, or images that have moved.
         """
-        place = Path(path)
+        place = as_setting("path", path, Path)
         config = run_folder.saved_config(place)
         model = cls(config.classes, random_state=config.seed, device=device)
-        return model._read(place)
+        model._read(place)
+        return model
 
+    @python_errors()
     def report(self) -> Path:
         """The path of report.html, written again from the newest checkpoint."""
-        self._check_fitted()
+        self._check_run("report")
         argv = [str(self.run_dir_)]
         if (self.run_dir_ / DATA).exists():
             argv += ["--data-dir", str(self.run_dir_ / DATA)]
-        with self._quiet(), thread_count.restored():
+        with self._lines(), thread_count.restored():
             page.main(argv)
         return self.run_dir_ / "report.html"
 
@@ -318,28 +327,20 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         return tags
 
     def __getstate__(self) -> Any:
-        if hasattr(self, "_run"):
-            raise TypeError("a fitted ElasticInfoGAN is kept by save(path) and read by ElasticInfoGAN.load(path)")
+        if self.__sklearn_is_fitted__():
+            raise TypeError(
+                "a fitted ElasticInfoGAN is kept by save(path) and read by ElasticInfoGAN.load(path); without its run, "
+                "by save_pretrained(path) and from_pretrained(path)"
+            )
         return super().__getstate__()
 
-    def _repr_html_(self) -> str:
-        """For a notebook: a row of samples for each class, the most frequent first."""
-        if not hasattr(self, "_run"):
-            return f"<pre>{self!r}</pre>"
-        order = np.argsort(-self.class_prior_)
-        codes = torch.from_numpy(order).repeat_interleave(SHOWN)
-        images = Sampler(self._run.generator, self._run.config, self._run.device, "samples")(codes)
-        file = io.BytesIO()
-        save_grid(images, file, SHOWN)
-        picture = base64.b64encode(file.getvalue()).decode("ascii")
-        shares = ", ".join(f"{code}: {self.class_prior_[code]:.1%}" for code in order)
-        return f'<img src="data:image/png;base64,{picture}" alt="samples of each class"/><div>{shares}</div>'
-
     @contextlib.contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """Within, nothing is printed unless `verbose`; an error of a run is raised as it is."""
+    def _lines(self) -> Iterator[None]:
+        """Within, what is printed is in Python's words, and nothing unless `verbose`; errors are raised as they are."""
         with contextlib.ExitStack() as stack:
-            if not self.verbose:
+            if self.verbose:
+                stack.enter_context(python_lines())
+            else:
                 nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
                 stack.enter_context(contextlib.redirect_stderr(nowhere))

@@ -1,19 +1,21 @@
-"""Whatever holds images in Python as one array of them: arrays, tensors, and data sets of pictures."""
+"""Whatever holds images in Python as one array: arrays, tensors, data sets of pictures; and their labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from fastgan.data import arrays
 from fastgan.data.arrays import MOST_SIDE
+from fastgan.text import pluralize
 
 COLUMNS = ("image", "img", "pixel_values")  # of a Hugging Face data set, in this order
 LABELS = ("label", "labels", "fine_label")
+KINDS = "give an array [N, H, W], [N, H, W, C] or [N, C, H, W], a sequence of images, or a folder's path"
 
 
 def as_arrays(data: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -27,12 +29,16 @@ def as_arrays(data: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
     Raises:
         ValueError: for anything else, and for no images.
     """
-    if hasattr(data, "detach"):  # a torch tensor
-        return data.detach().cpu().numpy(), None
-    if isinstance(data, np.ndarray):
-        return data, None
-    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
-        raise ValueError(f"images: {type(data).__name__} is neither an array nor a sequence of images, nor a path")
+    if (array := _array(data)) is not None and array.dtype != object:
+        return array, None
+    if hasattr(data, "toarray"):
+        raise ValueError(f"images: a sparse {type(data).__name__}; {KINDS}, such as images.toarray().reshape(-1, 8, 8)")
+    if isinstance(data, Mapping):
+        raise ValueError(f"images: a dictionary with {', '.join(map(str, data)) or 'nothing'}; give the images in it")
+    if array is not None and array.ndim != 1:  # of Python objects; one axis of them are images
+        raise ValueError(f"images: an array of Python objects, of shape {array.shape}; {KINDS}, of numbers")
+    if isinstance(data, Image.Image) or not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+        raise ValueError(f"images: {type(data).__name__} is neither an array nor a sequence of images; {KINDS}")
     images, labels = [], []
     for index in range(len(data)):
         image, label = _parts(data[index])
@@ -40,10 +46,40 @@ def as_arrays(data: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
         if label is not None:
             labels.append(int(label))
     if not images:
-        raise ValueError("images: none; expected at least as many as classes")
+        raise ValueError("images: none; give at least as many as classes")
     if labels and len(labels) != len(images):
-        raise ValueError(f"images: {len(images)} images but {len(labels)} labels")
+        raise ValueError(f"images: {len(images)} images but {len(labels)} labels; give every item a label, or none")
     return _stacked(images), np.array(labels) if labels else None
+
+
+def as_labels(y: ArrayLike, count: int) -> NDArray[Any]:
+    """Labels of `count` images as integers or words [count].
+
+    Raises:
+        ValueError: for another number of them, another type, or a second axis.
+    """
+    found = np.asarray(y.detach().cpu() if hasattr(y, "detach") else y)
+    if found.dtype == object:  # as pandas keeps words
+        items = found.ravel().tolist()
+        if items and (all(isinstance(item, str) for item in items) or all(type(item) is int for item in items)):
+            found = np.array(items).reshape(found.shape)
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    if found.ndim != 1 or found.dtype.kind not in "biuUS":
+        raise ValueError(
+            f"y: labels of shape {found.shape} and type {found.dtype}; give one integer or word for each image"
+        )
+    if len(found) != count:
+        raise ValueError(f"y: {pluralize(len(found), 'label')} for {pluralize(count, 'image')}; give one for each")
+    return found
+
+
+def _array(data: Any) -> NDArray[Any] | None:
+    """An array, or a tensor, as an array; None for anything else."""
+    if hasattr(data, "detach"):  # a torch tensor; NumPy has no bfloat16
+        tensor = data.detach().cpu()
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return np.asarray(data) if hasattr(data, "__array__") and not isinstance(data, Image.Image) else None
 
 
 def _parts(item: Any) -> tuple[Any, Any]:
@@ -53,8 +89,9 @@ def _parts(item: Any) -> tuple[Any, Any]:
         if image is None:
             raise ValueError(f"images: items with {', '.join(map(str, item))}; expected one of {', '.join(COLUMNS)}")
         return image, next((item[name] for name in LABELS if name in item), None)
-    if isinstance(item, (tuple, list)):
-        return item[0], item[1] if len(item) > 1 else None
+    if isinstance(item, (tuple, list)) and item and not np.isscalar(item[0]):
+        rows = isinstance(item, list) and isinstance(item[0], (list, tuple))  # an image as lists of numbers
+        return (item, None) if rows else (item[0], item[1] if len(item) > 1 else None)
     return item, None
 
 
@@ -62,10 +99,15 @@ def _picture(image: Any, index: int) -> NDArray[Any]:
     """One image as [H, W] or [H, W, C]."""
     if isinstance(image, Image.Image):
         return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-    pixels = image.detach().cpu().numpy() if hasattr(image, "detach") else np.asarray(image)
-    if pixels.ndim not in (2, 3):
+    if isinstance(image, (str, bytes)) or image is None:
         raise ValueError(
-            f"images: item {index} has shape {tuple(pixels.shape)}; expected [H, W], [H, W, C] or [C, H, W]"
+            f"images: item {index} is {image!r}, no pixels; open it with PIL.Image, or give its folder's path"
+        )
+    pixels = found if (found := _array(image)) is not None else np.asarray(image)
+    if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "biuf":
+        raise ValueError(
+            f"images: item {index} has shape {tuple(pixels.shape)} and type {pixels.dtype}; give numbers [H, W], "
+            "[H, W, C] or [C, H, W]"
         )
     if pixels.ndim == 3 and arrays.channel_axis(pixels[None]) == 1:
         pixels = np.moveaxis(pixels, 0, -1)

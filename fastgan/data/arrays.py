@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,7 +151,9 @@ def channel_axis(images: NDArray[Any], name: str = "images") -> int | None:
     if images.dtype.kind not in "biuf":
         raise DataError(f"{name}: an array of type {images.dtype}; give numbers")
     if images.ndim not in (3, 4) or 0 in shape:
-        raise DataError(f"{name}: an array of shape {shape}; give [N, H, W], [N, H, W, C] or [N, C, H, W]")
+        side = isqrt(shape[1]) if images.ndim == 2 else 0
+        rows = f", such as {name}.reshape(-1, {side}, {side})" if side and side**2 == shape[1] else ""
+        raise DataError(f"{name}: an array of shape {shape}; give [N, H, W], [N, H, W, C] or [N, C, H, W]{rows}")
     if images.ndim == 3:
         return None
     for axis in (3, 1):
@@ -164,7 +167,8 @@ def channel_axis(images: NDArray[Any], name: str = "images") -> int | None:
 def _converted(part: NDArray[Any], last: int | None, channels: int, name: str) -> Tensor:
     """Some of the images, uint8 [n, C, H, W]."""
     values = _eight_bits(np.asarray(part), name)
-    pixels = torch.from_numpy(np.ascontiguousarray(values))
+    # A copy of what may not be written, such as a mapped file: torch's tensors may.
+    pixels = torch.from_numpy(np.require(values, requirements=["C", "W"]))
     pixels = pixels[:, None] if last is None else pixels.movedim(last, 1)
     pixels = pixels[:, :3]
     if channels == 3:
@@ -182,7 +186,10 @@ def _eight_bits(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
         return values.astype(np.uint8) * np.uint8(255)
     low, high = values.min(), values.max()
     if values.dtype.kind == "f":
-        if not (low >= 0 and high <= 1):  # NaN compares false
+        if np.isnan(low):
+            count = int(np.isnan(values).reshape(len(values), -1).any(1).sum())
+            raise DataError(f"{name}: {pluralize(count, 'image')} with NaN; leave them out, or fill their pixels")
+        if not (low >= 0 and high <= 1):
             raise DataError(
                 f"{name}: floats from {low:.4g} to {high:.4g}; scale them to [0, 1], or give integers of 0 to 255"
             )

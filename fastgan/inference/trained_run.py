@@ -20,16 +20,22 @@ from fastgan.runtime.device import choose_device
 
 
 @dataclass(frozen=True)
-class TrainedRun:
-    """The newest good checkpoint of a run, in eval mode."""
+class TrainedModel:
+    """A trained model in eval mode, whatever it was read from; `generator` is the one to sample from."""
 
-    run: run_folder.RunFolder
     config: TrainConfig
     networks: Networks
     prior: ClassPrior
     generator: Generator
     images_seen: int
     device: torch.device
+
+
+@dataclass(frozen=True)
+class TrainedRun(TrainedModel):
+    """The newest good checkpoint of a run, in eval mode."""
+
+    run: run_folder.RunFolder
 
     def config_at(self, data_dir: Path | None, cache_dir: Path | None = None) -> TrainConfig:
         """The settings with another data folder and another cache; None leaves each as it was."""
@@ -76,4 +82,4 @@ def load(path: Path, device: torch.device) -> TrainedRun:
     if now.note and now.name != before:
         print(f"note: trained in {before}; read in {now.note}", file=sys.stderr)
     model = model.to(device).eval()
-    return TrainedRun(run, config, model.networks, model.prior, model.sampling_generator, images_seen, device)
+    return TrainedRun(config, model.networks, model.prior, model.sampling_generator, images_seen, device, run)

@@ -106,6 +106,11 @@ class RunReporter:
             }
         )
 
+    def figures(self, images_seen: int) -> dict[str, Any]:
+        """The row of the evaluation after so many images; empty if none was made then."""
+        row = {} if self.last is None else self.last.row
+        return dict(row) if row.get("images_seen") == images_seen else {}
+
     def write_page(self, log: MetricsLog, images_seen: int) -> None:
         """report.html; a page that cannot be written is no reason to lose a trained run."""
         if self.last is None:

@@ -6,7 +6,9 @@ A folder of outputs is left out where images are looked for: a run's, a sweep's,
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +70,29 @@ def check_folder(flag: str, folder: Path) -> None:
     """
     with _writable(flag, folder):
         _try(folder)
+
+
+@contextmanager
+def replaced_folder(out: Path) -> Iterator[Path]:
+    """Within, a new folder to fill, which at the end takes the place of `out`, whole or not at all; raises OSError."""
+    out = Path(os.path.abspath(out))
+    partial = out.with_name(f".partial-{out.name}-{uuid.uuid4().hex}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if not out.exists():
+            partial.rename(out)
+            return
+        before = partial.with_name(f"{partial.name}-before")
+        out.rename(before)
+        try:
+            partial.rename(out)
+        except OSError:
+            before.rename(out)
+            raise
+        shutil.rmtree(before)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Progress of a command: a bar in a terminal, lines at regular times elsewhere, even during one long call.
+"""Progress of a command: a bar in a terminal or notebook, lines at regular times elsewhere, even during one long call.
 
     with stage("training the judge", total=60_000) as progress:
         progress.update(128)
@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -133,8 +134,11 @@ class Speaker:
             if not self._stages:  # the wait for a line begins now
                 self._printed_at = self._clock()
             self._stages.append(stage)
-        if _in_terminal() and not stage.silent and not self.label:
-            stage.bar = _bar(stage)
+        if not stage.silent and not self.label:
+            if _in_terminal():
+                stage.bar = _bar(stage)
+            elif stage.total is not None and in_notebook():
+                stage.bar = _notebook_bar(stage)
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="stages", daemon=True)
             self._thread.start()
@@ -151,8 +155,9 @@ class Speaker:
         """Print a line to stderr, above any bar."""
         with self._lock:
             self._printed_at = self._clock()
-            if any(stage.bar is not None for stage in self._stages):
-                self._stages[-1].bar.write(line, file=sys.stderr)
+            bars = [stage.bar for stage in self._stages if stage.bar is not None]
+            if bars:
+                bars[-1].write(line, file=sys.stderr)
             else:  # one write: other threads and processes print lines too
                 print(f"{self.label}: {line}\n" if self.label else f"{line}\n", end="", file=sys.stderr, flush=True)
 
@@ -170,7 +175,8 @@ class Speaker:
         with self._lock:
             stage = self._stages[-1] if self._stages else None
             if stage is not None and stage.bar is not None:
-                if stage.seconds() >= SHOWN_AFTER:
+                # A notebook shows a bar below the cell whose thread shows it first: not from here.
+                if stage.seconds() >= SHOWN_AFTER and getattr(stage.bar, "displayed", True):
                     stage.bar.refresh()
                 return
             stage = self.due()
@@ -243,17 +249,27 @@ def _in_terminal() -> bool:
     return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
+def in_notebook() -> bool:
+    """Whether stderr is shown below a cell of a notebook; not where it is redirected."""
+    return hasattr(sys.stderr, "pub_thread")  # of ipykernel's streams
+
+
 def _bar(stage: Stage) -> Any:
     from tqdm import tqdm
 
-    return tqdm(
-        total=stage.total,
-        initial=stage.done,
-        desc=stage.name,
-        unit=f" {stage.unit}",
-        unit_scale=True,
-        dynamic_ncols=True,
-        delay=SHOWN_AFTER,
-        leave=False,
-        bar_format=None if stage.total is not None else "{desc}: {elapsed}",
-    )
+    form = None if stage.total is not None else "{desc}: {elapsed}"
+    return tqdm(**_shown(stage), dynamic_ncols=True, bar_format=form)
+
+
+def _notebook_bar(stage: Stage) -> Any:
+    """A widget where ipywidgets is installed, else a line of text."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there are no widgets
+        from tqdm.auto import tqdm
+    return tqdm(**_shown(stage))
+
+
+def _shown(stage: Stage) -> dict[str, Any]:
+    rate = {"unit": f" {stage.unit}", "unit_scale": True}
+    shown = {"total": stage.total, "initial": stage.done, "desc": stage.name, "leave": False, "delay": SHOWN_AFTER}
+    return shown | rate

@@ -11,9 +11,14 @@ import torch
 
 from fastgan.inference import trained_run
 from fastgan.inference.export import export
+from fastgan.reporting import labels
 
 
-def write(path: Path, out: Path, force: bool) -> None:
-    """Export the run `path` into the folder `out`; an earlier export is replaced with `force`."""
+def write(path: Path, out: Path, force: bool) -> list[str]:
+    """Export the run `path` into the folder `out`; an earlier export is replaced with `force`.
+
+    Returns:
+        The names of the files.
+    """
     # On the CPU, since an exported program is tied to the device it was traced on.
-    export(trained_run.load(path, torch.device("cpu")), out, force)
+    return export(trained_run.load(path, torch.device("cpu")), out, force, labels.SHOWN)

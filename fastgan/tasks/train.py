@@ -37,6 +37,7 @@ from fastgan.text import pluralize, shell_quoted
 from fastgan.training import same_images
 from fastgan.training.engine import Engine
 from fastgan.training.loop import Outcome, TrainingLoop
+from fastgan.training.observer import Observer
 from fastgan.training.resolve import resolve
 
 
@@ -59,7 +60,31 @@ def _again(run: Path) -> str:
     return f"{how} -m fastgan.train --resume --run-dir {shell_quoted(run)}"
 
 
-def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Engine, images: ImageSet) -> None:
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """How a call of `train` ended, on the main rank.
+
+    outcome: None where the run was complete before. evaluation: the last one, if there was any. hardly: what to say of
+    a run that was trained too little, if it was.
+    """
+
+    run: run_folder.RunFolder
+    config: TrainConfig
+    epochs: int
+    outcome: Outcome | None = None
+    evaluation: Evaluation | None = None
+    hardly: diagnosis.Finding | None = None
+
+    @property
+    def code(self) -> int:
+        """The command's exit code."""
+        number = None if self.outcome is None else self.outcome.signal_number
+        return 0 if number is None else 128 + number
+
+
+def _describe(
+    run: run_folder.RunFolder, config: TrainConfig, trainer: Engine, images: ImageSet, *, named: bool
+) -> None:
     ranks = trainer.comm.world_size
     print(
         f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
@@ -69,7 +94,7 @@ def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Engine, i
         + f" in {trainer.step.precision.name}"
         + (", streamed from the host" if trainer.feed.streams else "")
         + ("" if trainer.transforms is None else f", transforms by {trainer.transforms}")
-        + f"; run folder {run.path}",
+        + (f"; run folder {run.path}" if named else ""),
         file=sys.stderr,
     )
     if config.compile and not trainer.step.compiled:
@@ -78,23 +103,18 @@ def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Engine, i
         print(f"note: {trainer.step.precision.note}", file=sys.stderr)
 
 
-def _say(
-    run: run_folder.RunFolder,
-    config: TrainConfig,
-    outcome: Outcome,
-    evaluation: Evaluation | None,
-    hardly: diagnosis.Finding | None,
-) -> None:
+def _say(trained: Trained) -> None:
+    run, config, outcome, evaluation = trained.run, trained.config, trained.outcome, trained.evaluation
+    if outcome is None:
+        seen = pluralize(trained.epochs, "epoch")
+        print(f"{run.path} is complete after {seen}; raise --epochs above that to train on")
+        return
     if outcome.signal_number is not None:
         print(f"stopped and saved; continue with: {_again(run.path)}")
         print(f"{_python()} -m fastgan.page {shell_quoted(run.path)} writes a report of it so far")
         return
     assert evaluation is not None
-    print(f"\nafter {pluralize(config.epochs, 'epoch')}, {outcome.seconds:.0f} s of training:")
-    print(labels.table(evaluation.row))
-    print()
-    if hardly is not None:
-        print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
+    say_figures(trained)
     if (run.path / html_report.NAME).exists():
         print(f"open {run.path / html_report.NAME} in a browser: classes, frequencies, and what to do next")
     print(f"look at {run.samples} (one row for each code), {run.path / 'losses.png'} and {run.path / 'prior.png'}")
@@ -103,6 +123,16 @@ def _say(
             "This was a demonstration on digits of 8x8 pixels, enlarged. MNIST is next: "
             "python -m fastgan.train --dataset mnist --split 1 --amp"
         )
+
+
+def say_figures(trained: Trained) -> None:
+    """Print the figures of a run's last evaluation, and what was wrong with it."""
+    assert trained.evaluation is not None and trained.outcome is not None
+    print(f"\nafter {pluralize(trained.epochs, 'epoch')}, {trained.outcome.seconds:.0f} s of training:")
+    print(labels.table(trained.evaluation.row))
+    print()
+    if trained.hardly is not None:
+        print(f"{trained.hardly.title}. {trained.hardly.text} {trained.hardly.remedy}\n")
 
 
 def _images(config: TrainConfig, ranks: RankInfo, comm: Communicator) -> ImageSet:
@@ -226,7 +256,10 @@ def run(read: Callable[[], TrainCommand]) -> int:
             images = _images(config, ranks, comm)
             if comm.is_main:
                 _say_classes(chosen, config, images)
-            return train(config, device, images, comm, path)
+            trained = train(config, device, images, comm, path)
+            if comm.is_main:
+                _say(trained)
+            return trained.code
 
 
 def _create(
@@ -239,8 +272,46 @@ def _create(
     record.create(config, device, how, run.path)
 
 
-def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Communicator, path: Path) -> int:
-    """Start or resume the run in the folder `path`, which rank 0 owns. Returns the exit code."""
+def _continue(
+    run: run_folder.RunFolder,
+    config: TrainConfig,
+    device: torch.device,
+    images_seen: int,
+    how: Mapping[str, Any],
+    images: Identity,
+) -> None:
+    """Record in a run's folder that it goes on."""
+    with run_folder.continued(run.path):
+        same_images.keep(run, images)
+        record.note_resume(run, config, device, images_seen, how)
+
+
+def _say_moved(run: run_folder.RunFolder, trainer: Engine, how: Mapping[str, Any]) -> None:
+    """What has changed since a run that goes on was last trained."""
+    settings = run_folder.read_settings(run.path)
+    if message := record.moved(settings, trainer.device, how["precision"]):
+        print(f"note: {message}", file=sys.stderr)
+    before = run_folder.last_environment(settings).get("transforms", trainer.transforms)
+    if before != trainer.transforms:
+        print(f"images were transformed by {before}, and from here on by {trainer.transforms}", file=sys.stderr)
+
+
+def train(
+    config: TrainConfig,
+    device: torch.device,
+    images: ImageSet,
+    comm: Communicator,
+    path: Path,
+    *,
+    observer: Observer | None = None,
+    named: bool = True,
+) -> Trained:
+    """Start or resume the run in the folder `path`, which rank 0 owns.
+
+    Args:
+        observer: sees reports and epochs, and may stop the run.
+        named: whether to name the folder, which a caller may be about to remove.
+    """
     which = _identify(images, comm)
     run = run_folder.RunFolder(path)
     if config.resume:
@@ -252,39 +323,23 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Com
     trainer = comm.run_on_all(lambda: Engine(config, images, device, comm))
     how = trainer.how | same_images.describe(which)
     if config.resume:
-        settings = run_folder.read_settings(run.path)
-        if comm.is_main and (message := record.moved(settings, device, how["precision"])):
-            print(f"note: {message}", file=sys.stderr)
-        before = run_folder.last_environment(settings).get("transforms", trainer.transforms)
-        if before != trainer.transforms and comm.is_main:
-            print(f"images were transformed by {before}, and from here on by {trainer.transforms}", file=sys.stderr)
+        if comm.is_main:
+            _say_moved(run, trainer, how)
     else:
         comm.run_on_main(lambda: _create(run, config, device, how, which))
     if comm.is_main:
-        _describe(run, config, trainer, images)
+        _describe(run, config, trainer, images, named=named)
     # One copy of the images serves training and evaluation.
     placed = dataclasses.replace(images, images=trainer.feed.images)
     reporter = RunReporter(config, run, placed, trainer.step.model, device)
-    training = TrainingLoop(config, run, trainer, reporter)
+    training = TrainingLoop(config, run, trainer, reporter, observer=observer)
     if config.resume:
         training.resume()
         if training.done:
-            if comm.is_main:
-                seen = pluralize(training.images_seen // training.epoch_images, "epoch")
-                print(f"{run.path} is complete after {seen}; raise --epochs above that to train on")
-            return 0
-
-        def note() -> None:
-            with run_folder.continued(run.path):
-                same_images.keep(run, which)
-                record.note_resume(run, config, device, training.images_seen, how)
-
-        comm.run_on_main(note)
-    outcome = training.train()
-    if comm.is_main:
-        hardly = None
-        if reporter.last is not None:
-            prior_K, total = trainer.step.prior.probabilities().detach().cpu(), training.events.total
-            hardly = diagnosis.hardly_trained(prior_K, reporter.last.sizes_K, training.images_seen, total)
-        _say(run, config, outcome, reporter.last, hardly)
-    return 128 + outcome.signal_number if outcome.signal_number is not None else 0
+            return Trained(run, config, training.epoch)
+        comm.run_on_main(lambda: _continue(run, config, device, training.images_seen, how, which))
+    outcome, hardly = training.train(), None
+    if comm.is_main and reporter.last is not None:
+        prior_K, total = trainer.step.prior.probabilities().detach().cpu(), training.events.total
+        hardly = diagnosis.hardly_trained(prior_K, reporter.last.sizes_K, training.images_seen, total)
+    return Trained(run, config, training.epoch, outcome, reporter.last, hardly)

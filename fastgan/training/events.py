@@ -12,9 +12,10 @@ class Events:
     Args:
         batch: images a step, of all ranks.
         epoch_images: images an epoch, of all ranks.
+        epochs: whether the end of each epoch is an event.
     """
 
-    def __init__(self, config: TrainConfig, *, batch: int, epoch_images: int) -> None:
+    def __init__(self, config: TrainConfig, *, batch: int, epoch_images: int, epochs: bool = False) -> None:
         self.batch, self.epoch_images = batch, epoch_images
         self.phases = Phases.of(config, epoch_images)
         self.total = self.phases.total
@@ -22,6 +23,7 @@ class Events:
         self._eval_every = config.eval_every * epoch_images
         self._save_every = config.save_every * epoch_images
         self._grouping_at = config.grouping.at
+        self._stops_at_epochs = epochs or bool(self._grouping_at)
 
     def done(self, images_seen: int) -> bool:
         """Whether the last epoch is trained."""
@@ -45,6 +47,10 @@ class Events:
         """Whether one may be saved if there is time for it; the last one is saved in any case."""
         return self._passed(self._save_every, images_seen)
 
+    def epoch_ends(self, images_seen: int) -> bool:
+        """Whether the last step was the last of an epoch."""
+        return images_seen > 0 and images_seen % self.epoch_images == 0
+
     def grouping_due(self, images_seen: int) -> bool:
         """Whether to group the images now, before an epoch of `grouping.at`."""
         epoch, into = divmod(images_seen, self.epoch_images)
@@ -53,7 +59,7 @@ class Events:
     def steps_ahead(self, images_seen: int, most: int) -> int:
         """Steps to run at once, at most `most`, up to the next event."""
         periods = [self._log_every, self._eval_every, self._save_every]
-        if self._grouping_at:
+        if self._stops_at_epochs:
             periods.append(self.epoch_images)
         images = min(
             self.total - images_seen,

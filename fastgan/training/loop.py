@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastgan.config.schema import TrainConfig
 from fastgan.runs import run_folder
@@ -20,6 +20,7 @@ from fastgan.training.checkpointer import Checkpointer
 from fastgan.training.console import Console
 from fastgan.training.engine import Engine
 from fastgan.training.events import Events
+from fastgan.training.observer import Observed, Observer
 from fastgan.training.progress import Progress
 
 AGREED_EVERY = 8  # iterations of the loop between two exchanges of signals among ranks
@@ -27,10 +28,11 @@ AGREED_EVERY = 8  # iterations of the loop between two exchanges of signals amon
 
 @dataclass
 class Outcome:
-    """How a run ended: the signal that stopped it, if any, and the seconds it was trained for."""
+    """How a run ended: the signal that stopped it, if any, the seconds trained, and whether its observer stopped it."""
 
     signal_number: int | None
     seconds: float
+    stopped: bool = False
 
 
 class Reporter(Protocol):
@@ -45,6 +47,9 @@ class Reporter(Protocol):
 
     def evaluate(self, log: RunLog, images_seen: int, epoch: int, seconds: float, *, final: bool) -> None:
         """Measure, log and draw; `final` at the end of the run."""
+
+    def figures(self, images_seen: int) -> dict[str, Any]:
+        """The row of the evaluation after so many images; empty if none was made then."""
 
     def write_page(self, log: RunLog, images_seen: int) -> None:
         """Write the report of the trained run."""
@@ -81,6 +86,7 @@ class TrainingLoop:
         trainer: made, or restarted, for `config`; only the main rank evaluates and writes.
         reporter: made for this run.
         checkpoints: whether to save any.
+        observer: sees each report and epoch, and may stop the run; asked on the main rank for all.
         turns: shared with the other runs of this process.
     """
 
@@ -92,14 +98,16 @@ class TrainingLoop:
         reporter: Reporter,
         *,
         checkpoints: bool = True,
+        observer: Observer | None = None,
         turns: Turns = NO_OTHERS,
     ) -> None:
         self.config, self.run, self.trainer, self.reporter, self.turns = config, run, trainer, reporter, turns
         self.comm, self.epoch_images = trainer.comm, trainer.epoch_images
-        self.events = Events(config, batch=trainer.batch, epoch_images=self.epoch_images)
+        self.events = Events(config, batch=trainer.batch, epoch_images=self.epoch_images, epochs=observer is not None)
         self.log = RunLog(run, writes=self.comm.is_main)
         self.console = Console(config.epochs, self.epoch_images, trainer.device, silent=not self.comm.is_main)
         self.progress = Progress(trainer.loss_sum, self.comm)
+        self.observed = Observed(observer, self.comm)
         self.checkpointer = Checkpointer(config, run, trainer, self.progress, writes=checkpoints)
         self.images_seen = 0
 
@@ -107,6 +115,11 @@ class TrainingLoop:
     def done(self) -> bool:
         """Whether the last epoch is trained."""
         return self.events.done(self.images_seen)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are trained."""
+        return self.images_seen // self.epoch_images
 
     def resume(self) -> None:
         """Continue from the newest checkpoint that passes its hashes, or begin if none was saved yet."""
@@ -125,7 +138,7 @@ class TrainingLoop:
         with stop_signals() as received, training, run_folder.written(self.run.path), log:
             self.progress.start(self.images_seen, self.trainer.device)
             signals = StopSignals(received, self.comm, self.turns)
-            while not self.done and not signals.came():
+            while not (self.done or self.observed.stopped or signals.came()):
                 # Group: before chosen epochs, since all their steps learn from the same groups.
                 if self.events.grouping_due(self.images_seen):
                     with self._paused("grouping the images"):
@@ -152,12 +165,18 @@ class TrainingLoop:
                     with self._paused("evaluating"):
                         self._evaluate()
 
+                # Observe: with the figures of an evaluation, and before saving, which a stop brings about.
+                if self.observed.observer is not None and self.events.epoch_ends(self.images_seen):
+                    with self.progress.paused():
+                        self._observe_epoch()
+
                 # Save: always at the end; before that only while saves keep to their share of the time.
                 if self.done or (self.events.checkpoint_due(self.images_seen) and self.checkpointer.has_time()):
                     with self._paused("saving"):
                         self.checkpointer.save(self.images_seen)
             self._finish()
-        return Outcome(received[0] if received and not self.done else None, self.progress.seconds)
+        by_signal = received[0] if received and not self.done else None
+        return Outcome(by_signal, self.progress.seconds, self.observed.stopped and not self.done)
 
     def _prepare(self) -> None:
         """Everything before the first step; nothing is lost if a signal ends the process here."""
@@ -198,11 +217,25 @@ class TrainingLoop:
         means = self.progress.pop_mean_losses()
         self.comm.run_on_main(lambda: self.checkpointer.check_finite(means))
         clock = {"images_seen": self.images_seen, "epoch": self.images_seen / self.epoch_images}
-        if self.events.pretrains(self.images_seen):
-            means = {name: value for name, value in means.items() if name not in GENERATION_LOSSES}
+        means = self._of_phase(means)
         row = {**clock, **means, **self.progress.pace(self.images_seen)}
         self.log.append(row)
         self.console.show_losses(row)
+        if self.observed.observer is not None:
+            with self.progress.paused():
+                self.observed.report(self.images_seen, means)
+
+    def _observe_epoch(self) -> None:
+        """Show the observer an epoch: its mean losses since the last report, and the figures of an evaluation."""
+        losses, epoch = self.progress.mean_losses() if self.progress.steps else {}, self.epoch
+        figures = self.comm.run_on_main(lambda: self.reporter.figures(self.images_seen))
+        row = figures | {"images_seen": self.images_seen, "epoch": epoch}
+        self.observed.epoch(epoch, self._of_phase(losses), row)
+
+    def _of_phase(self, losses: dict[str, float]) -> dict[str, float]:
+        """The losses that the last steps had: in pretraining nothing is generated."""
+        pretrains = self.events.pretrains(self.images_seen)
+        return {name: value for name, value in losses.items() if not (pretrains and name in GENERATION_LOSSES)}
 
     def _evaluate(self) -> None:
         self.trainer.step.model.sync_running_stats(self.comm)  # before the main rank reads them

@@ -96,8 +96,13 @@ class Progress:
 
     def pop_mean_losses(self) -> dict[str, float]:
         """Mean losses over all ranks since the last call, and reset the sums; waits for the device."""
-        self.sync_losses()
-        means = (self.loss_sum / max(self.steps, 1)).tolist()
+        means = self.mean_losses()
         self.loss_sum.zero_()
         self.steps = 0
+        return means
+
+    def mean_losses(self) -> dict[str, float]:
+        """The same without a reset: the next report counts these steps too."""
+        self.sync_losses()
+        means = (self.loss_sum / max(self.steps, 1)).tolist()
         return dict(zip(LOSSES, means, strict=True))

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import torch
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import estimator_checks
 
 import fastgan
 from fastgan import ElasticInfoGAN, train
@@ -108,8 +108,29 @@ def test_a_saved_model_is_loaded_and_reported(fitted: ElasticInfoGAN, tmp_path: 
         fitted.save(tmp_path / "other", force=True)
     with pytest.raises(ValueError, match="is there already"):
         again.save(place, force=True)  # its own folder
+    with pytest.raises(ValueError, match="lies in the run's own folder"):
+        fitted.save(fitted.run_dir_ / "copy")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ValueError, match=r"path .*: cannot be written \(Not a directory\); name a folder that can"):
+        fitted.save(tmp_path / "file" / "run")
     with pytest.raises(ValueError, match="is not a run folder"):
         ElasticInfoGAN.load(tmp_path)
+
+
+def test_a_run_that_cannot_be_copied_replaces_none(
+    fitted: ElasticInfoGAN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = fitted.save(tmp_path / "kept")
+    before = sorted(path.relative_to(place) for path in place.rglob("*"))
+
+    def full(*_: Any, **__: Any) -> None:
+        raise shutil.Error([("images.npz", "images.npz", "No space left on device")])
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(ValueError, match=r"cannot be written \(No space left on device\)"):
+        fitted.save(place, force=True)
+    assert sorted(path.relative_to(place) for path in place.rglob("*")) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_folder_is_trained_on_as_by_the_command(here: Path, no_judge: None) -> None:
@@ -120,6 +141,23 @@ def test_a_folder_is_trained_on_as_by_the_command(here: Path, no_judge: None) ->
     model = ElasticInfoGAN(2, **settings).fit(here)
     assert model.labels_.shape == (6,) and np.array_equal(model.predict(str(here)), model.labels_)
     assert (model.run_dir_ / "run.json").exists() and saved_config(model.run_dir_).dataset == "folder"
+
+
+def test_a_folder_with_a_bad_file_and_with_classes(tmp_path: Path, no_judge: None) -> None:
+    """The remedy of the error is a parameter, and does what it says."""
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        place = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).save(place)
+    (tmp_path / "images" / "a" / "broken.png").write_bytes(b"no image")
+    settings = SMALL | {"image_size": 8, "batch_size": 2, "augment": "torchvision", "cache_dir": tmp_path / "cache"}
+    with pytest.raises(ValueError, match="broken.png.* or leave it out with skip_bad=True"):
+        ElasticInfoGAN(2, **settings).fit(tmp_path / "images")
+    model = ElasticInfoGAN(2, skip_bad=True, labels_from_folders=True, **settings).fit(tmp_path / "images")
+    assert model.labels_.shape == (8,) and "cluster_accuracy" in model.history_[-1]
+    with pytest.raises(ValueError, match="y: is for arrays; of a folder the subfolders can be: leave y out"):
+        ElasticInfoGAN(2, **settings).fit(tmp_path / "images", [0] * 8)
 
 
 def test_labels_serve_evaluation_alone(digits: Any, no_judge: None) -> None:
@@ -150,35 +188,15 @@ def test_a_run_goes_on_where_it_was(digits: Any, tmp_path: Path) -> None:
     whole = ElasticInfoGAN(10, preset="digits", run_dir=tmp_path / "b", **(settings | {"epochs": 4})).fit(images)
     assert rest.n_iter_ == 4 and np.array_equal(rest.class_prior_, whole.class_prior_)
     assert np.array_equal(rest.transform(images), whole.transform(images))
-    with pytest.raises(ValueError, match=r"resume: batch-size \(was 64\) must stay"):
+    with pytest.raises(ValueError, match=r"resume: batch_size \(was 64\) must stay"):
         rest.set_params(batch_size=32, epochs=5).fit(images, resume=True)
     with pytest.raises(ValueError, match="was trained on other images"):
         rest.set_params(batch_size=None).fit(digits[0][1:201], resume=True)
-    with pytest.raises(ValueError, match="resume: needs run_dir"):
+    with pytest.raises(ValueError, match="resume: nothing to go on with; call fit first, or give run_dir"):
         ElasticInfoGAN(10).fit(images, resume=True)
 
 
-# --- scikit-learn's conventions ---
-
-CHECKS = [
-    "check_no_attributes_set_in_init",
-    "check_get_params_invariance",
-    "check_set_params",
-    "check_do_not_raise_errors_in_init_or_set_params",
-    "check_estimator_repr",
-    "check_mixin_order",
-    "check_estimator_cloneable",
-    "check_parameters_default_constructible",
-    "check_valid_tag_types",
-    "check_estimator_tags_renamed",
-]
-# Not run, since each calls fit with rows of a table: check_estimators_dtypes, check_clustering, check_fit2d_1sample,
-# check_transformer_general and the others. Images have three or four axes.
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_a_check_of_scikit_learn(name: str) -> None:
-    getattr(estimator_checks, name)("ElasticInfoGAN", ElasticInfoGAN())
+# --- scikit-learn's conventions; its own checks are in test_conventions.py ---
 
 
 def test_every_setting_of_a_run_is_a_parameter() -> None:
@@ -251,15 +269,15 @@ def test_what_holds_no_images_is_refused(data: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("parameters", "images", "message"),
     [
-        ({"n_classes": 1}, GREY, "--classes 1: must be at least 2"),
-        ({"batch_size": 64}, GREY, "--batch-size 64: larger than the data"),
-        ({"image_size": 9}, GREY, "--image-size 9"),
-        ({"preset": "photos"}, GREY, "photos: not known"),
+        ({"n_classes": 1}, GREY, "n_classes 1: must be at least 2"),
+        ({"batch_size": 64}, GREY, "batch_size 64: larger than the data"),
+        ({"image_size": 9}, GREY, "image_size 9: must be 8 to 256"),
+        ({"preset": "photos"}, GREY, "preset 'photos': not known; choose one of 'npz', 'digits'"),
         ({}, GREY.astype(np.float32), "scale them to"),
-        ({}, np.full((4, 8, 8), np.nan), "floats from nan"),
+        ({}, np.full((4, 8, 8), np.nan), "images: 4 images with NaN; leave them out"),
         ({}, GREY[0, 0], "give .N, H, W."),
         ({}, "nowhere", "no such folder"),
-        ({"batch_size": 2, "n_classes": 99}, GREY, "--classes 99"),
+        ({"batch_size": 2, "n_classes": 99}, GREY, "n_classes 99: more codes"),
     ],
 )
 def test_a_mistake_is_a_value_error_and_nothing_is_written(
@@ -280,6 +298,11 @@ def test_a_run_is_not_overwritten(fitted: ElasticInfoGAN, digits: Any, tmp_path:
     with pytest.raises(ValueError, match="already holds a run"):
         ElasticInfoGAN(10, preset="digits", run_dir=place, **SMALL).fit(digits[0][:200])
     assert files() == before
+    other = ElasticInfoGAN(10, preset="digits", run_dir=place, **SMALL)
+    with pytest.raises(ValueError, match="already holds a run; go on with fit"):
+        other.fit(digits[0][:200])
+    with pytest.raises(ValueError, match="resume: nothing to go on with"):  # that run is not its own
+        other.set_params(run_dir=None).fit(digits[0][:200], resume=True)
 
 
 def test_the_readmes_example_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_many_images_are_converted_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
         (GREY.astype(complex), "give numbers"),
         (GREY.astype(np.float32), r"floats from 0 to 255; scale them to \[0, 1\]"),
         (GREY / 255 - 0.5, r"scale them to \[0, 1\]"),
-        (np.where(GREY > 250, np.nan, 0.5), r"floats from nan to nan; scale them"),
+        (np.where(GREY > 250, np.nan, 0.5), r"with NaN; leave them out, or fill"),
         (GREY.astype(np.int32) - 3, "integers from -3 to"),
         (GREY.astype(np.uint16) * 256, "scale them to 0 to 255"),
     ],

@@ -93,7 +93,7 @@ def test_a_resumed_run_may_have_another_cache(tmp_path: Path) -> None:
 
 def test_a_command_may_have_another_cache_than_its_run(tmp_path: Path) -> None:
     own = TrainConfig(data_dir=tmp_path / "data", cache_dir=tmp_path / "own")
-    run = TrainedRun(None, own, *[None] * 5)  # type: ignore[arg-type]
+    run = TrainedRun(own, *[None] * 6)  # type: ignore[arg-type]
     assert run.config_at(None) == own
     assert run.config_at(None, tmp_path / "other").cache_dir == tmp_path / "other"
     assert run.config_at(tmp_path / "moved") == dataclasses.replace(own, data_dir=tmp_path / "moved")

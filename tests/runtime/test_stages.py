@@ -202,3 +202,23 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         stages.say("a line above")
     shown = terminal.getvalue()
     assert "training the judge:  50%" in shown and "a line above\n" in shown and "evaluating: 00:0" in shown
+
+
+def test_a_notebook_has_a_bar_that_its_own_thread_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By tqdm.auto: here without a kernel, where it is a line of text."""
+
+    class OutStream(io.StringIO):
+        pub_thread = None
+
+    stream = OutStream()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(stages, "SHOWN_AFTER", 0.0)
+    with stages.stage("training", total=100) as one, stages.stage("evaluating") as inner:
+        assert type(one.bar).__name__.startswith("tqdm") and inner.bar is None  # of an unknown length: a line
+        one.bar.mininterval = 0.0
+        one.update(50)
+        stages.say("a line above")
+        one.bar.displayed, shown = False, stream.getvalue()  # as a widget that no cell shows yet
+        stages.SPEAKER.check()
+        assert stream.getvalue() == shown
+    assert "training:  50%" in shown and "a line above\n" in shown
