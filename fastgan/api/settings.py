@@ -15,7 +15,7 @@ from fastgan.errors import ConfigError
 # Settings that an estimator names as scikit-learn does, or decides itself.
 RENAMED = {"n_classes": "classes", "random_state": "seed", "transforms": "transform"}
 OWN = {"dataset", "data_dir", "run_dir", "resume", "dry_run", "imbalance", "labels_from_folders", "split", "skip_bad"}
-OWN |= {"identities", "frame_stride", "resume_on_other_ranks", "sync_batchnorm", "rank_timeout"}
+OWN |= {"identities", "frame_stride", "emnist_split", "resume_on_other_ranks", "sync_batchnorm", "rank_timeout"}
 
 
 def config_of(parameters: Mapping[str, Any], recipe: str, base: str, **own: Any) -> TrainConfig:

@@ -13,6 +13,7 @@ from fastgan.text import pluralize
 
 MOST_ENTRIES = 10_000  # that are looked at, files and folders
 EMNIST = {26: "letters", 47: "balanced or by merge", 62: "by class"}  # classes of its splits
+READ = {26: "letters", 47: "balanced"}  # those that are read by name
 
 
 def near_misses(folder: Path, names: Sequence[str], below: bool = True) -> str:
@@ -64,6 +65,12 @@ def of_emnist(labels_N: Tensor) -> str:
     count = len(labels_N.unique())
     if count not in EMNIST:
         return ""
+    if count in READ:
+        return (
+            f"their {count} classes are those of EMNIST {EMNIST[count]}: give its files the names that it has them "
+            f"under, emnist-{READ[count]}-train-images-idx3-ubyte and so on, and use --dataset emnist --emnist-split "
+            f"{READ[count]}, or"
+        )
     return (
         f"their {count} classes are those of EMNIST {EMNIST[count]}: write its images out as files (torchvision reads "
         f"them) and use --dataset folder --classes {count}, or"

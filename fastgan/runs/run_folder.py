@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from fastgan.config.imbalance import COUNTS, counts
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import from_json, to_json
 from fastgan.errors import ConfigError, FastganError, RunWriteError
@@ -125,7 +126,8 @@ def owning_outputs(*paths: Path, flag: str = "--out") -> Iterator[None]:
 
 
 def _default_name(config: TrainConfig) -> str:
-    own = "" if config.imbalance == "none" else f"-{config.imbalance}"
+    named = config.imbalance.replace(":", "-") if counts(config.imbalance) is None else COUNTS
+    own = "" if named == "none" else f"-{named}"
     split = f"-split{config.split}" if config.imbalance == "split" else own
     return f"{config.dataset}{split}-k{config.classes}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
 
