@@ -129,7 +129,8 @@ def _default_name(config: TrainConfig) -> str:
     named = config.imbalance.replace(":", "-") if counts(config.imbalance) is None else COUNTS
     own = "" if named == "none" else f"-{named}"
     split = f"-split{config.split}" if config.imbalance == "split" else own
-    return f"{config.dataset}{split}-k{config.classes}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    data = f"emnist-{config.emnist_split}" if config.dataset == "emnist" else config.dataset
+    return f"{data}{split}-k{config.classes}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _check_apart(path: Path, config: TrainConfig) -> None:
