@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from fastgan.data.downloads import Source, download
+from fastgan.data.idx_names import near_misses
 from fastgan.data.image_set import ImageSet
 from fastgan.data.other_sets import found_instead
 from fastgan.errors import DataError
@@ -75,13 +76,19 @@ def _place(folder: Path) -> Path:
     if archive.is_file() and not _intact(check_integrity, archive, CIFAR10.tgz_md5):
         raise DataError(f"{archive}: damaged, or another file (its MD5 sum is not {CIFAR10.tgz_md5}); fetch it again")
 
+    hint = ""
+    if not archive.exists():
+        if near := near_misses(folder, [CIFAR10.filename], below=False):
+            raise DataError(near)
+        hint = near_misses(folder, [CIFAR10.filename, *names]) or found_instead(folder, "cifar10")
+
     def call() -> None:
         download_and_extract_archive(CIFAR10.url, str(folder), filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)
 
     makes = [archive, *(inner / name for name in (*names, "batches.meta", "readme.html"))]
     wanted = [f"{CIFAR10.filename} or the folder {CIFAR10.base_folder}"]
     source = Source("CIFAR-10", wanted, SITE)
-    download(folder, source, call, makes, found_instead(folder, "cifar10"))
+    download(folder, source, call, makes, hint)
     return inner
 
 

@@ -1,4 +1,4 @@
-"""What files are that are nearly MNIST's: their names, and EMNIST's labels."""
+"""What files are that are nearly the wanted ones: their names, and EMNIST's labels in MNIST's place."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def near_misses(folder: Path, names: Sequence[str], below: bool = True) -> str:
     if not found:
         return ""
     path, name = min(found, key=lambda each: (each[0].parent != folder, names.index(each[1])))
-    right = f"{name}.gz" if path.suffix.lower() == ".gz" else name
+    packed = path.suffix.lower() == ".gz" and not name.endswith(".gz")
+    right = f"{name}.gz" if packed else name
     told = f"is nearly the name {right}; rename it"
     if path.name == right:
         alone = len({path.parent for path, _ in found}) == 1
@@ -40,7 +41,8 @@ def near_misses(folder: Path, names: Sequence[str], below: bool = True) -> str:
 
 def _bare(name: str) -> str:
     """A file's name without what people and programs change: capitals, signs, the number of a copy, .gz."""
-    name = re.sub(r"( copy)?( ?\(\d+\))?(\.gz)?$", "", re.sub(r"\.gz$", "", name.lower()))
+    name = re.sub(r"\.gz$", "", name.lower())
+    name = re.sub(r"( copy)?( ?\(\d+\))?(\.gz)?(\.tar|\.bz2|\.mat)?$", r"\4", name)
     return re.sub(r"[^a-z0-9]", "", name)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fastgan.data.downloads import Source, download
+from fastgan.data.idx_names import near_misses
 from fastgan.data.image_set import ImageSet
 from fastgan.data.other_sets import found_instead
 from fastgan.errors import DataError
@@ -61,7 +62,9 @@ def _read(folder: Path, name: str, source: Source, read: Callable[[bool], Any]) 
     path = folder / name
     if not path.is_file():
         found: list[Any] = []
-        hint = found_instead(folder, source.title.lower())
+        if near := near_misses(folder, [name], below=False):
+            raise DataError(near)
+        hint = near_misses(folder, [name]) or found_instead(folder, source.title.lower())
         download(folder, source, lambda: found.append(read(True)), [path], hint)
         return found[0]
     try:

@@ -6,6 +6,12 @@ from pathlib import Path
 
 # Glob below a folder -> (what such a file is, the data set that reads it), the first that fits.
 FILES = {
+    "kmnist-*.npz": ("KMNIST in NumPy's form; its idx files are read", ""),
+    "dataset_dict.json": ("a Hugging Face data set", "hf"),
+    "dataset_info.json": ("a Hugging Face data set", "hf"),
+    "*.parquet": ("a Hugging Face data set", "hf"),
+    "data/*.parquet": ("a Hugging Face data set", "hf"),
+    "*.npz": ("arrays in a file, which --data-dir must name", "npz"),
     "cifar-10-batches-py": ("CIFAR-10", "cifar10"),
     "cifar-10-python.tar.gz": ("CIFAR-10", "cifar10"),
     "data_batch_1": ("CIFAR-10", "cifar10"),
@@ -25,7 +31,6 @@ FILES = {
     "gzip.zip": ("EMNIST, packed; unpack it", ""),
     "emnist-*.mat": ("EMNIST in its MATLAB form; its gzip form is read", ""),
     "KMNIST/raw/*-ubyte*": ("KMNIST", "kmnist"),
-    "kmnist-*.npz": ("KMNIST in NumPy's form; its idx files are read", ""),
     "FashionMNIST/raw/*-ubyte*": ("FashionMNIST", "fashion-mnist"),
     "MNIST/raw/*-ubyte*": ("MNIST", "mnist"),
     "*-idx3-ubyte*": ("MNIST, FashionMNIST or KMNIST", "mnist, fashion-mnist or kmnist"),

@@ -228,3 +228,14 @@ def test_folders_that_cannot_be_used_are_one_line(
         config(tmp_path / "saved")
     assert words in str(caught.value) and str(tmp_path / "saved") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("save", [save_one, save_parts, save_parquet])
+def test_a_folder_without_images_that_is_such_a_set_is_recognised(
+    save: Callable[[Any, Path], None], tmp_path: Path
+) -> None:
+    save(hf_stand_in, tmp_path / "saved")
+    (tmp_path / "saved" / "dataset_info.json").touch()
+    own = train_config(["--dataset", "folder", "--data-dir", str(tmp_path / "saved")], lambda _: pytest.fail("resumed"))
+    with pytest.raises(DataError, match="is of a Hugging Face data set; use --dataset hf, or another --data-dir"):
+        loading.load(own)
