@@ -36,10 +36,9 @@ def download(folder: Path, source: Source, call: Callable[[], object], makes: Se
     before = {path for path in makes if path.exists()}
     parents = dict.fromkeys(above for path in makes for above in path.parents)
     empty = [above for above in parents if not above.exists()]
-    try:
-        call()
-    except Exception as error:  # noqa: BLE001 - torchvision raises many kinds; each means that the download failed
-        # They may be damaged, and would be read the next time instead of being downloaded.
+
+    def undo() -> None:
+        """Remove what may be damaged, and would be read the next time instead of being downloaded."""
         for path in makes:
             if path not in before:
                 with contextlib.suppress(OSError):
@@ -47,8 +46,16 @@ def download(folder: Path, source: Source, call: Callable[[], object], makes: Se
         for above in sorted(empty, key=lambda path: -len(path.parts)):
             with contextlib.suppress(OSError):
                 above.rmdir()
+
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - torchvision raises many kinds; each means that the download failed
+        undo()
         cause = " ".join(str(error).split()).rstrip(":. ") or type(error).__name__
         raise DataError(
             f"{source.title} is not in {folder} and cannot be downloaded ({cause}); put {', '.join(source.names)} "
             f"there, from {source.site}, or name their folder with --data-dir{hint and f'; {hint}'}"
         ) from error
+    except BaseException:  # Ctrl-C, or another signal
+        undo()
+        raise

@@ -9,6 +9,7 @@ Legend: N images, C channels, S the side.
 from __future__ import annotations
 
 import io
+import os
 import statistics
 import sys
 from collections.abc import Iterator, Mapping
@@ -107,9 +108,11 @@ def _parts(folder: Path, cache_dir: Path | None) -> dict[str, Any]:
             found = library.load_from_disk(str(folder))
             return dict(found) if isinstance(found, Mapping) else {"train": found}
         files = _parquet(folder)
-        place = str(cache.cache_dir(cache_dir) / "hugging-face")
+        place = cache.place(folder, cache_dir, "hugging-face")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / cache.SOURCE).write_bytes(os.fsencode(folder.resolve()) + b"\n")
         return {
-            name: library.Dataset.from_parquet([str(file) for file in own], cache_dir=place)
+            name: library.Dataset.from_parquet([str(file) for file in own], cache_dir=str(place))
             for name, own in files.items()
         }
     except DataError:

@@ -188,13 +188,15 @@ def load_judge_set(config: TrainConfig, images: ImageSet | None = None) -> Judge
     """The labelled images to train and test this run's judge.
 
     Args:
-        images: the run's own; published data sets do not need them, since they have one judge for all runs.
+        images: the run's own. Published data sets have one judge for all runs, and are read again where the run has
+            not all their training images.
     """
     if config.imbalance == "fmnist-5":
         return JudgeSet("fashion-mnist-5", *mnist.five(data_folder(config), config.image_size))
     if config.dataset in published.NAMES:
-        train, test = (published.part(config, data_folder(config), which) for which in ("train", "test"))
-        return JudgeSet(train.name, train, test)
+        whole = images is not None and config.imbalance == "none"  # USPS takes seconds to read
+        train = images if images is not None and whole else published.part(config, data_folder(config), "train")
+        return JudgeSet(train.name, train, published.part(config, data_folder(config), "test"))
     if config.dataset in mnist.TITLES:
         return mnist.judge_set(data_folder(config), config.image_size, config.dataset)
     if config.dataset == "digits":

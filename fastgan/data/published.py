@@ -9,6 +9,7 @@ from pathlib import Path
 from fastgan.config.schema import TrainConfig
 from fastgan.data import cifar, matrices, mnist
 from fastgan.data.image_set import ImageSet, resized
+from fastgan.runtime.stages import stage
 
 READERS: dict[str, Callable[[Path, str], ImageSet]] = {
     "usps": matrices.usps,
@@ -28,9 +29,10 @@ def part(config: TrainConfig, folder: Path, which: str) -> ImageSet:
     Raises:
         DataError: when files are missing, damaged, or of another data set.
     """
-    if config.dataset in IN_IDX:
-        data_set = f"emnist-{config.emnist_split}" if config.dataset == "emnist" else config.dataset
-        found = mnist.parts(folder, data_set)[which == "test"]
-    else:
-        found = READERS[config.dataset](folder, which)
+    with stage(f"reading {config.dataset} ({which})"):
+        if config.dataset in IN_IDX:
+            data_set = f"emnist-{config.emnist_split}" if config.dataset == "emnist" else config.dataset
+            found = mnist.parts(folder, data_set)[which == "test"]
+        else:
+            found = READERS[config.dataset](folder, which)
     return replace(found, images=resized(found.images, config.image_size))

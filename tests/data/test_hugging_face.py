@@ -20,7 +20,7 @@ from fastgan import cluster, train
 from fastgan.config import command_line
 from fastgan.config.command_line import train_config
 from fastgan.config.schema import TrainConfig
-from fastgan.data import loading
+from fastgan.data import cache_contents, loading
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError, DataError
 
@@ -109,6 +109,15 @@ def test_pixels_are_decoded_as_files_are(library: Any, tmp_path: Path) -> None:
         lambda _: pytest.fail("nothing is resumed"),
     )
     assert loading.load(own).images.equal(loading.load(files).images)
+
+
+def test_what_becomes_of_parquet_files_is_listed_in_the_cache_and_removed_with_it(library: Any, tmp_path: Path) -> None:
+    save_parquet(library, tmp_path / "saved")
+    before = loading.load(config(tmp_path / "saved"))
+    kept = cache_contents.contents()
+    assert [(each.kind, each.of) for each in kept] == [("parquet files, unpacked", str(tmp_path / "saved"))]
+    assert cache_contents.empty() == kept[0].size and cache_contents.contents() == ()
+    assert loading.load(config(tmp_path / "saved")).images.equal(before.images)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,25 @@ def test_nothing_there_and_no_network_is_one_line(name: str, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_download_that_is_interrupted_leaves_no_part_of_a_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would count as damaged the next time."""
+
+    def begin(url: str, path: Any, *_: Any, **__: Any) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(b"the first bytes")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", lambda url, **_: url)
+    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", begin)
+    folder = tmp_path / "data"
+    with pytest.raises(KeyboardInterrupt):
+        loading.load(config(name, folder))
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_files_of_another_set_are_recognised(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = {"svhn": "cifar10", "cifar10": "svhn"}.get(name, "usps" if name != "usps" else "emnist")
     small_sets.WRITERS[other](tmp_path, monkeypatch)
