@@ -44,7 +44,7 @@ setup(
         # Where it is installed, a run writes its figures for it too; outside the lock.
         "tensorboard": ["tensorboard>=2.21"],
         # For --dataset hf; outside the lock.
-        "hf": ["datasets>=4"],
+        "hf": ["datasets>=5"],
         # What is measured beside us, where it is installed: losses by `pytest bench/`, clusterings by
         # `python -m fastgan.reproduce --suite worlds`; outside the lock.
         "rivals": ["lightly", "pytorch-metric-learning", "inf-cl", "umap-learn>=0.5.12"],
