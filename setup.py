@@ -82,7 +82,7 @@ setup(
         # Where it is installed, a run writes its figures for it too.
         "tensorboard": ["tensorboard>=2.21"],
         # Data sets and models of the Hugging Face hub.
-        "hub": ["datasets>=3.0", "huggingface-hub>=0.30"],
+        "hub": ["datasets>=5", "huggingface-hub>=0.30"],
         # Exported programs as ONNX too, and the runtime that checks them.
         "onnx": ["onnx>=1.17", "onnxscript>=0.3", "onnxruntime>=1.20"],
         # What is measured beside us: losses by `pytest bench/`, clusterings by `python -m fastgan.reproduce --suite

@@ -9,7 +9,7 @@ import torch
 
 from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.data.image_set import ImageSet, JudgeSet
-from fastgan.evaluation import evaluator, judge
+from fastgan.evaluation import evaluator, judge_plan
 
 
 def flat(count: int, classes: int = 2, size: int = 8, *, known: bool = True) -> ImageSet:
@@ -41,6 +41,6 @@ def like_mnist(seed: int, name: str = "mnist") -> JudgeSet:
 
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans of 40 steps, and evaluations of 20 images a code."""
-    monkeypatch.setattr(judge, "FEWEST_STEPS", 40)
-    monkeypatch.setattr(judge, "MOST_STEPS", 40)
+    monkeypatch.setattr(judge_plan, "FEWEST_STEPS", 40)
+    monkeypatch.setattr(judge_plan, "MOST_STEPS", 40)
     monkeypatch.setattr(evaluator, "PER_CODE", 20)

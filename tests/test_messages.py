@@ -64,7 +64,7 @@ MISTAKES = [
     ("train --grouping.at early late", "--grouping.at 'early', 'late': must be numbers"),
     ("train --batch-size", "--batch-size: a value must follow it"),
     ("train --prior flat", "--prior flat: must be one of 'learned', 'uniform', 'true'"),
-    ("train --clases 3", "not known: --clases, 3; perhaps you meant --classes; see"),
+    ("train --clases 3", "not known: --clases, 3; perhaps you meant --classes"),
     ("train --dataset photos", "--dataset photos: not known; choose one of digits, mnist"),
     ("sample {run} --code seven", "--code seven: must be a whole number"),
     ("cluster", "name the run's folder: python -m fastgan.cluster RUN"),

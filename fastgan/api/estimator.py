@@ -24,7 +24,7 @@ from fastgan.api.kept_images import DATA, kept
 from fastgan.api.messages import python_errors, python_lines
 from fastgan.api.portable import Portable
 from fastgan.api.settings import as_setting, check_base, config_of, resumed
-from fastgan.config.schema import TrainConfig
+from fastgan.config.schema import Dataset, TrainConfig
 from fastgan.data import arrays, loading
 from fastgan.data.image_set import ImageSet
 from fastgan.inference import labelling, trained_run
@@ -54,7 +54,7 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
     Args:
         n_classes: K, the number of codes.
         random_state: seed of the initial weights and of every random draw.
-        preset: whose defaults to take: npz for images of any kind, or digits, mnist, fashion-mnist.
+        preset: whose defaults to take: npz for images of any kind, or those of a data set, such as mnist or cifar10.
         recipe: default, or paper for the article's.
         image_size: side of the images that it trains on, pixels. None: the images' own, at most 64.
         channels: 1 grey, 3 RGB. None: as the images have.
@@ -82,7 +82,7 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
         n_classes: int = 10,
         *,
         random_state: int | None = None,
-        preset: Literal["npz", "digits", "mnist", "fashion-mnist"] = "npz",
+        preset: Dataset = "npz",
         recipe: Literal["default", "paper"] = "default",
         image_size: int | None = None, channels: int | None = None,
         epochs: int | None = None, batch_size: int | None = None,

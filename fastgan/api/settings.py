@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from fastgan.config.presets import RECIPES, derived, preset
+from fastgan.config.presets import PRESETS, RECIPES, derived, preset
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import has_type
 from fastgan.config.train_command import FREE_ON_RESUME, differences
@@ -21,8 +21,7 @@ from fastgan.errors import ConfigError
 # Settings that an estimator names as scikit-learn does, or decides itself.
 RENAMED = {"n_classes": "classes", "random_state": "seed", "transforms": "transform"}
 OWN = {"dataset", "data_dir", "run_dir", "resume", "dry_run", "imbalance", "split"}
-OWN |= {"identities", "frame_stride", "resume_on_other_ranks", "sync_batchnorm", "rank_timeout"}
-BASES = ("npz", "digits", "mnist", "fashion-mnist")  # of `preset`
+OWN |= {"identities", "frame_stride", "emnist_split", "resume_on_other_ranks", "sync_batchnorm", "rank_timeout"}
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", Path: "a path"}
 
 
@@ -53,7 +52,7 @@ def config_of(parameters: Mapping[str, Any], recipe: str, base: str, **own: Any)
 
 def check_base(base: Any, recipe: Any) -> None:
     """Raise ConfigError for a `preset` or a `recipe` that is none."""
-    for name, value, known in (("preset", base, BASES), ("recipe", recipe, RECIPES)):
+    for name, value, known in (("preset", base, PRESETS), ("recipe", recipe, RECIPES)):
         if value not in known:
             raise ConfigError(f"{name} {value!r}: not known; choose one of {', '.join(map(repr, known))}")
 

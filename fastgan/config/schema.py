@@ -12,14 +12,29 @@ from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
+from fastgan.config import imbalance as imbalances
 from fastgan.config.limits import Limit, above, at_least, at_most, between
 
 PAPER_ROTATION = 25  # degrees; a little above 30 the crop of the authors' library has no height left
 MAX_CODES = 65_536  # of either head of Q
 GROUNDS = "black|white|grey|#[0-9a-fA-F]{6}"
 ZOOM_LIMIT = Limit("0 < low <= high <= 4", lambda zoom: 0 < zoom[0] <= zoom[1] <= 4)
-Dataset = Literal["digits", "mnist", "fashion-mnist", "folder", "npz", "youtube-faces"]
-Imbalance = Literal["split", "none", "deepdpm", "fmnist-5"]
+Dataset = Literal[
+    "digits",
+    "mnist",
+    "fashion-mnist",
+    "kmnist",
+    "emnist",
+    "usps",
+    "cifar10",
+    "svhn",
+    "folder",
+    "npz",
+    "hf",
+    "youtube-faces",
+]
+EmnistSplit = Literal["letters", "digits", "balanced"]
+EMNIST_CLASSES: dict[str, int] = {"letters": 26, "digits": 10, "balanced": 47}
 IntensityRange = Literal["auto", "type"] | tuple[float, float]
 RANGE_LIMIT = Limit(
     "auto, type or two numbers, the lower first",
@@ -27,17 +42,20 @@ RANGE_LIMIT = Limit(
 )
 GROUND_LIMIT = Limit("black, white, grey or #rrggbb", lambda value: re.fullmatch(GROUNDS, value) is not None)
 OWN_FILES = ("folder", "youtube-faces")  # data sets of image files in --data-dir
-OWN_IMAGES = (*OWN_FILES, "npz")  # data sets that are the user's own
+OWN_IMAGES = (*OWN_FILES, "npz", "hf")  # data sets that are the user's own
+OPEN_FORM = ("npz", "hf")  # whose side and channels may be left to the images
+CHANNELS = {"cifar10": 3, "svhn": 3}  # of the published data sets that are not grey
 IMBALANCE_OF = {"deepdpm": ("mnist", "fashion-mnist"), "fmnist-5": ("fashion-mnist",)}  # for these data sets only
 # Flags that only some data sets accept.
 FLAGS_OF = {
     "channels": OWN_IMAGES,
-    "skip_bad": OWN_FILES,
-    "ground": OWN_FILES,
+    "skip_bad": (*OWN_FILES, "hf"),
+    "ground": (*OWN_FILES, "hf"),
     "intensity_range": OWN_FILES,
     "labels_from_folders": ("folder",),
     "identities": ("youtube-faces",),
     "frame_stride": ("youtube-faces",),
+    "emnist_split": ("emnist",),
 }
 
 
@@ -127,9 +145,11 @@ class TrainConfig:
     """A whole training run. The defaults are the paper's recipe; presets.py changes what a data set needs."""
 
     dataset: Dataset = "digits"
-    """Which images: digits (scikit-learn's 8x8 digits, shipped with it), mnist, fashion-mnist, folder (your own: every
-    image file in the folder --data-dir and below it), npz (arrays in the .npz or .npy file --data-dir), or
-    youtube-faces (that data set's frames, laid out as it is published; the central 110 x 110 pixels of each)."""
+    """Which images: digits (scikit-learn's 8x8 digits, shipped with it), mnist, fashion-mnist; kmnist, emnist, usps,
+    cifar10, svhn (their training parts); folder (your own: every image file in the folder --data-dir and below it), npz
+    (arrays in the .npz or .npy file --data-dir), hf (the folder --data-dir of a Hugging Face data set: of save_to_disk,
+    or of parquet files), or youtube-faces (that data set's frames, laid out as it is published; the central 110 x 110
+    pixels of each). docs/data.md lists them all."""
     recipe: Literal["default", "paper"] = "default"
     """default: Q and the front end also learn that an image and its transform have the same code, and which real images
     belong together, from groups of nearest neighbours found before chosen epochs. The prior is pulled towards the code
@@ -137,20 +157,20 @@ class TrainConfig:
     are stronger, and samples come from an averaged generator. paper: the data set's settings without all of this.
     Other flags override either."""
     data_dir: Path | None = None
-    """Folder that holds the data set's files or that they are downloaded to. Left out: ./data; --dataset folder and
-    youtube-faces need it. For youtube-faces it holds aligned_images_DB or frame_images_DB (with both, the first is
-    used), or is one of the two. For npz it is the file itself."""
+    """Folder that holds the data set's files or that they are downloaded to. Left out: ./data; --dataset folder, npz,
+    hf and youtube-faces need it. For youtube-faces it holds aligned_images_DB or frame_images_DB (with both, the first
+    is used), or is one of the two. For npz it is the file itself."""
     cache_dir: Path | None = None
     """Cache of decoded images and evaluation classifiers. It may be emptied at any time. Left out:
     $XDG_CACHE_HOME/fastgan or ~/.cache/fastgan."""
     labels_from_folders: bool = False
     """With --dataset folder: an image's class is its first subfolder, used for evaluation only."""
     skip_bad: bool = False
-    """With --dataset folder or youtube-faces: skip files that cannot be decoded, and list them, instead of
+    """With --dataset folder, hf or youtube-faces: skip images that cannot be decoded, and list them, instead of
     stopping."""
     ground: Annotated[str, GROUND_LIMIT] = "black"
-    """With --dataset folder or youtube-faces: the colour on which transparent images are laid: black, white, grey or
-    #rrggbb. Black ink on transparent paper needs white."""
+    """With --dataset folder, hf or youtube-faces: the colour on which transparent images are laid: black, white, grey
+    or #rrggbb. Black ink on transparent paper needs white."""
     intensity_range: Annotated[IntensityRange, RANGE_LIMIT] = "type"
     """With --dataset folder or youtube-faces: which values of grey images of more than 8 bits become black and white.
     auto: one range for the folder, from the fewest bits that hold its highest value (0 to 4095 for a camera of 12
@@ -160,20 +180,27 @@ class TrainConfig:
     for evaluation only."""
     frame_stride: Annotated[int, at_least(1, " (every frame)")] = 1
     """With --dataset youtube-faces: keep every n-th frame of a video; 1 keeps all."""
+    emnist_split: EmnistSplit = "letters"
+    """With --dataset emnist: letters (26 classes, capitals and small ones together), digits (10), or balanced (47:
+    digits, capitals, and the small letters that look unlike theirs)."""
     split: Annotated[int, between(1, 50)] = 1
     """Which of the 50 published random class frequencies to use, 1 to 50."""
-    imbalance: Imbalance = "split"
-    """split: subsample the classes to the frequencies of --split. none: keep every image. deepdpm: the class counts
+    imbalance: Annotated[str, imbalances.LIMIT] = "split"
+    """Which labelled images to keep; the seed draws them. split: subsample ten classes to the frequencies of --split.
+    none: keep every image. long-tailed:R: class i of K keeps a share R^(-i/(K-1)) of class 0's images, so that the
+    first class has R times those of the last. counts:A,B,...: so many images of each class. deepdpm: the class counts
     with which DeepDPM imbalanced MNIST and FashionMNIST (arXiv 2203.14309). fmnist-5: FashionMNIST's 60,000 training
     images, its ten classes merged into five of unequal size (arXiv 2106.05319)."""
     image_size: int = 28
-    """Side of the square training images, pixels. 0, with npz: the arrays' own shorter side, or the next below it that
-    the networks can draw, but at most 64."""
+    """Side of the square training images, pixels. 0, with npz or hf: the images' own shorter side, or the next below it
+    that the networks can draw, but at most 64."""
     channels: Annotated[Literal[0, 1, 3], Limit("1 (grey) or 3 (RGB)", lambda channels: channels in (0, 1, 3))] = 1
-    """Channels of the training images: 1 grey, 3 RGB. digits and mnist are grey. 0, with npz: as the arrays have."""
+    """Channels of the training images: 1 grey, 3 RGB. Published data sets have their own. 0, with npz or hf: as the
+    images have."""
 
     classes: Annotated[int, at_least(2), at_most(MAX_CODES)] = 10
-    """K, the number of codes. Left out with --dataset youtube-faces: as many as --identities."""
+    """K, the number of codes. Left out with --dataset youtube-faces: as many as --identities; with emnist: as many as
+    --emnist-split has classes."""
     prior: Literal["learned", "uniform", "true"] = "learned"
     """The class prior: learned through Gumbel-Softmax, fixed uniform, or fixed to the true frequencies."""
     contrastive_weight: Annotated[float, at_least(0)] = 10.0
@@ -278,7 +305,7 @@ class TrainConfig:
 
     @property
     def own_images(self) -> bool:
-        """Whether the images are the user's own, in --data-dir, and have no published splits."""
+        """Whether the images are the user's own, in --data-dir."""
         return self.dataset in OWN_IMAGES
 
     @property

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import Any, get_type_hints
 
+from fastgan.config.imbalance import check_classes
 from fastgan.config.schema import (
+    CHANNELS,
+    EMNIST_CLASSES,
     FLAGS_OF,
     IMBALANCE_OF,
+    OPEN_FORM,
     PAPER_ROTATION,
     GroupingConfig,
     TrainConfig,
@@ -57,23 +61,34 @@ def _check_data_set(c: TrainConfig) -> None:
     if c.own_images:
         what, named = ("file of the arrays", "FILE") if c.dataset == "npz" else ("folder of the images", "DIR")
         _require(c.data_dir is not None, f"--dataset {c.dataset}: needs the {what}; add --data-dir {named}")
-        _require(
-            c.imbalance == "none",
-            f"--imbalance {c.imbalance}: {c.dataset} has no published splits; add --imbalance none",
-        )
+    _require(
+        c.imbalance == "none" or c.dataset != "folder" or c.labels_from_folders,
+        f"--imbalance {c.imbalance}: needs classes; add --labels-from-folders if the subfolders are these, or use "
+        "--imbalance none",
+    )
     allowed = IMBALANCE_OF.get(c.imbalance, (c.dataset,))
     _require(
         c.dataset in allowed,
-        f"--imbalance {c.imbalance}: is for --dataset {' or '.join(allowed)}; use --imbalance none or split with "
-        f"{c.dataset}",
+        f"--imbalance {c.imbalance}: is for --dataset {' or '.join(allowed)}; use --imbalance none, split or "
+        f"long-tailed:10 with {c.dataset}",
     )
+    known = _known_classes(c)
+    if known is not None and c.imbalance not in IMBALANCE_OF:
+        check_classes(c.imbalance, known, c.dataset)
     for name, data_sets in FLAGS_OF.items():
-        value = getattr(c, name)
+        value, usual = getattr(c, name), getattr(TrainConfig, name)
+        usual = CHANNELS.get(c.dataset, usual) if name == "channels" else usual
         flag = as_flag(name, value).removesuffix(" True")
         _require(
-            c.dataset in data_sets or value == getattr(TrainConfig, name),
+            c.dataset in data_sets or value == usual,
             f"{flag}: is for --dataset {' or '.join(data_sets)}; leave it out with {c.dataset}",
         )
+
+
+def _known_classes(c: TrainConfig) -> int | None:
+    """The number of real classes, where it is known before the images are read."""
+    known = {"youtube-faces": c.identities, "emnist": EMNIST_CLASSES[c.emnist_split]}
+    return known.get(c.dataset, None if c.own_images else 10)
 
 
 def _check_training(c: TrainConfig) -> None:
@@ -93,7 +108,7 @@ def _check_training(c: TrainConfig) -> None:
         c.pretrain_epochs < c.epochs or c.epochs == 0,
         f"--pretrain-epochs {c.pretrain_epochs}: must be below --epochs {c.epochs}, or the generator never learns",
     )
-    divisor, open_until_read = 2 ** num_downsamples(c.image_size), c.dataset == "npz"
+    divisor, open_until_read = 2 ** num_downsamples(c.image_size), c.dataset in OPEN_FORM
     _require(c.channels > 0 or open_until_read, "--channels 0: must be 1 (grey) or 3 (RGB)")
     _require(
         (8 <= c.image_size <= 256 and c.image_size % divisor == 0) or (c.image_size == 0 and open_until_read),

@@ -139,10 +139,15 @@ def suited_form(images: NDArray[Any], name: str = "images") -> tuple[int, Litera
     """Side and channels with which to train on these images; raises DataError if they are none."""
     axis = channel_axis(images, name)
     extents = [extent for place, extent in enumerate(images.shape) if place not in (0, axis)]
-    side = max(min(*extents, MOST_SIDE), LEAST_SIDE)
+    return suited_side(min(extents)), 1 if axis is None or images.shape[axis] == 1 else 3
+
+
+def suited_side(shorter: int) -> int:
+    """The largest side that the networks can draw, at most that of the images and 64 pixels."""
+    side = max(min(shorter, MOST_SIDE), LEAST_SIDE)
     while side % 2 ** num_downsamples(side):
         side -= 1
-    return side, 1 if axis is None or images.shape[axis] == 1 else 3
+    return side
 
 
 def channel_axis(images: NDArray[Any], name: str = "images") -> int | None:

@@ -1,6 +1,7 @@
 """The user's cache, and in it a folder's decoded images: a .npy file, a JSON index of its contents, and its facts.
 
     CACHE/folders/<digest of the folder>/   decoded images, so that they are decoded once
+    CACHE/hugging-face/<the same>/          what package datasets makes of parquet files (fastgan/data/hugging_face.py)
     CACHE/judges/                           judges (fastgan/evaluation/judge.py)
 
 Nothing is written into the folder of the images, which may be read-only or shared. The cache may be removed at any
@@ -96,10 +97,10 @@ def check(chosen: Path | None) -> None:
         ) from error
 
 
-def place(folder: Path, chosen: Path | None = None) -> Path:
-    """Where the decoded images of `folder` are cached; the same for every path to it."""
+def place(folder: Path, chosen: Path | None = None, part: str = "folders") -> Path:
+    """Where the decoded images of `folder` are cached, or another part of the cache; the same for every path to it."""
     owner = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
-    return cache_dir(chosen) / "folders" / owner
+    return cache_dir(chosen) / part / owner
 
 
 def obtain(folder: Path, scan: Scan, form: Form, choice: str = "", chosen: Path | None = None) -> Decoded:

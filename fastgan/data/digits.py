@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from fastgan.data.image_set import ImageSet, JudgeSet, resized
-from fastgan.data.imbalance import LARGEST, imbalanced
+from fastgan.data.imbalance import scaled_split
 from fastgan.seeding import shuffled
 
 HELD_OUT_SEED = 0  # the same held-out fifth for every run
@@ -22,9 +22,7 @@ def full(image_size: int) -> ImageSet:
 
 def choose(full: ImageSet, split: int, seed: int) -> tuple[ImageSet, ImageSet]:
     """Digits with the class frequencies of `split`, its counts scaled to what the rarest digit allows; and the rest."""
-    assert full.labels is not None
-    fewest = int(torch.bincount(full.labels).min())
-    return imbalanced(full, split, seed, scale=fewest / LARGEST)
+    return scaled_split(full, split, seed)
 
 
 def judge_set(image_size: int) -> JudgeSet:

@@ -15,6 +15,7 @@ from fastgan.config.schema import IntensityRange
 from fastgan.data import cache, remarks
 from fastgan.data.decode import Form
 from fastgan.data.image_set import ImageSet
+from fastgan.data.other_sets import found_instead
 from fastgan.data.refused import NOT_SUPPORTED
 from fastgan.data.scan import SUFFIXES, Scan, scan, shown
 from fastgan.errors import ConfigError, DataError
@@ -75,7 +76,8 @@ def images_in(folder: Path) -> Scan:
         others = f" ({pluralize(found.ignored, 'other or hidden file')})" if found.ignored else ""
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         missed = remarks.of_kinds(found)
-        missed = "" if missed is None else f"; {missed}"
+        known = found_instead(folder, "folder")
+        missed = "; ".join(["", *filter(None, (missed, known))])
         raise DataError(f"{folder}: holds no images{others}; looked for {kinds} in it and in its subfolders{missed}")
     return found
 

@@ -1,4 +1,4 @@
-"""What files are that are nearly MNIST's: their names, and EMNIST's labels."""
+"""What files are that are nearly the wanted ones: their names, and EMNIST's labels in MNIST's place."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fastgan.text import pluralize
 
 MOST_ENTRIES = 10_000  # that are looked at, files and folders
 EMNIST = {26: "letters", 47: "balanced or by merge", 62: "by class"}  # classes of its splits
+READ = {26: "letters", 47: "balanced"}  # those that are read by name
 
 
 def near_misses(folder: Path, names: Sequence[str], below: bool = True) -> str:
@@ -28,7 +29,8 @@ def near_misses(folder: Path, names: Sequence[str], below: bool = True) -> str:
     if not found:
         return ""
     path, name = min(found, key=lambda each: (each[0].parent != folder, names.index(each[1])))
-    right = f"{name}.gz" if path.suffix.lower() == ".gz" else name
+    packed = path.suffix.lower() == ".gz" and not name.endswith(".gz")
+    right = f"{name}.gz" if packed else name
     told = f"is nearly the name {right}; rename it"
     if path.name == right:
         alone = len({path.parent for path, _ in found}) == 1
@@ -39,7 +41,8 @@ def near_misses(folder: Path, names: Sequence[str], below: bool = True) -> str:
 
 def _bare(name: str) -> str:
     """A file's name without what people and programs change: capitals, signs, the number of a copy, .gz."""
-    name = re.sub(r"( copy)?( ?\(\d+\))?(\.gz)?$", "", re.sub(r"\.gz$", "", name.lower()))
+    name = re.sub(r"\.gz$", "", name.lower())
+    name = re.sub(r"( copy)?( ?\(\d+\))?(\.gz)?(\.tar|\.bz2|\.mat)?$", r"\4", name)
     return re.sub(r"[^a-z0-9]", "", name)
 
 
@@ -64,6 +67,12 @@ def of_emnist(labels_N: Tensor) -> str:
     count = len(labels_N.unique())
     if count not in EMNIST:
         return ""
+    if count in READ:
+        return (
+            f"their {count} classes are those of EMNIST {EMNIST[count]}: give its files the names that it has them "
+            f"under, emnist-{READ[count]}-train-images-idx3-ubyte and so on, and use --dataset emnist --emnist-split "
+            f"{READ[count]}, or"
+        )
     return (
         f"their {count} classes are those of EMNIST {EMNIST[count]}: write its images out as files (torchvision reads "
         f"them) and use --dataset folder --classes {count}, or"

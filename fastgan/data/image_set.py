@@ -36,6 +36,17 @@ class ImageSet:
         """The same set with its images on `device`; labels stay on the CPU, where evaluation uses them."""
         return replace(self, images=self.images.to(device))
 
+    def rows(self, chosen_N: Tensor) -> ImageSet:
+        """Some of the images, copied; `chosen_N` bool [N]."""
+        index = torch.nonzero(chosen_N).squeeze(1)
+        return replace(
+            self,
+            images=self.images[index],
+            labels=None if self.labels is None else self.labels[index],
+            paths=None if self.paths is None else tuple(self.paths[row] for row in index.tolist()),
+            facts=None if self.facts is None else Facts(self.facts.rows[index.numpy()]),
+        )
+
     def class_frequencies(self) -> Tensor | None:
         """The share of each real class, float64 [label_count]; None without labels."""
         if self.labels is None:

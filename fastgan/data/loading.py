@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fastgan.config.schema import TrainConfig
-from fastgan.data import arrays, digits, faces, folder, held_out, mnist, remarks
+from fastgan.config.schema import OPEN_FORM, TrainConfig
+from fastgan.data import arrays, digits, faces, folder, held_out, hugging_face, mnist, published, remarks
 from fastgan.data.image_set import ImageSet, JudgeSet
-from fastgan.data.imbalance import deepdpm
+from fastgan.data.imbalance import deepdpm, profiled, scaled_split
 from fastgan.errors import ConfigError, DataError
 from fastgan.seeding import shuffled
 from fastgan.text import pluralize
@@ -22,11 +22,14 @@ def data_folder(config: TrainConfig) -> Path:
 
 
 def sized(config: TrainConfig) -> TrainConfig:
-    """`config` with a side and channels of 0 chosen by the arrays of npz. Raises DataError for a bad file."""
-    if config.dataset != "npz" or (config.image_size and config.channels):
+    """`config` with a side and channels of 0 chosen by the images of npz and hf. Raises DataError for a bad file."""
+    if config.dataset not in OPEN_FORM or (config.image_size and config.channels):
         return config
     path = data_folder(config)
-    side, channels = arrays.suited_form(arrays.read(path).images, path.name)
+    if config.dataset == "npz":
+        side, channels = arrays.suited_form(arrays.read(path).images, path.name)
+    else:
+        side, channels = hugging_face.suited_form(path, config.cache_dir)
     return replace(config, image_size=config.image_size or side, channels=config.channels or channels)
 
 
@@ -67,7 +70,8 @@ def fitting_batch(count: int) -> int:
 def load_held_out(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet | None:
     """Labelled images of the same classes that the run is not trained on; None where it is trained on all.
 
-    Of a split, or of DeepDPM's counts, the images that it leaves out; of FMNIST-5 the test images.
+    Those of a test part, where there is one that is not trained on: of kmnist, emnist, usps, cifar10, svhn and
+    FMNIST-5, and of npz and hf whose files have one. Else the images that an imbalance leaves out.
 
     Args:
         everything: as for `load`.
@@ -75,28 +79,47 @@ def load_held_out(config: TrainConfig, everything: ImageSet | None = None) -> Im
     Raises:
         DataError: for bad files.
     """
+    place = data_folder(config)
     if config.imbalance == "fmnist-5":
-        return mnist.five(data_folder(config), config.image_size)[1]
+        return mnist.five(place, config.image_size)[1]
+    if config.dataset in published.NAMES:
+        return published.part(config, place, "test")
+    others = None
     if config.dataset == "npz":
-        path = data_folder(config)
-        return arrays.image_set(path.name, arrays.read(path), config.image_size, config.channels, others=True)
-    if config.imbalance == "none":
-        return None
+        others = arrays.image_set(place.name, arrays.read(place), config.image_size, config.channels, others=True)
+    if config.dataset == "hf":
+        others = _hugging_face(config, others=True)
+    if others is not None or config.imbalance == "none":
+        return others
     return _partition(config, load_everything(config) if everything is None else everything)[1]
 
 
 def _partition(config: TrainConfig, everything: ImageSet) -> tuple[ImageSet, ImageSet | None]:
-    """The images to train on, and those of a split's counts that are left."""
+    """The images to train on, and those of an imbalance's counts that are left."""
+    if config.imbalance in ("none", "fmnist-5"):
+        return everything, None
+    if everything.labels is None:
+        raise ConfigError(
+            f"--imbalance {config.imbalance}: needs labels, and {data_folder(config)} has none; use --imbalance none"
+        )
+    if config.imbalance == "deepdpm":
+        return deepdpm(everything, config.seed)
     if config.imbalance == "split":
-        choose = digits.choose if config.dataset == "digits" else mnist.choose
-        return choose(everything, config.split, config.seed)
-    return deepdpm(everything, config.seed) if config.imbalance == "deepdpm" else (everything, None)
+        choose = {"digits": digits.choose, "mnist": mnist.choose, "fashion-mnist": mnist.choose}
+        kept, rest = choose.get(config.dataset, scaled_split)(everything, config.split, config.seed)
+    else:
+        kept, rest = profiled(everything, config.imbalance, config.seed)
+    if config.own_images:
+        kept, rest = (replace(part, name=everything.name) for part in (kept, rest))
+    return kept, rest
 
 
 def load_everything(config: TrainConfig) -> ImageSet:
     """All images of a data set, before a split is applied. Raises DataError for bad files."""
     if config.imbalance == "fmnist-5":
         return mnist.five(data_folder(config), config.image_size)[0]
+    if config.dataset in published.NAMES:
+        return published.part(config, data_folder(config), "train")
     if config.dataset in mnist.TITLES:
         return mnist.everything(data_folder(config), config.image_size, config.dataset)
     if config.dataset == "folder":
@@ -115,6 +138,10 @@ def load_everything(config: TrainConfig) -> ImageSet:
         found = arrays.image_set(path.name, arrays.read(path), config.image_size, config.channels)
         assert found is not None
         return found
+    if config.dataset == "hf":
+        found = _hugging_face(config)
+        assert found is not None
+        return found
     if config.dataset == "youtube-faces":
         return faces.full(
             data_folder(config),
@@ -128,6 +155,19 @@ def load_everything(config: TrainConfig) -> ImageSet:
             intensity_range=config.intensity_range,
         )
     return digits.full(config.image_size)
+
+
+def _hugging_face(config: TrainConfig, *, others: bool = False) -> ImageSet | None:
+    """The images of a Hugging Face data set; `others`: of its test part, None without one."""
+    return hugging_face.image_set(
+        data_folder(config),
+        config.image_size,
+        config.channels,
+        ground=config.ground,
+        skip_bad=config.skip_bad,
+        cache_dir=config.cache_dir,
+        others=others,
+    )
 
 
 def load_folder(config: TrainConfig, images: Path, *, skip_bad: bool) -> ImageSet:
@@ -148,10 +188,15 @@ def load_judge_set(config: TrainConfig, images: ImageSet | None = None) -> Judge
     """The labelled images to train and test this run's judge.
 
     Args:
-        images: the run's own; mnist and digits do not need them, since they have one judge for all runs.
+        images: the run's own. Published data sets have one judge for all runs, and are read again where the run has
+            not all their training images.
     """
     if config.imbalance == "fmnist-5":
         return JudgeSet("fashion-mnist-5", *mnist.five(data_folder(config), config.image_size))
+    if config.dataset in published.NAMES:
+        whole = images is not None and config.imbalance == "none"  # USPS takes seconds to read
+        train = images if images is not None and whole else published.part(config, data_folder(config), "train")
+        return JudgeSet(train.name, train, published.part(config, data_folder(config), "test"))
     if config.dataset in mnist.TITLES:
         return mnist.judge_set(data_folder(config), config.image_size, config.dataset)
     if config.dataset == "digits":

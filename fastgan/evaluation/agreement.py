@@ -31,6 +31,7 @@ SAME = (
     "ground",
     "imbalance",
     "split",
+    "emnist_split",
 )  # settings that the same data share
 
 

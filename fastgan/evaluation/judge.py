@@ -10,7 +10,6 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -24,49 +23,14 @@ from fastgan.config.schema import TrainConfig
 from fastgan.data import cache, loading
 from fastgan.data.image_set import ImageSet, JudgeSet, to_unit_range
 from fastgan.evaluation.judge_network import Judge, JudgeNetwork
+from fastgan.evaluation.judge_plan import PUBLISHED, Plan, plan, required
 from fastgan.inference.labelling import eval_batch
 from fastgan.runtime.precision import fastest
 from fastgan.runtime.stages import say, stage
 from fastgan.seeding import stream_seed
 
-BATCH = 128
 FORMAT = "4"  # raised with the network, the training or the file format: older files are then stale
-# Accuracy on held-out images below which a judge is not reliable: of these data sets, and of one's own images.
-REQUIRED = {"mnist": 0.990, "digits": 0.960}
-REQUIRED_OF_OWN = 0.95
-EPOCHS = {"mnist": 2, "digits": 40}
-# One's own images: about so many epochs, but no fewer and no more steps than these.
-OWN_EPOCHS, FEWEST_STEPS, MOST_STEPS = 40, 300, 1500
 FEWEST_TESTED = 20  # held-out images: with fewer, 95% and 90% cannot be told apart
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a judge is trained.
-
-    shift: largest shift of a batch, pixels; own: for one's own images, which are mirrored, shifted with reflection
-    padding, and drawn with equal class frequencies; required: the accuracy below which the judge is not reliable.
-    """
-
-    steps: int
-    batch: int
-    shift: int
-    own: bool
-    required: float
-
-
-def plan(data: JudgeSet) -> Plan:
-    """The plan for these data: for one's own images the steps follow their number, so that many take minutes too."""
-    count, size = len(_rows(data.train, data.train_rows)), data.train.images.shape[-1]
-    if data.name in EPOCHS:
-        return Plan(EPOCHS[data.name] * (count // BATCH), BATCH, 1, False, required(data.name))
-    steps = min(max(OWN_EPOCHS * count // BATCH, FEWEST_STEPS), MOST_STEPS)
-    return Plan(steps, min(BATCH, count), max(size // 16, 1), True, required(data.name))
-
-
-def required(name: str) -> float:
-    """The accuracy below which the judge of data set `name` is not reliable."""
-    return REQUIRED.get(name, REQUIRED_OF_OWN)
 
 
 def identity(data: JudgeSet) -> str:
@@ -115,7 +79,7 @@ def obtain(data: JudgeSet, device: torch.device, cache_dir: Path | None = None) 
     if judge is not None:
         return judge
     cache.check(cache_dir)
-    known = data.name if data.name in REQUIRED else "your labelled images"
+    known = data.name if data.name in PUBLISHED else "your labelled images"
     say(f"training the judge for {known} once (it is kept for later runs) ...")
     judge = train(data, device)
     _say(judge, data)
@@ -160,7 +124,7 @@ def train(data: JudgeSet, device: torch.device, how: Plan | None = None) -> Judg
     begun = stage("training the judge", total=how.steps * how.batch)
     with torch.random.fork_rng(devices=[]), begun as progress:
         torch.manual_seed(stream_seed(0, "judge"))
-        network = JudgeNetwork(channels, data.train.label_count, size).to(device)
+        network = JudgeNetwork(channels, data.train.label_count, size, deep=how.deep).to(device)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.02, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=how.steps)
         for index in islice(_batches(rows, labels, how), how.steps):
@@ -214,9 +178,10 @@ def _batches(rows: Tensor, labels: Tensor, how: Plan) -> Iterator[Tensor]:
 def _moved(images: Tensor, how: Plan) -> Tensor:
     """A batch in [-1, 1] shifted by a few pixels: generated images are centred less exactly than real ones."""
     far, size = how.shift, images.shape[-1]
-    if how.own:
+    if how.own or how.mirror:
         mirrored = (torch.rand(len(images), 1, 1, 1) < 0.5).to(images.device)
         images = torch.where(mirrored, images.flip(-1), images)
+    if how.own or how.reflect:
         padded = F.pad(images, (far,) * 4, mode="reflect")
     else:
         padded = F.pad(images, (far,) * 4, value=-1.0)
@@ -253,7 +218,8 @@ def _read(path: Path, image_size: int, required: float, device: torch.device) ->
         if metadata.get("format") != FORMAT or metadata.get("sha256") != _digest(tensors, metadata["accuracy"]):
             return None
         channels = tensors["features.0.weight"].shape[1]
-        network = JudgeNetwork(channels, len(tensors["classes.bias"]), image_size)
+        deep = tensors["features.0.weight"].shape[2] == 3 and sum(value.ndim == 4 for value in tensors.values()) > 2
+        network = JudgeNetwork(channels, len(tensors["classes.bias"]), image_size, deep=deep)
         network.load_state_dict(tensors)
         return Judge(network.to(device).eval(), float(metadata["accuracy"]), required)
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError):
@@ -265,7 +231,7 @@ def withheld(accuracy: float, required: float) -> str:
     found = math.floor(1000 * accuracy) / 10  # 94.96% is not 95%
     return (
         f"NMI, ENT and all else that a judge says of generated images are withheld: its accuracy on held-out real "
-        f"images is {found:.1f}%, and {100 * required:.3g}% is needed; label more images"
+        f"images is {found:.1f}%, and {100 * required:.3g}% is needed; if they are yours, label more images"
     )
 
 

@@ -22,20 +22,22 @@ class JudgeNetwork(nn.Module):
     with a kernel to match, and a third one follows: the linear layer reads at most 8 x 8 pixels, and a judge of 256
     pixels costs little more than one of 64.
 
+    deep: four convolutions instead, for small images of things and scenes, where two do not suffice.
+
     Pooling comes before the normalisation, which then reads a quarter of the numbers. Weights are channels last, the
     fastest layout for convolutions on CPUs and GPUs; images follow them.
     """
 
-    def __init__(self, channels: int, classes: int, image_size: int) -> None:
+    def __init__(self, channels: int, classes: int, image_size: int, *, deep: bool = False) -> None:
         super().__init__()
-        stride = 1
+        self.deep, stride = deep, 1
         while image_size // stride > LARGEST:
             stride *= 2
-        side, width = image_size // stride // 4, 64 if stride == 1 else 128
+        side, width = image_size // stride // (8 if deep else 4), 128 if deep or stride > 1 else 64
         self.features = nn.Sequential(
             *_convolved(channels, 32, stride),
-            *_convolved(32, 64),
-            *(_convolved(64, 128, pooled=False) if stride > 1 else ()),
+            *(_deeper() if deep else _convolved(32, 64)),
+            *(_convolved(64, 128, pooled=False) if stride > 1 and not deep else ()),
             nn.Flatten(),
             nn.Linear(width * side**2, FEATURES, bias=False),
             nn.BatchNorm1d(FEATURES),
@@ -53,6 +55,12 @@ def _convolved(before: int, width: int, stride: int = 1, *, pooled: bool = True)
     convolution = nn.Conv2d(before, width, 2 * stride + 1, stride=stride, padding=stride, bias=False)
     pool = (nn.MaxPool2d(2),) if pooled else ()
     return convolution, *pool, nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+
+
+def _deeper() -> tuple[nn.Module, ...]:
+    """From 32 channels to 128, and from a side to its quarter."""
+    widths = ((32, 64, True), (64, 128, False), (128, 128, True))
+    return tuple(layer for before, width, pooled in widths for layer in _convolved(before, width, pooled=pooled))
 
 
 @dataclass(frozen=True)

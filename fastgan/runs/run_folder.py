@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastgan.config.imbalance import COUNTS, counts
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import from_json
 from fastgan.errors import ConfigError, FastganError, RunWriteError
@@ -121,9 +122,11 @@ def owning_outputs(*paths: Path, flag: str = "--out") -> Iterator[None]:
 
 def default_name(config: TrainConfig) -> str:
     """The name of a run that is given none: data set, K, seed and time."""
-    own = "" if config.imbalance == "none" else f"-{config.imbalance}"
+    named = config.imbalance.replace(":", "-") if counts(config.imbalance) is None else COUNTS
+    own = "" if named == "none" else f"-{named}"
     split = f"-split{config.split}" if config.imbalance == "split" else own
-    return f"{config.dataset}{split}-k{config.classes}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    data = f"emnist-{config.emnist_split}" if config.dataset == "emnist" else config.dataset
+    return f"{data}{split}-k{config.classes}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _check_apart(path: Path, config: TrainConfig) -> None:

@@ -86,4 +86,5 @@ def test_emnist_is_named(tmp_path: Path, first: int, classes: int, split: str) -
         mnist.parts(tmp_path)
     message = str(caught.value)
     assert f"their {classes} classes are those of EMNIST {split}" in message and "fetch the file again" not in message
-    assert f"--dataset folder --classes {classes}" in message and "--data-dir" in message
+    named = f"--dataset emnist --emnist-split {split}" if classes < 62 else f"--dataset folder --classes {classes}"
+    assert named in message and "--data-dir" in message

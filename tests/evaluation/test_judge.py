@@ -19,7 +19,7 @@ from fastgan import evaluate, train
 from fastgan.config import command_line
 from fastgan.data import held_out
 from fastgan.data.image_set import ImageSet, JudgeSet
-from fastgan.evaluation import evaluator, judge
+from fastgan.evaluation import evaluator, judge, judge_plan
 from fastgan.evaluation.judge_network import Judge, JudgeNetwork
 from fastgan.inference import labelling, sampling
 from fastgan.models.networks import Networks, Shape
@@ -75,20 +75,20 @@ def test_every_class_of_two_images_is_trained_on_and_tested() -> None:
 
 
 def test_steps_go_by_the_number_of_images() -> None:
-    def planned(count: int, size: int = 64) -> judge.Plan:
+    def planned(count: int, size: int = 64) -> judge_plan.Plan:
         images = torch.zeros(1, dtype=torch.uint8).expand(count, 3, size, size)
-        return judge.plan(held_out.judge_set(ImageSet("folder", images, torch.arange(count) % 10, 10)))
+        return judge_plan.plan(held_out.judge_set(ImageSet("folder", images, torch.arange(count) % 10, 10)))
 
-    assert planned(1_000) == judge.Plan(300, 128, 4, True, 0.95)
+    assert planned(1_000) == judge_plan.Plan(300, 128, 4, True, 0.95)
     assert planned(3_200).steps == 800
-    assert planned(100_000, 256) == judge.Plan(1500, 128, 16, True, 0.95)
+    assert planned(100_000, 256) == judge_plan.Plan(1500, 128, 16, True, 0.95)
     assert planned(100).batch == 80
 
 
 def test_the_plans_of_mnist_and_digits() -> None:
     for name, count, steps, needed in (("mnist", 60_000, 2 * 468, 0.99), ("digits", 1438, 40 * 11, 0.96)):
         images = ImageSet(name, torch.zeros(1, dtype=torch.uint8).expand(count, 1, 16, 16), torch.zeros(count), 10)
-        assert judge.plan(JudgeSet(name, images, images)) == judge.Plan(steps, 128, 1, False, needed)
+        assert judge_plan.plan(JudgeSet(name, images, images)) == judge_plan.Plan(steps, 128, 1, False, needed)
 
 
 # --- the network ---
@@ -177,7 +177,7 @@ def test_a_judge_is_trained_in_the_fastest_precision_and_says_how_far_it_is(
 
 def test_the_judge_of_two_hundred_small_images_takes_few_steps() -> None:
     images = ImageSet("folder", torch.zeros(200, 1, 16, 16, dtype=torch.uint8), torch.arange(200) % 10, 10)
-    assert judge.plan(held_out.judge_set(images)).steps == 300  # seconds
+    assert judge_plan.plan(held_out.judge_set(images)).steps == 300  # seconds
 
 
 # --- what is withheld ---
@@ -191,7 +191,7 @@ def test_without_a_good_judge_nothing_is_said_of_generated_images(
     found = judge.obtain_judge(config(data_dir=here), images, CPU)
     assert found is not None and not found.reliable
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert f"{100 * found.accuracy:.1f}%" in said and "95% is needed; label more images" in said
+    assert f"{100 * found.accuracy:.1f}%" in said and "95% is needed; if they are yours, label more images" in said
     row = evaluated(images, found)
     assert not set(WITHHELD) & set(row) and "cluster_accuracy" in row
     assert (row["judge_accuracy"], row["judge_required"]) == (found.accuracy, 0.95)

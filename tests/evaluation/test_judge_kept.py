@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from fastgan.data import held_out, loading
 from fastgan.data.image_set import JudgeSet
 from fastgan.errors import ConfigError
-from fastgan.evaluation import judge
+from fastgan.evaluation import judge, judge_plan
 from fastgan.evaluation.judge_network import Judge, JudgeNetwork
 
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def test_other_images_labels_shares_or_plans_have_another_judge(monkeypatch: pyt
     sets.append(dataclasses.replace(shares, train_rows=shares.train_rows[1:]))
     sets.append(dataclasses.replace(shares, test_rows=shares.test_rows[1:]))
     keys = [judge.identity(each) for each in sets]
-    monkeypatch.setattr(judge, "FEWEST_STEPS", 41)
+    monkeypatch.setattr(judge_plan, "FEWEST_STEPS", 41)
     keys.append(judge.identity(shares))
     monkeypatch.setattr(judge, "FORMAT", "0")
     keys.append(judge.identity(shares))
@@ -74,7 +74,7 @@ def test_another_data_set_in_the_place_of_mnist_has_another_judge(tmp_path: Path
 def test_a_judge_of_idx_files_is_kept_apart_from_that_of_others(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judge, "EPOCHS", {})
+    monkeypatch.setattr(judge_plan, "PUBLISHED", {})
     given = {"digits": like_mnist(0), "fashion": like_mnist(1)}
     own = config(dataset="mnist", data_dir=here)
     found = []
