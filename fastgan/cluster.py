@@ -16,7 +16,7 @@ from fastgan.config.schema import TrainConfig
 from fastgan.data import loading, scan
 from fastgan.errors import ConfigError
 from fastgan.evaluation import diagnosis, metrics
-from fastgan.inference import labelling, trained_run
+from fastgan.inference import labelling, trained_run, unlike
 from fastgan.inference.assignments import write_table
 from fastgan.inference.kept_table import check_renewable
 from fastgan.inference.sorting import LIST, SortAs, SortResult, check_place, sort_into
@@ -111,6 +111,8 @@ def _label(args: ClusterConfig, out: Path) -> int:
     print(f"{in_use}, and Q's mean confidence is {sure:.2f}")
     if args.sort_into is not None:
         _say_sorted(args.sort_into, sort_into(args.sort_into, paths, codes[:, 0].tolist(), args.sort_as))
+    if note := unlike.note(run, images):
+        print(f"note: {note}", file=sys.stderr)
     if run.images_seen < diagnosis.FEW_SHOWN:
         print(f"note: {args.run} is hardly trained ({run.images_seen:,} images shown)", file=sys.stderr)
     return 0

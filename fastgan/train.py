@@ -23,9 +23,11 @@ from fastgan.config.serialization import to_json
 from fastgan.data import cache, classes, loading
 from fastgan.data.identity import Identity, identify
 from fastgan.data.image_set import ImageSet
+from fastgan.data.likeness import Look
 from fastgan.errors import ConfigError, DataError
 from fastgan.evaluation import diagnosis
 from fastgan.evaluation.evaluator import Evaluation
+from fastgan.inference.unlike import training_look
 from fastgan.reporting import html_report, labels
 from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
@@ -245,9 +247,10 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Com
         print(chosen, file=sys.stderr)
     # Before the folder is made, so that a failure here leaves nothing behind.
     trainer = comm.run_on_all(lambda: Engine(config, images, device, comm))
-    how = trainer.how | same_images.describe(which)
-    if config.resume:
-        settings = run_folder.read_settings(run.path)
+    settings = run_folder.read_settings(run.path) if config.resume else None
+    look = Look.of(images) if settings is None or training_look(settings) is None else None
+    how = trainer.how | same_images.describe(which, look)
+    if settings is not None:
         if comm.is_main and (message := run_folder.moved(settings, device, how["precision"])):
             print(f"note: {message}", file=sys.stderr)
         before = run_folder.last_environment(settings).get("transforms", trainer.transforms)

@@ -21,7 +21,7 @@ from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from fastgan import page, train
-from fastgan.api.images import as_arrays
+from fastgan.api.images import as_arrays, for_run, in_memory
 from fastgan.api.kept_images import DATA, kept
 from fastgan.api.settings import config_of, resumed
 from fastgan.config.schema import TrainConfig
@@ -168,8 +168,8 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _settings(
         self, images: Any, y: ArrayLike | None, place: Path
-    ) -> tuple[TrainConfig, torch.Tensor | None, NDArray[Any] | None]:
-        """The settings of a run on these images; and, but for a folder, pixels uint8 [N, C, S, S] and labels [N]."""
+    ) -> tuple[TrainConfig, ImageSet | None, NDArray[Any] | None]:
+        """The settings of a run on these images; and, but for a folder, the images as it takes them and labels [N]."""
         parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in OURS}
         parameters["random_state"] = 0 if self.random_state is None else self.random_state
         if parameters["cache_dir"] is not None:
@@ -185,8 +185,7 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
         parameters["image_size"] = self.image_size or side
         parameters["channels"] = self.channels or channels
         config = config_of(parameters, self.recipe, self.preset, dataset="npz", data_dir=place / DATA, **own)
-        pixels = arrays.to_pixels(found, config.image_size, config.channels)
-        return config, pixels, labels if y is None else np.asarray(y)
+        return config, in_memory(found, config), labels if y is None else np.asarray(y)
 
     def _read(self, place: Path, given: ImageSet | None = None) -> ElasticInfoGAN:
         """Take what a run has learned; `given` are its images."""
@@ -212,10 +211,7 @@ class ElasticInfoGAN(ClusterMixin, TransformerMixin, BaseEstimator):
     def _pixels(self, images: Any) -> torch.Tensor:
         """Any images as the networks take them, uint8 [N, C, S, S]."""
         self._check_fitted()
-        config = self._run.config
-        if isinstance(images, (str, os.PathLike)):
-            return loading.load_folder(config, Path(images), skip_bad=config.skip_bad).images
-        return arrays.to_pixels(as_arrays(images)[0], config.image_size, config.channels)
+        return for_run(self._run, images)
 
     def _read_by_q(self, images: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Q's embeddings [N, D] and code logits [N, K] of any images."""

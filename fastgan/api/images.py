@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from fastgan.data import arrays
+from fastgan.config.schema import TrainConfig
+from fastgan.data import arrays, loading
 from fastgan.data.arrays import MOST_SIDE
+from fastgan.data.image_set import ImageSet
+from fastgan.inference import unlike
+from fastgan.inference.trained_run import TrainedRun
 
 COLUMNS = ("image", "img", "pixel_values")  # of a Hugging Face data set, in this order
 LABELS = ("label", "labels", "fine_label")
@@ -44,6 +52,30 @@ def as_arrays(data: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
     if labels and len(labels) != len(images):
         raise ValueError(f"images: {len(images)} images but {len(labels)} labels")
     return _stacked(images), np.array(labels) if labels else None
+
+
+def in_memory(found: NDArray[Any], config: TrainConfig) -> ImageSet:
+    """Images that `as_arrays` returned, in the form that a run takes them."""
+    pixels = arrays.to_pixels(found, config.image_size, config.channels)
+    return ImageSet("images", pixels, None, 0, coloured=arrays.coloured_share(found))
+
+
+def for_run(run: TrainedRun, images: Any) -> Tensor:
+    """Images for a run to label, as the networks take them, uint8 [N, C, S, S].
+
+    A warning says where they are clearly unlike those that the run was trained on.
+
+    Args:
+        images: a folder's path, or what `as_arrays` takes.
+    """
+    config = run.config
+    if isinstance(images, (str, os.PathLike)):
+        given = loading.load_folder(config, Path(images), skip_bad=config.skip_bad)
+    else:
+        given = in_memory(as_arrays(images)[0], config)
+    if note := unlike.note(run, given):
+        warnings.warn(note, stacklevel=4)  # of who calls the estimator's method
+    return given.images
 
 
 def _parts(item: Any) -> tuple[Any, Any]:
