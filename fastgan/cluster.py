@@ -19,7 +19,8 @@ from fastgan.evaluation import diagnosis, metrics
 from fastgan.inference import labelling, trained_run, unlike
 from fastgan.inference.assignments import write_table
 from fastgan.inference.kept_table import check_renewable
-from fastgan.inference.sorting import LIST, SortAs, SortResult, check_place, sort_into
+from fastgan.inference.sorted_before import LIST
+from fastgan.inference.sorting import SortAs, SortResult, check_place, sort_into
 from fastgan.runs import run_folder
 from fastgan.runtime import outputs
 from fastgan.text import pluralize, printable
@@ -42,10 +43,10 @@ class ClusterConfig:
     """The table to write, csv. Left out: RUN/assignments.csv, which is renewed where it lists files of the same
     folder."""
     force: bool = False
-    """Replace a table that is there already."""
+    """Replace a table that is there already, and in --sort-into what was sorted there before."""
     sort_into: Path | None = None
     """A new folder to sort the files into, one subfolder per class; files.csv in it tells which file is which. The
-    files themselves stay where they are."""
+    files themselves stay where they are. With --force it may be one of an earlier call, if nothing was added to it."""
     sort_as: SortAs = "link"
     """link: hard links or, where these are not possible, symbolic links or copies. A hard link takes no space, and is
     the same file: editing one edits the original. copy: copies, which may be edited."""
@@ -82,7 +83,7 @@ def _check_places(args: ClusterConfig, settings: TrainConfig, out: Path) -> None
     if args.sort_into is not None:
         if args.images is None:
             raise ConfigError("--sort-into: sorts image files; give their folder after the run's")
-        check_place(args.sort_into, args.images)
+        check_place(args.sort_into, args.images, force=args.force)
         outputs.check_folder("--sort-into", args.sort_into)
     outputs.check_file("--out", out, force=args.force or args.out is None)
     if args.out is None and not args.force:
@@ -110,7 +111,8 @@ def _label(args: ClusterConfig, out: Path) -> int:
     in_use = f"{used} of {run.config.classes} classes {'is' if used == 1 else 'are'} in use"
     print(f"{in_use}, and Q's mean confidence is {sure:.2f}")
     if args.sort_into is not None:
-        _say_sorted(args.sort_into, sort_into(args.sort_into, paths, codes[:, 0].tolist(), args.sort_as))
+        result = sort_into(args.sort_into, paths, codes[:, 0].tolist(), args.sort_as, force=args.force)
+        _say_sorted(args.sort_into, result)
     if note := unlike.note(run, images):
         print(f"note: {note}", file=sys.stderr)
     if run.images_seen < diagnosis.FEW_SHOWN:

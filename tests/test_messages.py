@@ -86,7 +86,10 @@ MISTAKES = [
     ("sample {run} --code 99", "--code 99: this run has codes 0 to 9"),
     ("sample {run} --to 3", "--to 3: is for --interpolate code only; add that, or leave --to out"),
     ("cluster {run} {here}/seventy --sort-into {here}/seventy/sorted", "name one outside"),
-    ("cluster {run} {here}/seventy --sort-into {here}/seventy", "already exists and is not empty; name a new folder"),
+    (
+        "cluster {run} {here}/seventy --sort-into {here}/seventy",
+        "is not empty, and holds no list of sorted files; name a new",
+    ),
     # MNIST's files
     (f"train {MNIST}/misnamed", "train-images.idx3-ubyte is nearly the name train-images-idx3-ubyte; rename it"),
     (f"train {MNIST}/letters", "train labels reach 26, expected 0 to 9; their 26 classes are those of EMNIST letters"),
