@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 
 from fastgan.config.command_line import parse, positional, run_command
 from fastgan.config.schema import TrainConfig
-from fastgan.data import loading, scan
+from fastgan.data import classes, folder, loading, scan
+from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError
 from fastgan.evaluation import diagnosis, metrics
 from fastgan.inference import labelling, trained_run, unlike
@@ -21,6 +22,8 @@ from fastgan.inference.assignments import write_table
 from fastgan.inference.kept_table import check_renewable
 from fastgan.inference.sorted_before import LIST
 from fastgan.inference.sorting import SortAs, SortResult, check_place, sort_into
+from fastgan.reporting import labels
+from fastgan.reporting.class_table import class_table
 from fastgan.runs import run_folder
 from fastgan.runtime import outputs
 from fastgan.text import pluralize, printable
@@ -36,6 +39,9 @@ class ClusterConfig:
     """A folder of image files, including its subfolders. A run on youtube-faces crops files named as in a
     YouTube-Faces tree like its training images, and uses others whole. Left out: the run's own training images, by
     path if they are files, else by index."""
+    labels_from_folders: bool = False
+    """An image's real class is its first subfolder, of IMAGES or of the folder that the run was trained on: print how
+    far Q's classes are these."""
     skip_bad: bool = False
     """Leave out files of IMAGES that are not valid images, and list them; a run trained with this flag does so anyway.
     Otherwise they are an error."""
@@ -80,6 +86,8 @@ def _check_places(args: ClusterConfig, settings: TrainConfig, out: Path) -> None
     """Raise ConfigError, before the work, where the table or the sorted files cannot go."""
     if args.images is not None:
         scan.check(args.images)
+    elif args.labels_from_folders:
+        folder.check_labels_from_folders(args.run, settings.dataset, " or name a folder of images after the run's")
     if args.sort_into is not None:
         if args.images is None:
             raise ConfigError("--sort-into: sorts image files; give their folder after the run's")
@@ -96,12 +104,8 @@ def _label(args: ClusterConfig, out: Path) -> int:
     device = trained_run.choose_processor(args.device, args.threads)
     run = trained_run.load(args.run, device)
     config = run.config_at(args.data_dir, args.cache_dir)
-    if args.images is not None:
-        images = loading.load_folder(config, args.images, skip_bad=args.skip_bad or run.config.skip_bad)
-        paths = [args.images / path for path in images.paths or ()]
-    else:
-        images = loading.load(config)
-        paths = [loading.data_folder(config) / path for path in images.paths or ()]
+    images, place = _images(args, config)
+    paths = [place / path for path in images.paths or ()]
     codes, confidences = labelling.best_two(run.networks, images.images, run.config, device)
     names: list[str | int] = [str(path) for path in paths] or list(range(len(codes)))
     write_table(out, names, "path" if paths else "index", codes, confidences)
@@ -109,7 +113,12 @@ def _label(args: ClusterConfig, out: Path) -> int:
     used, sure = run.config.classes - len(metrics.unused_codes(sizes_K)), float(confidences[:, 0].mean())
     print(f"wrote the {'class' if len(names) == 1 else 'classes'} of {pluralize(len(names), 'image')} to {out}")
     in_use = f"{used} of {run.config.classes} classes {'is' if used == 1 else 'are'} in use"
-    print(f"{in_use}, and Q's mean confidence is {sure:.2f}")
+    print(f"{in_use}, and Q's mean confidence is {sure:.2f}:")
+    known = images if args.labels_from_folders else None
+    print(class_table(codes[:, 0], confidences[:, 0], run.config.classes, known))
+    if known is not None and known.labels is not None:
+        figures = metrics.clustering(codes[:, 0], known.labels, run.config.classes, known.label_count)
+        print(labels.table({f"cluster_{name}": value for name, value in figures.items()}))
     if args.sort_into is not None:
         result = sort_into(args.sort_into, paths, codes[:, 0].tolist(), args.sort_as, force=args.force)
         _say_sorted(args.sort_into, result)
@@ -118,6 +127,19 @@ def _label(args: ClusterConfig, out: Path) -> int:
     if run.images_seen < diagnosis.FEW_SHOWN:
         print(f"note: {args.run} is hardly trained ({run.images_seen:,} images shown)", file=sys.stderr)
     return 0
+
+
+def _images(args: ClusterConfig, config: TrainConfig) -> tuple[ImageSet, Path]:
+    """The images to label, with labels of their own where these are asked for, and the folder of their paths."""
+    if args.images is not None:
+        images, place = loading.load_folder(config, args.images, skip_bad=args.skip_bad or config.skip_bad), args.images
+    else:
+        images, place = loading.load(config), loading.data_folder(config)
+    if args.labels_from_folders:
+        images = folder.labelled(images, place)
+        for line in classes.described(images):
+            print(line, file=sys.stderr)
+    return images, place
 
 
 def _say_sorted(folder: Path, result: SortResult) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from fastgan.config import schedule
 from fastgan.config.command_line import parse, positional, run_command
-from fastgan.data import loading
+from fastgan.data import classes, folder, loading
 from fastgan.data.identity import identify
 from fastgan.errors import ConfigError
 from fastgan.evaluation import agreement, confusion, diagnosis
@@ -33,6 +33,9 @@ class EvaluateConfig:
 
     run: Annotated[Path, positional()]
     """The run's folder."""
+    labels_from_folders: bool = False
+    """For a run on a folder without labels: an image's class is its first subfolder. A judge is trained on them, in a
+    minute or two, and kept."""
     data_dir: Path | None = None
     """Where the run's data set is now, if it has moved."""
     cache_dir: Path | None = None
@@ -57,7 +60,9 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m fastgan.evaluate",
         description="NMI, ENT, prior error, clustering and diversity of a run.",
     )
-    run_folder.read_settings(args.run)
+    settings = run_folder.saved_config(args.run)
+    if args.labels_from_folders:
+        folder.check_labels_from_folders(args.run, settings.dataset)
     if args.json is not None:
         outputs.check_file("--json", args.json, force=args.force)
     with run_folder.owning_outputs(*([] if args.json is None else [args.json]), flag="--json"):
@@ -70,6 +75,10 @@ def _evaluate(args: EvaluateConfig) -> int:
     run = trained_run.load(args.run, device)
     config = run.config_at(args.data_dir, args.cache_dir)
     images = loading.load(config)
+    if args.labels_from_folders:
+        images = folder.labelled(images, loading.data_folder(config))
+        for line in classes.described(images):
+            print(line, file=sys.stderr)
     same_images.warn(run.run, identify(images))
     other = None if args.beside is None else agreement.load_beside(args.beside, run, config, images)
     for doubt in [] if other is None else agreement.doubts(run, other, images):

@@ -52,12 +52,29 @@ def full(
         _refuse_loose(folder, [entry.path for entry in found.entries])
     form = Form(image_size, channels, ground, intensity_range)
     decoded = read(folder, found, form, skip_bad=skip_bad, cache_dir=cache_dir)
-    labels, names = None, None
-    if labels_from_folders:
-        _refuse_loose(folder, decoded.paths)  # a bad file that is left out has no class
-        labels, names = by_name([path.partition("/")[0] for path in decoded.paths])
-    images = ImageSet("folder", decoded.images, labels, len(names or ()), decoded.paths, names)
-    return with_facts(images, decoded)
+    images = with_facts(ImageSet("folder", decoded.images, None, 0, decoded.paths), decoded)
+    return labelled(images, folder) if labels_from_folders else images
+
+
+def labelled(images: ImageSet, folder: Path) -> ImageSet:
+    """The images of a folder with the first part of each path as its class.
+
+    Raises:
+        ConfigError: for an image outside subfolders.
+    """
+    paths = images.paths or ()
+    _refuse_loose(folder, paths)  # a bad file that is left out has no class
+    labels, names = by_name([path.partition("/")[0] for path in paths])
+    return replace(images, labels=labels, label_count=len(names), class_names=names)
+
+
+def check_labels_from_folders(run: Path, dataset: str, more: str = "") -> None:
+    """Raise ConfigError, before the work, where the images of a run lie in no folders; `more`: another remedy."""
+    if dataset != "folder":
+        raise ConfigError(
+            f"--labels-from-folders: {run} was trained on {dataset}, whose images lie in no folders of classes; leave "
+            f"the flag out{more}"
+        )
 
 
 def with_facts(images: ImageSet, decoded: cache.Decoded) -> ImageSet:
