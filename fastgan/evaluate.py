@@ -99,8 +99,10 @@ def _evaluate(args: EvaluateConfig) -> int:
     if other is not None:
         figures, reading = agreement.agreement(found.codes_N, run, other, images)
         row |= {"beside": encodable(str(args.beside)), **figures}
-    if hardly is not None:
-        print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
+    off = diagnosis.prior_off(prior_K, found.sizes_K) if config.prior == "learned" and not hardly else None
+    for finding in (hardly, off):
+        if finding is not None:
+            print(f"{finding.title}. {finding.text} {finding.remedy}\n")
     print(f"{args.run} after {run.images_seen:,} images:")
     print(labels.table(row))
     pairs = ", ".join(f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in merge) or "none"
@@ -109,7 +111,8 @@ def _evaluate(args: EvaluateConfig) -> int:
     if other is not None:
         print(f"\nbeside {args.beside}: {reading}")
     if args.json is not None:
-        diagnosed = {"hardly_trained": hardly is not None, "merge_candidates": [asdict(pair) for pair in merge]}
+        doubts = {"hardly_trained": hardly is not None, "prior_off": None if off is None else off.title}
+        diagnosed = {**doubts, "merge_candidates": [asdict(pair) for pair in merge]}
         _write(args.json, json.dumps(row | diagnosed, indent=1) + "\n")
     return 0
 
