@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
-
 from fastgan.config.command_line import parse, positional, run_command
 from fastgan.inference import trained_run
 from fastgan.inference.export import FILES, check_place, export
@@ -29,6 +27,9 @@ class ExportConfig:
     """The folder to make. Left out: RUN/export."""
     force: bool = False
     """Replace an existing export."""
+    threads: int = 0
+    """Threads of a CPU, on which it is exported. 0: one for each processor that this process may use and that others
+    leave free."""
     overwrite: bool = False
     """The same as --force."""
 
@@ -45,14 +46,10 @@ def main(argv: Sequence[str]) -> int:
     out, force = args.out if args.out is not None else args.run / "export", args.force or args.overwrite
     check_place(out, force)
     with run_folder.owning_outputs(out):
-        _export(args.run, out, force)
+        # On the CPU, since an exported program is tied to the device it was traced on.
+        export(trained_run.load(args.run, trained_run.choose_processor("cpu", args.threads)), out, force)
     print(f"wrote {', '.join(FILES)} to {out}")
     return 0
-
-
-def _export(path: Path, out: Path, force: bool) -> None:
-    # On the CPU, since an exported program is tied to the device it was traced on.
-    export(trained_run.load(path, torch.device("cpu")), out, force)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from fastgan.check import preflight
 from fastgan.config.command_line import flag_value, run_command, train_config
 from fastgan.config.schema import TrainConfig
 from fastgan.config.serialization import to_json
+from fastgan.config.validation import fitting_batch
 from fastgan.data import cache, classes, loading
 from fastgan.data.identity import Identity, identify
 from fastgan.data.image_set import ImageSet
@@ -121,7 +122,7 @@ def _images(config: TrainConfig, ranks: RankInfo, comm: Communicator) -> ImageSe
     def check() -> None:
         if config.batch_size * comm.world_size > count:
             each = count // comm.world_size
-            lower = f"lower it to {loading.fitting_batch(each)}" if each > 1 else "use fewer ranks"
+            lower = f"lower it to {fitting_batch(each)}" if each > 1 else "use fewer ranks"
             raise ConfigError(
                 f"--batch-size {config.batch_size}: on {comm.world_size} ranks larger than the data, "
                 f"which has {pluralize(count, 'image')}; {lower}, or add images"

@@ -44,7 +44,15 @@ MISTAKES = [
         "--batch-size 128: larger than the data, which has 70 images; lower it",
     ),
     (f"train {FOLDER}/seventy --batch-size 128", "lower it to 64, or add images"),
-    (f"train {FOLDER}/seventy --classes 1000", "--classes 1000: grouping takes more than 10,000 images for so many"),
+    (
+        f"train {FOLDER}/seventy --classes 1000",
+        "--classes 1000: more codes than the data has images, 70; use far fewer",
+    ),
+    (f"train {FOLDER}/seventy --classes 90 --batch-size 128", "--classes 90: more codes than the data has images, 70;"),
+    (
+        "train --classes 1100",
+        "--classes 1100: grouping takes more than 11,000 images for so many, and the data has 1,182, of which",
+    ),
     (
         f"train {FOLDER}/seventy --classes 1000 --grouping.at",
         "--classes 1000: more codes than the data has images, 70;",

@@ -251,7 +251,7 @@ def test_what_holds_no_images_is_refused(data: Any, message: str) -> None:
     ("parameters", "images", "message"),
     [
         ({"n_classes": 1}, GREY, "--classes 1: must be at least 2"),
-        ({"batch_size": 64}, GREY, "--batch-size 64: larger than the data"),
+        ({"batch_size": 64, "n_classes": 2}, GREY, "--batch-size 64: larger than the data"),
         ({"image_size": 9}, GREY, "--image-size 9"),
         ({"preset": "photos"}, GREY, "photos: not known"),
         ({}, GREY.astype(np.float32), "scale them to"),
