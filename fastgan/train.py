@@ -28,7 +28,6 @@ from fastgan.data.likeness import Look
 from fastgan.errors import ConfigError, DataError
 from fastgan.evaluation import diagnosis
 from fastgan.evaluation.evaluator import Evaluation
-from fastgan.inference.unlike import training_look
 from fastgan.reporting import html_report, labels
 from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import run_folder
@@ -37,7 +36,7 @@ from fastgan.runtime.device import choose_algorithms, choose_device, choose_kern
 from fastgan.runtime.distributed import Communicator, RankInfo, init_distributed
 from fastgan.runtime.process import tune_malloc
 from fastgan.text import pluralize, shell_quoted
-from fastgan.training import same_images
+from fastgan.training import outlook, same_images
 from fastgan.training.engine import Engine
 from fastgan.training.loop import Outcome, TrainingLoop
 from fastgan.training.resolve import resolve
@@ -62,7 +61,14 @@ def _again(run: Path) -> str:
     return f"{how} -m fastgan.train --resume --run-dir {shell_quoted(run)}"
 
 
-def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Engine, images: ImageSet) -> None:
+def _describe(
+    run: run_folder.RunFolder,
+    config: TrainConfig,
+    trainer: Engine,
+    images: ImageSet,
+    which: Identity,
+    open_epochs: bool,
+) -> None:
     ranks = trainer.comm.world_size
     print(
         f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
@@ -79,6 +85,8 @@ def _describe(run: run_folder.RunFolder, config: TrainConfig, trainer: Engine, i
         print("note: --compile: has no benefit on a CPU, so nothing is compiled", file=sys.stderr)
     if trainer.step.precision.note:
         print(f"note: {trainer.step.precision.note}", file=sys.stderr)
+    for line in [] if config.resume else outlook.describe(config, trainer, images, which, chosen=open_epochs):
+        print(line, file=sys.stderr)
 
 
 def _say(
@@ -243,15 +251,15 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Com
     run = run_folder.RunFolder(path)
     if config.resume:
         comm.run_on_main(lambda: same_images.check(run, which))
+    open_epochs = config.epochs == 0
     config, chosen = comm.run_on_all(lambda: resolve(config, images, comm.world_size))
     if chosen is not None and comm.is_main:
         print(chosen, file=sys.stderr)
     # Before the folder is made, so that a failure here leaves nothing behind.
     trainer = comm.run_on_all(lambda: Engine(config, images, device, comm))
-    settings = run_folder.read_settings(run.path) if config.resume else None
-    look = Look.of(images) if settings is None or training_look(settings) is None else None
-    how = trainer.how | same_images.describe(which, look)
-    if settings is not None:
+    how = trainer.how | same_images.describe(which, Look.of(images))
+    if config.resume:
+        settings = run_folder.read_settings(run.path)
         if comm.is_main and (message := run_folder.moved(settings, device, how["precision"])):
             print(f"note: {message}", file=sys.stderr)
         before = run_folder.last_environment(settings).get("transforms", trainer.transforms)
@@ -260,7 +268,7 @@ def train(config: TrainConfig, device: torch.device, images: ImageSet, comm: Com
     else:
         comm.run_on_main(lambda: _create(run, config, device, how, which))
     if comm.is_main:
-        _describe(run, config, trainer, images)
+        _describe(run, config, trainer, images, which, open_epochs)
     # One copy of the images serves training and evaluation.
     placed = dataclasses.replace(images, images=trainer.feed.images)
     reporter = RunReporter(config, run, placed, trainer.step.model, device)
