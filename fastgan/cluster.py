@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastgan.config.command_line import parse, run_command
-from fastgan.config.commands import ClusterConfig
+from fastgan.config.commands import ClusterConfig, check_labels_from_folders
 from fastgan.config.schema import TrainConfig
 from fastgan.data import scan
 from fastgan.errors import ConfigError
@@ -40,10 +40,12 @@ def _check_places(args: ClusterConfig, settings: TrainConfig, out: Path) -> None
     """Raise ConfigError, before the work, where the table or the sorted files cannot go."""
     if args.images is not None:
         scan.check(args.images)
+    elif args.labels_from_folders:
+        check_labels_from_folders(args.run, settings, " or name a folder of images after the run's")
     if args.sort_into is not None:
         if args.images is None:
             raise ConfigError("--sort-into: sorts image files; give their folder after the run's")
-        sorting.check_place(args.sort_into, args.images)
+        sorting.check_place(args.sort_into, args.images, force=args.force)
         outputs.check_folder("--sort-into", args.sort_into)
     outputs.check_file("--out", out, force=args.force or args.out is None)
     if args.out is None and not args.force:

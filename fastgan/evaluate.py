@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from fastgan.config.command_line import parse, run_command
-from fastgan.config.commands import EvaluateConfig
+from fastgan.config.commands import EvaluateConfig, check_labels_from_folders
 from fastgan.runs import run_folder
 from fastgan.runtime import outputs
 from fastgan.runtime.libraries import loading
@@ -20,7 +20,9 @@ def main(argv: Sequence[str]) -> int:
         command="evaluate",
         description="NMI, ENT, prior error, clustering and diversity of a run.",
     )
-    run_folder.read_settings(args.run)
+    settings = run_folder.saved_config(args.run)
+    if args.labels_from_folders:
+        check_labels_from_folders(args.run, settings)
     if args.beside is not None:
         run_folder.read_settings(args.beside)
     if args.json is not None:

@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     with run_folder.owning_outputs(out):
         with loading():
             from fastgan.tasks import export as task
-        written = task.write(args.run, out, force)
+        written = task.write(args.run, out, force, args.threads)
     print(f"wrote {', '.join(written)} to {out}")
     if "labeller.onnx" not in written:
         print("note: no ONNX files; for these, pip install onnx onnxscript", file=sys.stderr)

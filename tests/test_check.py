@@ -94,3 +94,13 @@ def test_an_estimate_counts_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> No
     assert found.seconds == pytest.approx(parts + 3 * found.grouping_seconds)
     assert found.checkpoints > 2 * 3 * 4 * found.parameters > 0  # weights and both of Adam's moments
     assert found.memory > found.parameters * 4
+
+
+def test_a_dry_run_refuses_what_training_would(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(12):
+        put(here / f"{number}.png", 9 * number)
+    flags = ["--dataset", "folder", "--data-dir", str(here), "--image-size", "8", "--device", "cpu", "--dry-run"]
+    assert run_command(train.main, [*flags, "--classes", "20"]) == 2
+    assert "--classes 20: more codes than the data has images, 12; use far fewer" in capsys.readouterr().err
+    assert run_command(train.main, [*flags, "--classes", "3", "--batch-size", "13"]) == 2
+    assert "--batch-size 13: larger than the data, which has 12 images; lower it to 8" in capsys.readouterr().err

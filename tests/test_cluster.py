@@ -140,6 +140,23 @@ def test_files_are_sorted_and_names_that_clash_get_a_number(tiny_run: Path, fold
     assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
 
 
+def test_a_sorted_folder_is_replaced_with_force(
+    tiny_run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, into = tmp_path / "table.csv", tmp_path / "sorted"
+    flags = [tiny_run, folder, "--out", out, "--sort-into", into]
+    assert run(*flags) == 0 and run(*flags) == 2
+    assert "add --force to replace" in capsys.readouterr().err
+    (folder / "c" / "digit 3.png").rename(folder / "c" / "another.png")
+    assert run(*flags, "--force") == 0
+    names = [path.name for path in into.rglob("*.png")]
+    assert len(names) == 12 and "another.png" in names
+    (into / "mine.txt").write_text("thesis")
+    out.unlink()
+    assert run(*flags, "--force") == 2 and not out.exists() and (into / "mine.txt").read_text() == "thesis"
+    assert "mine.txt, which was not sorted there" in capsys.readouterr().err
+
+
 def test_where_there_are_no_links_files_are_copied(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +209,7 @@ def test_links_are_told_to_be_the_same_files_and_gone_files_are_told(
         (("{run}", "--out", "{here}"), "--out"),
         (("{run}", "--sort-into", "{here}/new"), "--sort-into: sorts image files"),
         (("{run}", "{here}/images", "--sort-into", "{here}/broken"), "not empty"),
-        (("{run}", "{here}/images", "--sort-into", "{here}/file"), "not empty"),
+        (("{run}", "{here}/images", "--sort-into", "{here}/file"), "is no folder; name a new one"),
         (("{run}", "{here}/images", "--sort-into", "{here}/images/sorted"), "name one outside"),
         (("{run}", "{here}/images", "--sort-into", "{here}/file/sorted"), "--sort-into"),
     ],

@@ -24,6 +24,7 @@ from fastgan.reporting.labels import SHOWN
 from fastgan.runs import checkpoint
 from fastgan.runs.metrics_log import MetricsLog
 from fastgan.runs.run_folder import RunFolder
+from fastgan.runtime import threads
 from fastgan.training.same_images import trained_on
 
 CPU = torch.device("cpu")
@@ -60,6 +61,19 @@ assert not {"fastgan", "kernels"} & set(sys.modules)
 
 def run(*flags: object) -> int:
     return command_line.run_command(export.main, [str(flag) for flag in flags])
+
+
+def test_export_takes_threads_as_the_others(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = []
+    monkeypatch.setattr(threads, "choose", lambda count: chosen.append(count) or "")
+    for flags, count in (([], 0), (["--threads", "1"], 1)):
+        assert run(tiny_run, "--out", tmp_path / str(count), *flags) == 0
+        assert chosen.pop() == count
+    monkeypatch.undo()
+    assert run(tiny_run, "--out", tmp_path / "many", "--threads", "9999") == 2
+    assert "--threads 9999: this process may use" in capsys.readouterr().err and not (tmp_path / "many").exists()
 
 
 def alone(script: str, cwd: Path, *arguments: object) -> str:

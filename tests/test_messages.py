@@ -44,7 +44,15 @@ MISTAKES = [
         "--batch-size 128: larger than the data, which has 70 images; lower it",
     ),
     (f"train {FOLDER}/seventy --batch-size 128", "lower it to 64, or add images"),
-    (f"train {FOLDER}/seventy --classes 1000", "--classes 1000: grouping takes more than 10,000 images for so many"),
+    (
+        f"train {FOLDER}/seventy --classes 1000",
+        "--classes 1000: more codes than the data has images, 70; use far fewer",
+    ),
+    (f"train {FOLDER}/seventy --classes 90 --batch-size 128", "--classes 90: more codes than the data has images, 70;"),
+    (
+        "train --classes 1100",
+        "--classes 1100: grouping takes more than 11,000 images for so many, and the data has 1,182, of which",
+    ),
     (
         f"train {FOLDER}/seventy --classes 1000 --grouping.at",
         "--classes 1000: more codes than the data has images, 70;",
@@ -86,7 +94,10 @@ MISTAKES = [
     ("sample {run} --code 99", "--code 99: this run has codes 0 to 9"),
     ("sample {run} --to 3", "--to 3: is for --interpolate code only; add that, or leave --to out"),
     ("cluster {run} {here}/seventy --sort-into {here}/seventy/sorted", "name one outside"),
-    ("cluster {run} {here}/seventy --sort-into {here}/seventy", "already exists and is not empty; name a new folder"),
+    (
+        "cluster {run} {here}/seventy --sort-into {here}/seventy",
+        "is not empty, and holds no list of sorted files; name a new",
+    ),
     # MNIST's files
     (f"train {MNIST}/misnamed", "train-images.idx3-ubyte is nearly the name train-images-idx3-ubyte; rename it"),
     (f"train {MNIST}/letters", "train labels reach 26, expected 0 to 9; their 26 classes are those of EMNIST letters"),

@@ -21,7 +21,7 @@ from fastgan import evaluate, sample, train
 from fastgan.config import command_line
 from fastgan.errors import DivergenceError
 from fastgan.step.losses import LOSSES
-from fastgan.tasks import train as task
+from fastgan.tasks import train_lines
 from fastgan.training import engine
 
 SIX_EPOCHS = ("--epochs", "6", "--eval-every", "3", "--save-every", "1", "--log-every", "640", "--average-decay", "0.9")
@@ -299,6 +299,6 @@ def test_the_resume_command_names_the_ranks(monkeypatch: pytest.MonkeyPatch, ran
         names = {"RANK": 0, "WORLD_SIZE": ranks, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": local}
         for name, value in names.items():
             monkeypatch.setenv(name, str(value))
-    message = task._again(Path("runs/my run"))
+    message = train_lines.again(Path("runs/my run"))
     assert message.endswith("-m fastgan.train --resume --run-dir 'runs/my run'")
     assert how in message and ("torch.distributed.run" in message) == (ranks > 1)

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 
 from fastgan import page
 from fastgan.api.callbacks import Callbacks
-from fastgan.api.images import as_arrays, as_labels
+from fastgan.api.images import as_arrays, as_labels, in_memory
 from fastgan.api.kept_images import DATA, kept
 from fastgan.api.messages import python_errors, python_lines
 from fastgan.api.portable import Portable
@@ -39,6 +38,7 @@ from fastgan.runtime.distributed import init_distributed
 from fastgan.runtime.process import tune_malloc
 from fastgan.runtime.ranks import RankInfo
 from fastgan.tasks import train
+from fastgan.tasks.train_lines import Trained, say_figures
 from fastgan.text import pluralize
 
 # Parameters that are no settings of a run.
@@ -169,7 +169,7 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _fit(
         self, images: Any, y: ArrayLike | None, place: Path, resume: bool, watching: Callbacks, *, named: bool
-    ) -> train.Trained:
+    ) -> Trained:
         """Train in the folder `place`, and take what was learned."""
         with init_distributed(RankInfo.from_environment()) as comm:
             config, pixels, labels = self._settings(images, y, place)
@@ -190,7 +190,7 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
                 self._say(trained, named=named)
             return trained
 
-    def _say(self, trained: train.Trained, *, named: bool) -> None:
+    def _say(self, trained: Trained, *, named: bool) -> None:
         """What came out of a fit, and what to call next."""
         epochs = pluralize(trained.epochs, "epoch")
         if trained.outcome is None:
@@ -198,7 +198,7 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
         elif trained.outcome.stopped:
             print(f"stopped by a callback after {epochs}, and saved; fit(images, resume=True) goes on")
         elif trained.evaluation is not None and not trained.code:
-            train.say_figures(trained)
+            say_figures(trained)
             keeps = (
                 f"the run is in {trained.run.path}" if named else "save(path) keeps the run, whose folder is temporary"
             )
@@ -206,8 +206,8 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _settings(
         self, images: Any, y: ArrayLike | None, place: Path
-    ) -> tuple[TrainConfig, torch.Tensor | None, NDArray[Any] | None]:
-        """The settings of a run on these images; and, but for a folder, pixels uint8 [N, C, S, S] and labels [N]."""
+    ) -> tuple[TrainConfig, ImageSet | None, NDArray[Any] | None]:
+        """The settings of a run on these images; and, but for a folder, the images as it takes them and labels [N]."""
         parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in OURS}
         parameters["random_state"] = 0 if self.random_state is None else self.random_state
         own: dict[str, Any] = {"run_dir": place, "imbalance": "none"}
@@ -228,12 +228,12 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
         parameters["image_size"] = side if self.image_size is None else self.image_size
         parameters["channels"] = channels if self.channels is None else self.channels
         config = config_of(parameters, self.recipe, self.preset, dataset="npz", data_dir=place / DATA, **own)
-        pixels = arrays.to_pixels(found, config.image_size, config.channels)
-        if len(pixels) > 1 and bool((pixels == pixels[:1]).all()):
+        given = in_memory(found, config)
+        if len(found) > 1 and bool((given.images == given.images[:1]).all()):
             raise ValueError(
-                f"images: all {len(pixels):,} are the same; give different ones, or there is nothing to learn"
+                f"images: all {len(found):,} are the same; give different ones, or there is nothing to learn"
             )
-        return config, pixels, labels
+        return config, given, labels
 
     def _read(self, place: Path, given: ImageSet | None = None) -> None:
         """Take what a run has learned; `given` are its images."""

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+from torch import Tensor
 
-from fastgan.data import arrays
+from fastgan.config.schema import TrainConfig
+from fastgan.data import arrays, loading
 from fastgan.data.arrays import MOST_SIDE
+from fastgan.data.image_set import ImageSet
+from fastgan.inference import unlike
+from fastgan.inference.trained_run import TrainedModel, TrainedRun
 from fastgan.text import pluralize
 
+STACK = 5  # frames up to who calls a method of the estimator
 COLUMNS = ("image", "img", "pixel_values")  # of a Hugging Face data set, in this order
 LABELS = ("label", "labels", "fine_label")
 KINDS = "give an array [N, H, W], [N, H, W, C] or [N, C, H, W], a sequence of images, or a folder's path"
@@ -80,6 +89,30 @@ def _array(data: Any) -> NDArray[Any] | None:
         tensor = data.detach().cpu()
         return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     return np.asarray(data) if hasattr(data, "__array__") and not isinstance(data, Image.Image) else None
+
+
+def in_memory(found: NDArray[Any], config: TrainConfig) -> ImageSet:
+    """Images that `as_arrays` returned, in the form that a run takes them."""
+    pixels = arrays.to_pixels(found, config.image_size, config.channels)
+    return ImageSet("images", pixels, None, 0, coloured=arrays.coloured_share(found))
+
+
+def for_model(model: TrainedModel, images: Any) -> Tensor:
+    """Images for a model to label, as the networks take them, uint8 [N, C, S, S].
+
+    A warning says where they are clearly unlike those of the training, as far as a run's folder tells.
+
+    Args:
+        images: a folder's path, or what `as_arrays` takes.
+    """
+    config = model.config
+    if isinstance(images, (str, os.PathLike)):
+        given = loading.load_folder(config, Path(images), skip_bad=config.skip_bad)
+    else:
+        given = in_memory(as_arrays(images)[0], config)
+    if isinstance(model, TrainedRun) and (note := unlike.note(model, given, "this model")):
+        warnings.warn(note, stacklevel=STACK)
+    return given.images
 
 
 def _parts(item: Any) -> tuple[Any, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import NotFittedError
 
 from fastgan.api.drawing import as_html, drawn
-from fastgan.api.images import as_arrays, as_labels
+from fastgan.api.images import as_labels, for_model
 from fastgan.api.messages import python_errors
 from fastgan.api.settings import as_setting
-from fastgan.data import arrays, loading
 from fastgan.evaluation import metrics
 from fastgan.inference import labelling
 from fastgan.inference.trained_run import TrainedModel
@@ -37,10 +34,7 @@ class InUse:
     def _pixels(self, images: Any) -> torch.Tensor:
         """Any images as the networks take them, uint8 [N, C, S, S]."""
         self._check_fitted()
-        config = self._model.config
-        if isinstance(images, (str, os.PathLike)):
-            return loading.load_folder(config, Path(images), skip_bad=config.skip_bad).images
-        return arrays.to_pixels(as_arrays(images)[0], config.image_size, config.channels)
+        return for_model(self._model, images)
 
     def _read_by_q(self, images: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Q's embeddings [N, D] and code logits [N, K] of any images."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fastgan.config.schema import TrainConfig
 from fastgan.data import arrays, loading
@@ -20,13 +20,14 @@ DATA = "images.npz"
 def kept(
     config: TrainConfig,
     place: Path,
-    pixels: Tensor | None,
+    images: ImageSet | None,
     labels: NDArray[Any] | None,
     held: ExitStack,
 ) -> ImageSet:
     """The images of a run; arrays are kept in its folder, and gone again if no run is begun there."""
-    if pixels is None:
+    if images is None:
         return loading.load(config)
+    pixels = images.images
     given = arrays.image_set(DATA, arrays.Arrays(pixels.numpy(), labels, None, None), pixels.shape[-1], pixels.shape[1])
     assert given is not None
     if not config.resume:
@@ -38,4 +39,4 @@ def kept(
 
         held.callback(remove)
         np.savez(place / DATA, **named)
-    return loading.load(config, given)
+    return loading.load(config, replace(given, coloured=images.coloured))

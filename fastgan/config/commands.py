@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fastgan.config.command_line import positional
+from fastgan.config.schema import TrainConfig
+from fastgan.errors import ConfigError
 
 SortAs = Literal["link", "copy"]
 
@@ -50,6 +52,9 @@ class ClusterConfig:
     """A folder of image files, including its subfolders. A run on youtube-faces crops files named as in a
     YouTube-Faces tree like its training images, and uses others whole. Left out: the run's own training images, by
     path if they are files, else by index."""
+    labels_from_folders: bool = False
+    """An image's real class is its first subfolder, of IMAGES or of the folder that the run was trained on: print how
+    far Q's classes are these."""
     skip_bad: bool = False
     """Leave out files of IMAGES that are not valid images, and list them; a run trained with this flag does so anyway.
     Otherwise they are an error."""
@@ -57,10 +62,10 @@ class ClusterConfig:
     """The table to write, csv. Left out: RUN/assignments.csv, which is renewed where it lists files of the same
     folder."""
     force: bool = False
-    """Replace a table that is there already."""
+    """Replace a table that is there already, and in --sort-into what was sorted there before."""
     sort_into: Path | None = None
     """A new folder to sort the files into, one subfolder per class; files.csv in it tells which file is which. The
-    files themselves stay where they are."""
+    files themselves stay where they are. With --force it may be one of an earlier call, if nothing was added to it."""
     sort_as: SortAs = "link"
     """link: hard links or, where these are not possible, symbolic links or copies. A hard link takes no space, and is
     the same file: editing one edits the original. copy: copies, which may be edited."""
@@ -80,6 +85,9 @@ class EvaluateConfig:
 
     run: Annotated[Path, positional()]
     """The run's folder."""
+    labels_from_folders: bool = False
+    """For a run on a folder without labels: an image's class is its first subfolder. A judge is trained on them, in a
+    minute or two, and kept."""
     data_dir: Path | None = None
     """Where the run's data set is now, if it has moved."""
     cache_dir: Path | None = None
@@ -106,6 +114,9 @@ class ExportConfig:
     """The folder to make. Left out: RUN/export."""
     force: bool = False
     """Replace an existing export."""
+    threads: int = 0
+    """Threads of a CPU, on which it is exported. 0: one for each processor that this process may use and that others
+    leave free."""
     overwrite: bool = False
     """The same as --force."""
 
@@ -246,3 +257,12 @@ class WorldsConfig:
     """Where to train; rivals always use the CPU."""
     threads: int = 0
     """CPU threads of each run. 0: one for each processor that this process may use and that is idle."""
+
+
+def check_labels_from_folders(run: Path, config: TrainConfig, more: str = "") -> None:
+    """Raise ConfigError, before the work, where the images of a run lie in no folders; `more`: another remedy."""
+    if config.dataset != "folder":
+        raise ConfigError(
+            f"--labels-from-folders: {run} was trained on {config.dataset}, whose images lie in no folders of classes; "
+            f"leave the flag out{more}"
+        )

@@ -22,6 +22,9 @@ from fastgan.config.schema import (
     num_downsamples,
 )
 from fastgan.errors import ConfigError
+from fastgan.text import pluralize
+
+LANDMARKS = 10  # images for each class that grouping takes, more than
 
 
 def validate(config: TrainConfig) -> TrainConfig:
@@ -35,6 +38,32 @@ def validate(config: TrainConfig) -> TrainConfig:
     _check_grouping(config.grouping, config)
     _check_transform(config.transform, config)
     return config
+
+
+def check_count(c: TrainConfig, images: int) -> None:
+    """Raise ConfigError where so many images are too few for the settings, --classes first."""
+    fewer = max(2, images // LANDMARKS)
+    _require(
+        c.classes <= images,
+        f"--classes {c.classes}: more codes than the data has images, {images:,}; use far fewer, such as {fewer}",
+    )
+    lower = f"lower it to {fitting_batch(images)}, or " if images > 1 else ""
+    _require(
+        c.batch_size <= images,
+        f"--batch-size {c.batch_size}: larger than the data, which has {pluralize(images, 'image')}; {lower}add images",
+    )
+    needed = LANDMARKS * c.classes
+    more = f", or add --grouping.landmarks {needed + 1}" if images > needed else ""
+    _require(
+        c.grouping.landmarks > needed or not c.grouping.at,
+        f"--classes {c.classes}: grouping takes more than {needed:,} images for so many, and the data has {images:,}, "
+        f"of which --grouping.landmarks takes {c.grouping.landmarks:,}; use fewer classes, such as {fewer}{more}",
+    )
+
+
+def fitting_batch(images: int) -> int:
+    """The largest power of two that so many images fill."""
+    return 1 << images.bit_length() - 1
 
 
 def _require(holds: bool, message: str) -> None:
@@ -126,15 +155,10 @@ def _check_grouping(g: GroupingConfig, c: TrainConfig) -> None:
     _require(
         all(epoch >= 1 for epoch in g.at) or chosen_later, f"{as_flag('grouping.at', g.at)}: epochs must be 1 or more"
     )
-    few, needed = f"--grouping.landmarks {g.landmarks}: must be above", 10 * c.classes
+    few, needed = f"--grouping.landmarks {g.landmarks}: must be above", LANDMARKS * c.classes
     _require(
-        g.landmarks > needed or not g.at or g.landmarks < GroupingConfig.landmarks,
-        f"--classes {c.classes}: grouping takes more than {needed:,} images for so many, and --grouping.landmarks are "
-        f"{g.landmarks:,}; use fewer classes, or with that many images add --grouping.landmarks {needed + 1}",
-    )
-    _require(
-        g.landmarks > needed or not g.at,
-        f"{few} 10 per class; use {needed + 1} or more, or fewer --classes",
+        g.landmarks > needed or not g.at or g.landmarks >= GroupingConfig.landmarks,  # see check_count
+        f"{few} {LANDMARKS} per class; use {needed + 1} or more, or fewer --classes",
     )
     _require(
         g.landmarks > g.neighbours or not g.at,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastgan.config.schema import num_downsamples
+from fastgan.data.facts import COLOURED, chroma
 from fastgan.data.image_set import ImageSet, resized
 from fastgan.errors import DataError
 from fastgan.text import pluralize
@@ -37,6 +38,7 @@ NAMES = (
 CHANNELS = (1, 3, 4)
 LEAST_SIDE, MOST_SIDE = 8, 64  # pixels, of the side that is chosen for arrays
 PART = 4096  # images converted at a time
+COLOURS_OF = 1024  # images whose colours are looked for
 LUMA = (0.299, 0.587, 0.114)  # of ITU-R 601, as Pillow's "L"
 
 
@@ -95,15 +97,17 @@ def image_set(name: str, arrays: Arrays, image_size: int, channels: int, *, othe
     if images is None or (others and labels is None):
         return None
     pixels = to_pixels(images, image_size, channels, name)
+    coloured = coloured_share(images)
     if labels is None:
-        return ImageSet(name, pixels, None, 0)
+        return ImageSet(name, pixels, None, 0, coloured=coloured)
     own = _labels(labels, name)
     if len(own) != len(pixels):
         raise DataError(f"{name}: {pluralize(len(pixels), 'image')} but {pluralize(len(own), 'label')}")
     known = [_labels(each, name) for each in (arrays.labels, arrays.other_labels) if each is not None]
     values = np.unique(np.concatenate(known))
     numbers = torch.from_numpy(np.searchsorted(values, own).astype(np.int64))
-    return ImageSet(name, pixels, numbers, len(values), class_names=tuple(str(value) for value in values))
+    named = tuple(str(value) for value in values)
+    return ImageSet(name, pixels, numbers, len(values), class_names=named, coloured=coloured)
 
 
 def _labels(labels: NDArray[Any], name: str) -> NDArray[Any]:
@@ -133,6 +137,16 @@ def to_pixels(images: NDArray[Any], image_size: int, channels: int, name: str = 
     top, left = ((extent - side) // 2 for extent in parts[0].shape[2:])
     square = [part[:, :, top : top + side, left : left + side] for part in parts]
     return torch.cat([resized(part, image_size) for part in square]).contiguous()
+
+
+def coloured_share(images: NDArray[Any]) -> float:
+    """The share of images, of any supported form, that have colours; of some of them where there are many."""
+    last = channel_axis(images)
+    if last is None or images.shape[last] == 1:
+        return 0.0
+    some = np.asarray(images[np.unique(np.linspace(0, len(images) - 1, COLOURS_OF).astype(int))])
+    some = np.moveaxis(some, last, -1)[..., :3].astype(np.float32) * (255 if some.dtype.kind in "bf" else 1)
+    return float((chroma(some, axis=3) > COLOURED).mean())
 
 
 def suited_form(images: NDArray[Any], name: str = "images") -> tuple[int, Literal[1, 3]]:

@@ -44,7 +44,7 @@ from fastgan.runtime.file_lock import lock_opened
 from fastgan.runtime.stages import stage
 
 SOURCE = "source.txt"  # in a folder of decoded images: the path that they were decoded from
-VERSION = 3  # of the files and of how images are decoded; raise it when either changes
+VERSION = 4  # of the files and of how images are decoded; raise it when either changes
 SETTLED = 10  # seconds in which a new file is locked
 IN_MEMORY = 1 << 24  # bytes of images whose range is not known yet; more go to a file
 LEFT_BEHIND = 86_400  # seconds after which a partly written file counts as abandoned on systems without locks

@@ -37,13 +37,15 @@ from PIL import Image, ImageColor
 
 from fastgan.config.schema import IntensityRange
 from fastgan.data import intensity, opening
-from fastgan.data.facts import FLAT
+from fastgan.data.facts import FLAT, chroma
 from fastgan.data.intensity import Deep, Pixels
 from fastgan.data.refused import reason
 from fastgan.data.scan import unreadable
 from fastgan.errors import DataError
 
 T = TypeVar("T")
+
+GRAIN = 32  # pixels along each side, on which a file's colours are looked for
 
 ORIENTATION = 0x0112  # EXIF's tag
 TURNS = {
@@ -86,7 +88,7 @@ class Picture:
 
     pixels: Pixels
     deep: Deep | None
-    source: tuple[bool, bytes, float, float, bytes, int, int]
+    source: tuple[bool, bytes, float, float, bytes, int, int, int]
 
 
 @contextmanager
@@ -155,12 +157,12 @@ def _picture(image: Any, form: Form, crop: int | None) -> Picture:
         extremes = [image.getchannel(band).getextrema() for band in image.getbands() if band not in "Aa"]
         samples, low, high = intensity.COLOUR, min(low for low, _ in extremes), max(high for _, high in extremes)
     opening.mend_transparency(image, raw)
-    pixels, hidden = _laid(_turned(image, image), form, crop)
-    return Picture(pixels, None, (hidden, samples, low, high, *about))
+    pixels, hidden, levels = _laid(_turned(image, image), form, crop)
+    return Picture(pixels, None, (hidden, samples, low, high, about[0], levels, *about[1:]))
 
 
-def _laid(upright: Image.Image, form: Form, crop: int | None) -> tuple[Pixels, bool]:
-    """Pixels of 8 bits, laid on the ground, cropped and resized; and whether the opacity has a shape."""
+def _laid(upright: Image.Image, form: Form, crop: int | None) -> tuple[Pixels, bool, int]:
+    """Pixels of 8 bits, laid on the ground, cropped and resized; whether the opacity has a shape; and the chroma."""
     shaped = False
     if upright.has_transparency_data:
         colours = (upright.convert("LA") if upright.mode == "La" else upright).convert("RGBA")
@@ -169,11 +171,18 @@ def _laid(upright: Image.Image, form: Form, crop: int | None) -> tuple[Pixels, b
         upright = Image.alpha_composite(Image.new("RGBA", colours.size, (*form.under, 255)), colours).convert("RGB")
     if upright.mode not in ("1", "L", "RGB"):
         upright = upright.convert("RGB")
+    levels = 0 if upright.mode != "RGB" else _chroma(upright)
     wanted = "L" if form.channels == 1 else "RGB"
     # Each operation is skipped if it would change nothing, since it copies the image even then.
     square = _square(upright if upright.mode == wanted else upright.convert(wanted), form.image_size, crop)
     pixels = np.asarray(square, dtype=np.uint8).reshape(form.image_size, form.image_size, form.channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)), shaped
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)), shaped, levels
+
+
+def _chroma(upright: Image.Image) -> int:
+    """Levels between the channels of an RGB image, in the mean of some of its pixels."""
+    grain = upright.resize((min(GRAIN, upright.width), min(GRAIN, upright.height)), Image.Resampling.NEAREST)
+    return round(float(chroma(np.asarray(grain)[None], axis=3)[0]))
 
 
 def _square(upright: Image.Image, image_size: int, crop: int | None) -> Image.Image:
@@ -203,7 +212,7 @@ def _grey(image: Any, raw: str, about: tuple[bytes, int, int], form: Form, crop:
     stated = image.format == "PPM" and image.mode == "I"  # Pillow has stretched it to 16 bits
     samples = intensity.STATED if stated else intensity.FLOAT if image.mode == "F" else intensity.INTEGER
     hidden = opacity is not None and float(np.ptp(opacity)) * 255 > FLAT
-    source = (hidden, samples, low, high, *about)
+    source = (hidden, samples, low, high, about[0], 0, *about[1:])
     if stated or form.intensity_range == "type":
         bits = intensity.by_type(values, image.mode.startswith("I;16"), 4095 if raw == "I;12" else intensity.WHITE)
         grey = Image.fromarray(255 - bits if inverted else bits)

@@ -18,6 +18,7 @@ from fastgan.config.schema import IntensityRange
 from fastgan.data.intensity import FLOAT, INTEGER, choose
 
 BYTES = 8  # of an image's digest
+COLOURED = 4  # levels of 255 between the channels, in the mean of the pixels, above which an image has colours
 FLAT = 8  # levels of 255 between the darkest and the brightest pixel, at most, of an image of (nearly) one colour
 SOURCE = [
     ("hidden", "?"),  # see Facts.hidden
@@ -25,6 +26,7 @@ SOURCE = [
     ("low", "<f8"),  # of the file's values; NaN of 8 bits
     ("high", "<f8"),
     ("format", "S8"),  # Pillow's name
+    ("chroma", "u1"),  # levels between the channels of the file, in the mean of its pixels
     ("width", "<u4"),  # of the file
     ("height", "<u4"),
 ]
@@ -65,6 +67,11 @@ class Facts:
         """Whether an image is grey of more than 8 bits, and its range of values is chosen here, [N]."""
         return (self.rows["samples"] == INTEGER) | (self.rows["samples"] == FLOAT)
 
+    @property
+    def coloured(self) -> NDArray[np.bool_]:
+        """Whether an image's file has colours, also where it was made grey, [N]."""
+        return self.rows["chroma"] > COLOURED
+
     def twins(self) -> NDArray[np.int64]:
         """The first image with the same pixels, [N]; an image's own number if there is none before it."""
         _, first, group = np.unique(self.rows["digest"], return_index=True, return_inverse=True)
@@ -99,6 +106,12 @@ def note_pixels(rows: NDArray[Any], images: NDArray[np.uint8]) -> None:
     rows["darkest"], rows["brightest"] = flat.min(axis=1), flat.max(axis=1)
     rows["digest"] = np.frombuffer(digests(flat), "<u8")
     rows["hidden"] &= rows["brightest"].astype(int) - rows["darkest"] <= FLAT
+
+
+def chroma(pixels: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Levels between the channels along `axis`, in the mean of each image's pixels, [n] of pixels [n, ...]."""
+    between = np.ptp(pixels, axis=axis).astype(np.float32)
+    return between.reshape(len(between), -1).mean(axis=1)
 
 
 def digests(images: NDArray[np.uint8]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -19,9 +20,10 @@ from fastgan.data.other_sets import found_instead
 from fastgan.data.refused import NOT_SUPPORTED
 from fastgan.data.scan import SUFFIXES, Scan, scan, shown
 from fastgan.errors import ConfigError, DataError
-from fastgan.text import pluralize
+from fastgan.text import pluralize, shell_quoted
 
 NAMED_OUTPUTS = 3  # folders that a message names at most
+TOLD = ".told"  # ending of an empty file beside decoded images, whose remarks have been printed
 NAMED = 10  # bad files that a message names at most
 
 
@@ -53,12 +55,20 @@ def full(
         _refuse_loose(folder, [entry.path for entry in found.entries])
     form = Form(image_size, channels, ground, intensity_range)
     decoded = read(folder, found, form, skip_bad=skip_bad, cache_dir=cache_dir)
-    labels, names = None, None
-    if labels_from_folders:
-        _refuse_loose(folder, decoded.paths)  # a bad file that is left out has no class
-        labels, names = by_name([path.partition("/")[0] for path in decoded.paths])
-    images = ImageSet("folder", decoded.images, labels, len(names or ()), decoded.paths, names)
-    return with_facts(images, decoded)
+    images = with_facts(ImageSet("folder", decoded.images, None, 0, decoded.paths), decoded)
+    return labelled(images, folder) if labels_from_folders else images
+
+
+def labelled(images: ImageSet, folder: Path) -> ImageSet:
+    """The images of a folder with the first part of each path as its class.
+
+    Raises:
+        ConfigError: for an image outside subfolders.
+    """
+    paths = images.paths or ()
+    _refuse_loose(folder, paths)  # a bad file that is left out has no class
+    labels, names = by_name([path.partition("/")[0] for path in paths])
+    return replace(images, labels=labels, label_count=len(names), class_names=names)
 
 
 def with_facts(images: ImageSet, decoded: cache.Decoded) -> ImageSet:
@@ -99,7 +109,8 @@ def read(
     choice: str = "",
     cache_dir: Path | None = None,
 ) -> cache.Decoded:
-    """The images of a scan, decoded or from the cache; prints to stderr what was decoded, skipped or is remarkable.
+    """The images of a scan, decoded or from the cache; prints to stderr what was decoded, skipped or is remarkable,
+    in full the first time.
 
     Args:
         skip_bad, cache_dir: as in `full`.
@@ -119,17 +130,29 @@ def read(
         print(
             f"{folder}: decoded {pluralize(len(decoded.paths), 'image')} "
             f"in {time.perf_counter() - begin:.1f} s, kept in "
-            f"{decoded.file} ({pluralize(found.ignored, 'other or hidden file')} ignored)",
+            f"{cache.cache_dir(cache_dir)} ({pluralize(found.ignored, 'other or hidden file')} ignored)",
             file=sys.stderr,
         )
-    if decoded.bad:
-        print(
-            f"{folder}: left out {pluralize(len(decoded.bad), 'bad file')}, listed in {decoded.bad_list}",
-            file=sys.stderr,
-        )
-    for line in remarks.of_images(decoded.facts, decoded.paths, decoded.intensity_range, form.ground):
-        print(f"{folder}: {line}", file=sys.stderr)
+    _say_remarks(folder, decoded, form.ground)
     return decoded
+
+
+def _say_remarks(folder: Path, decoded: cache.Decoded, ground: str) -> None:
+    """What a user should know of decoded images: in full the first time, which the cache remembers, then in short."""
+    lines = remarks.of_images(decoded.facts, decoded.paths, decoded.intensity_range, ground)
+    left_out = [f"left out {pluralize(len(decoded.bad), 'bad file')}"] if decoded.bad else []
+    told = decoded.file.with_suffix(TOLD)
+    if told.exists():
+        short = left_out + ([f"{pluralize(len(lines), 'remark')} on the images"] if lines else [])
+        again = f"python -m fastgan.check {shell_quoted(folder)} says more"
+        lines = [f"{' and '.join(short)}, as told before; {again}"] if short else []
+    else:
+        lines = [f"{each}, listed in {decoded.bad_list}" for each in left_out] + lines
+    for line in lines:
+        print(f"{folder}: {line}", file=sys.stderr)
+    if lines:
+        with contextlib.suppress(OSError):  # another's cache, which may only be read
+            told.touch()
 
 
 def by_name(own: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:

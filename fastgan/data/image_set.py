@@ -20,7 +20,8 @@ class ImageSet:
 
     images: uint8 [N, C, H, W]. labels: int64 [N] in [0, label_count), or None. paths: of the image files, relative to
     the data folder, or None. class_names: of the labels, or None. intensity_range: black and white of grey images of
-    more than 8 bits, if there are any. facts: what was seen of image files while they were decoded, or None.
+    more than 8 bits, if there are any. facts: what was seen of image files while they were decoded, or None. coloured:
+    of images that were not files and are grey here, the share that had colours.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ImageSet:
     class_names: tuple[str, ...] | None = None
     intensity_range: tuple[float, float] | None = None
     facts: Facts | None = None
+    coloured: float = 0.0
 
     def to(self, device: torch.device) -> ImageSet:
         """The same set with its images on `device`; labels stay on the CPU, where evaluation uses them."""

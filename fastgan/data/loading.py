@@ -8,12 +8,12 @@ from pathlib import Path
 from torch import Tensor
 
 from fastgan.config.schema import OPEN_FORM, TrainConfig
+from fastgan.config.validation import check_count
 from fastgan.data import arrays, digits, faces, folder, held_out, hugging_face, mnist, published, remarks
 from fastgan.data.image_set import ImageSet, JudgeSet
 from fastgan.data.imbalance import deepdpm, profiled, scaled_split
 from fastgan.errors import ConfigError, DataError
 from fastgan.seeding import shuffled
-from fastgan.text import pluralize
 
 
 def data_folder(config: TrainConfig) -> Path:
@@ -41,30 +41,15 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
 
     Raises:
         DataError: for bad files, and when all images are of one colour or equal.
-        ConfigError: when the batch or the number of codes is larger than the data.
+        ConfigError: when there are too few images for the number of codes or the batch.
     """
     images, _ = _partition(config, load_everything(config) if everything is None else everything)
-    count = len(images.images)
-    if config.batch_size > count:
-        held, lower = pluralize(count, "image"), f"lower it to {fitting_batch(count)}, or " if count > 1 else ""
-        raise ConfigError(
-            f"--batch-size {config.batch_size}: larger than the data, which has {held}; {lower}add images"
-        )
-    if config.classes > count:
-        raise ConfigError(
-            f"--classes {config.classes}: more codes than the data has images, {count}; use far fewer, such as "
-            f"{max(2, count // 10)}"
-        )
+    check_count(config, len(images.images))
     if images.facts is not None:
         flat = remarks.nothing_to_learn(images.facts, images.paths or (), config.ground)
         if flat is not None:
             raise DataError(f"{data_folder(config)}: {flat}")
     return images
-
-
-def fitting_batch(count: int) -> int:
-    """The largest power of two that so many images fill."""
-    return 1 << count.bit_length() - 1
 
 
 def load_held_out(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet | None:

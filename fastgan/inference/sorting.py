@@ -4,7 +4,8 @@
     FOLDER/files.csv         each file's path, its class, and its name here
 
 A folder is filled in FOLDER/.partial-*, which is locked, and its classes are moved to their places when all files are
-there. A failure leaves nothing behind; what a killed process leaves is removed by the next one.
+there. A failure leaves nothing behind; what a killed process leaves is removed by the next one. A folder that is to be
+replaced is set aside only then, and put back if anything fails.
 """
 
 from __future__ import annotations
@@ -25,12 +26,11 @@ from pathlib import Path, PurePath
 from fastgan.config.commands import SortAs
 from fastgan.errors import ConfigError
 from fastgan.inference.assignments import write_csv
+from fastgan.inference.sorted_before import HEADINGS, LIST, PARTIAL, hindrance
 from fastgan.runtime.file_lock import lock_opened
 from fastgan.runtime.outputs import mark
 from fastgan.runtime.stages import stage
 
-LIST = "files.csv"
-PARTIAL = ".partial-"
 NAME_BYTES = 255  # of a file's name, where the system does not tell
 DIGITS = 8  # of the hash in a name that had to be shortened
 
@@ -44,19 +44,35 @@ class SortResult:
     missing: tuple[Path, ...]
 
 
-def check_place(folder: Path, images: Path) -> None:
-    """Raise ConfigError unless `folder` is new or empty, and outside `images`; remove what a killed process left."""
+def check_place(folder: Path, images: Path, *, force: bool = False) -> None:
+    """Check the folder to sort into before the work; remove what a killed process left there.
+
+    Args:
+        images: the folder of the files. force: whether to replace what an earlier call has sorted there.
+
+    Raises:
+        ConfigError: it is neither new nor empty nor to be replaced, or one of the two folders lies in the other.
+    """
     try:
-        if folder.is_dir() and not folder.is_symlink():
+        plain = folder.is_dir() and not folder.is_symlink()
+        if plain:
             _clear(folder)
-        taken = folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir())))
+        taken = any(folder.iterdir()) if plain else folder.is_symlink() or folder.exists()
+        said = hindrance(folder) if taken and plain else "is no folder; name a new one" if taken else ""
     except OSError as error:
         raise ConfigError(f"--sort-into {folder}: cannot be read ({error.strerror or error}); name another") from error
-    if taken:
-        raise ConfigError(f"--sort-into {folder}: already exists and is not empty; name a new folder")
+    if said:
+        raise ConfigError(f"--sort-into {folder}: {said}")
     if folder.resolve().is_relative_to(images.resolve()):
         raise ConfigError(
             f"--sort-into {folder}: lies in {images}, whose images would be there twice; name one outside"
+        )
+    if taken and images.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(f"--sort-into {folder}: holds {images}, which is to be sorted; name another folder")
+    if taken and not force:
+        raise ConfigError(
+            f"--sort-into {folder}: holds files that were sorted before; add --force to replace them, or name a new "
+            "folder"
         )
 
 
@@ -95,8 +111,10 @@ def _shortened(path: PurePath, most_bytes: int, cuts: int) -> str:
     return stem + ending
 
 
-def sort_into(folder: Path, paths: Sequence[Path], codes: Sequence[int], how: SortAs = "link") -> SortResult:
-    """Link or copy each file into `folder`, which is new or empty, as described above.
+def sort_into(
+    folder: Path, paths: Sequence[Path], codes: Sequence[int], how: SortAs = "link", *, force: bool = False
+) -> SortResult:
+    """Link or copy each file into `folder`, as described above. It is new or empty, or replaced by `force`.
 
     A class without images gets no folder. A file that is gone is left out and counted.
 
@@ -104,10 +122,10 @@ def sort_into(folder: Path, paths: Sequence[Path], codes: Sequence[int], how: So
         how: link: hard links, or where there can be none symbolic links or copies. copy: copies.
 
     Raises:
-        ConfigError: the folder cannot be written, or a file not be read; nothing is left behind then.
+        ConfigError: the folder cannot be written or replaced, or a file not be read; nothing has changed then.
     """
     try:
-        with _filling(folder) as partial:
+        with _filling(folder, paths if force else None) as partial:
             mark(partial)
             places = placed(paths, codes, _most_bytes(partial))
             for place in sorted({place.partition("/")[0] for place in places}):
@@ -119,7 +137,7 @@ def sort_into(folder: Path, paths: Sequence[Path], codes: Sequence[int], how: So
                     progress.update(1)
             rows = zip(paths, codes, places, made, strict=True)
             listed = [(str(path), code, place if kind else "") for path, code, place, kind in rows]
-            write_csv(partial / LIST, ("path", "class", "file"), listed)
+            write_csv(partial / LIST, HEADINGS, listed)
     except OSError as error:
         raise ConfigError(
             f"--sort-into {folder}: cannot be written ({error.strerror or error}); name a folder that can"
@@ -137,26 +155,66 @@ def _most_bytes(folder: Path) -> int:
 
 
 @contextmanager
-def _filling(folder: Path) -> Iterator[Path]:
-    """Within, a folder to fill; after it what is in there is moved to `folder`. After a failure nothing is left."""
+def _filling(folder: Path, replaced_by: Sequence[Path] | None) -> Iterator[Path]:
+    """Within, a folder to fill; after it what is in there is moved to `folder`. After a failure nothing is left.
+
+    Args:
+        replaced_by: the files, where they replace what was sorted there before.
+    """
     makes = [path for path in (folder, *folder.parents) if not path.exists()]
-    partial, moved = folder / f"{PARTIAL}{uuid.uuid4().hex}", list[Path]()
+    partial = folder / f"{PARTIAL}{uuid.uuid4().hex}"
     try:
         partial.mkdir(parents=True)
         with _locked(partial):
             yield partial
-            for each in sorted(partial.iterdir(), key=lambda path: path.name == LIST):  # the list comes last
-                if (folder / each.name).exists():
-                    raise FileExistsError(errno.EEXIST, f"{each.name} was made there meanwhile")
-                moved.append(each.rename(folder / each.name))
+            with _set_aside(folder, replaced_by) if replaced_by is not None else contextlib.nullcontext():
+                _move(partial, folder)
             partial.rmdir()
     except BaseException:
-        for path in (*moved, partial):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
         with contextlib.suppress(OSError):  # never made, or no longer empty
             for path in makes:
                 path.rmdir()
         raise
+
+
+def _move(partial: Path, folder: Path) -> None:
+    """Move what is in one folder into another; if one cannot be, none is there."""
+    moved = list[Path]()
+    try:
+        for each in sorted(partial.iterdir(), key=lambda path: path.name == LIST):  # the list comes last
+            if (folder / each.name).exists():
+                raise FileExistsError(errno.EEXIST, f"{each.name} was made there meanwhile")
+            moved.append(each.rename(folder / each.name))
+    except BaseException:
+        for path in moved:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _set_aside(folder: Path, paths: Sequence[Path]) -> Iterator[None]:
+    """Within, what was sorted into `folder` before is in a folder of its own; afterwards it is gone, or, after a
+    failure, back in its place. Raises ConfigError where it may not be replaced by the files `paths`."""
+    root, before = folder.resolve(), [path for path in folder.iterdir() if not path.name.startswith(PARTIAL)]
+    inside = next((path for path in paths if path.resolve().is_relative_to(root)), None)
+    said = f"holds {inside}, which is to be sorted; name another folder" if inside is not None else ""
+    said = said or (hindrance(folder) if before else "")
+    if said:
+        raise ConfigError(f"--sort-into {folder}: {said}")
+    aside, moved = folder / f"{PARTIAL}{uuid.uuid4().hex}", list[Path]()
+    aside.mkdir()
+    with _locked(aside):
+        try:
+            for each in before:
+                moved.append(each.rename(aside / each.name))
+            yield
+        except BaseException:
+            for each in moved:
+                each.rename(folder / each.name)
+            aside.rmdir()
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _clear(folder: Path) -> None:

@@ -18,6 +18,7 @@ from fastgan.config.presets import PRESETS
 from fastgan.config.schedule import resolve_schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.config.train_command import train_config
+from fastgan.config.validation import check_count
 from fastgan.data import cache, cache_contents
 from fastgan.data.advice import FEWEST, Advice, advice
 from fastgan.data.image_set import ImageSet, resized
@@ -81,10 +82,12 @@ def preflight(config: TrainConfig) -> None:
 
     Raises:
         DataError: when the folder cannot be read or holds no images.
+        ConfigError: when it holds too few for the settings.
     """
     assert config.data_dir is not None
     device = trained_run.choose_processor(config.device, config.threads)
     found = survey(config.data_dir, config.image_size, config.channels)
+    check_count(config, found.images - len(found.sample.bad))
     with contextlib.redirect_stdout(sys.stderr):
         print(f"{config.data_dir}:")
         print(survey_table.as_text(survey_table.rows(found)))

@@ -9,11 +9,16 @@ import sys
 from pathlib import Path
 
 from fastgan.config.commands import ClusterConfig
-from fastgan.data import loading
+from fastgan.config.schema import TrainConfig
+from fastgan.data import classes, folder, loading
+from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import diagnosis, metrics
-from fastgan.inference import labelling, trained_run
+from fastgan.inference import labelling, trained_run, unlike
 from fastgan.inference.assignments import write_table
-from fastgan.inference.sorting import LIST, SortResult, sort_into
+from fastgan.inference.sorted_before import LIST
+from fastgan.inference.sorting import SortResult, sort_into
+from fastgan.reporting import labels
+from fastgan.reporting.class_table import class_table
 from fastgan.text import pluralize, printable
 
 
@@ -22,12 +27,8 @@ def label(args: ClusterConfig, out: Path) -> int:
     device = trained_run.choose_processor(args.device, args.threads)
     run = trained_run.load(args.run, device)
     config = run.config_at(args.data_dir, args.cache_dir)
-    if args.images is not None:
-        images = loading.load_folder(config, args.images, skip_bad=args.skip_bad or run.config.skip_bad)
-        paths = [args.images / path for path in images.paths or ()]
-    else:
-        images = loading.load(config)
-        paths = [loading.data_folder(config) / path for path in images.paths or ()]
+    images, place = _images(args, config)
+    paths = [place / path for path in images.paths or ()]
     codes, confidences = labelling.best_two(run.networks, images.images, run.config, device)
     names: list[str | int] = [str(path) for path in paths] or list(range(len(codes)))
     write_table(out, names, "path" if paths else "index", codes, confidences)
@@ -35,12 +36,33 @@ def label(args: ClusterConfig, out: Path) -> int:
     used, sure = run.config.classes - len(metrics.unused_codes(sizes_K)), float(confidences[:, 0].mean())
     print(f"wrote the {'class' if len(names) == 1 else 'classes'} of {pluralize(len(names), 'image')} to {out}")
     in_use = f"{used} of {run.config.classes} classes {'is' if used == 1 else 'are'} in use"
-    print(f"{in_use}, and Q's mean confidence is {sure:.2f}")
+    print(f"{in_use}, and Q's mean confidence is {sure:.2f}:")
+    known = images if args.labels_from_folders else None
+    print(class_table(codes[:, 0], confidences[:, 0], run.config.classes, known))
+    if known is not None and known.labels is not None:
+        figures = metrics.clustering(codes[:, 0], known.labels, run.config.classes, known.label_count)
+        print(labels.table({f"cluster_{name}": value for name, value in figures.items()}))
     if args.sort_into is not None:
-        _say_sorted(args.sort_into, sort_into(args.sort_into, paths, codes[:, 0].tolist(), args.sort_as))
+        result = sort_into(args.sort_into, paths, codes[:, 0].tolist(), args.sort_as, force=args.force)
+        _say_sorted(args.sort_into, result)
+    if note := unlike.note(run, images):
+        print(f"note: {note}", file=sys.stderr)
     if run.images_seen < diagnosis.FEW_SHOWN:
         print(f"note: {args.run} is hardly trained ({run.images_seen:,} images shown)", file=sys.stderr)
     return 0
+
+
+def _images(args: ClusterConfig, config: TrainConfig) -> tuple[ImageSet, Path]:
+    """The images to label, with labels of their own where these are asked for, and the folder of their paths."""
+    if args.images is not None:
+        images, place = loading.load_folder(config, args.images, skip_bad=args.skip_bad or config.skip_bad), args.images
+    else:
+        images, place = loading.load(config), loading.data_folder(config)
+    if args.labels_from_folders:
+        images = folder.labelled(images, place)
+        for line in classes.described(images):
+            print(line, file=sys.stderr)
+    return images, place
 
 
 def _say_sorted(folder: Path, result: SortResult) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastgan.config import schedule
 from fastgan.config.commands import EvaluateConfig
-from fastgan.data import loading
+from fastgan.data import classes, folder, loading
 from fastgan.data.identity import identify
 from fastgan.errors import ConfigError
 from fastgan.evaluation import agreement, confusion, diagnosis
@@ -29,6 +29,10 @@ def evaluate(args: EvaluateConfig) -> int:
     run = trained_run.load(args.run, device)
     config = run.config_at(args.data_dir, args.cache_dir)
     images = loading.load(config)
+    if args.labels_from_folders:
+        images = folder.labelled(images, loading.data_folder(config))
+        for line in classes.described(images):
+            print(line, file=sys.stderr)
     same_images.warn(run.run, identify(images))
     other = None if args.beside is None else agreement.load_beside(args.beside, run, config, images)
     for doubt in [] if other is None else agreement.doubts(run, other, images):
@@ -49,8 +53,10 @@ def evaluate(args: EvaluateConfig) -> int:
     if other is not None:
         figures, reading = agreement.agreement(found.codes_N, run, other, images)
         row |= {"beside": encodable(str(args.beside)), **figures}
-    if hardly is not None:
-        print(f"{hardly.title}. {hardly.text} {hardly.remedy}\n")
+    off = diagnosis.prior_off(prior_K, found.sizes_K) if config.prior == "learned" and not hardly else None
+    for finding in (hardly, off):
+        if finding is not None:
+            print(f"{finding.title}. {finding.text} {finding.remedy}\n")
     print(f"{args.run} after {run.images_seen:,} images:")
     print(labels.table(row))
     pairs = ", ".join(f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in merge) or "none"
@@ -59,7 +65,8 @@ def evaluate(args: EvaluateConfig) -> int:
     if other is not None:
         print(f"\nbeside {args.beside}: {reading}")
     if args.json is not None:
-        diagnosed = {"hardly_trained": hardly is not None, "merge_candidates": [asdict(pair) for pair in merge]}
+        doubts = {"hardly_trained": hardly is not None, "prior_off": None if off is None else off.title}
+        diagnosed = {**doubts, "merge_candidates": [asdict(pair) for pair in merge]}
         _write(args.json, json.dumps(row | diagnosed, indent=1) + "\n")
     return 0
 

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from fastgan.inference import trained_run
 from fastgan.inference.export import export
 from fastgan.reporting import labels
 
 
-def write(path: Path, out: Path, force: bool) -> list[str]:
+def write(path: Path, out: Path, force: bool, threads: int) -> list[str]:
     """Export the run `path` into the folder `out`; an earlier export is replaced with `force`.
 
     Returns:
         The names of the files.
     """
     # On the CPU, since an exported program is tied to the device it was traced on.
-    return export(trained_run.load(path, torch.device("cpu")), out, force, labels.SHOWN)
+    return export(trained_run.load(path, trained_run.choose_processor("cpu", threads)), out, force, labels.SHOWN)

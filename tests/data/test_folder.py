@@ -275,10 +275,10 @@ def test_mistakes_are_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -
 def test_more_batch_or_codes_than_images(here: Path) -> None:
     put(here / "1.png")
     config = dataclasses.replace(preset("folder"), data_dir=here, image_size=8)
-    with pytest.raises(ConfigError, match="--batch-size 64: larger than the data, which has 1 image; add images"):
+    with pytest.raises(ConfigError, match="--classes 10: more codes than the data has images, 1; use far fewer"):
         loading.load(config)
-    with pytest.raises(ConfigError, match="--classes 10: more codes than the data has images"):
-        loading.load(dataclasses.replace(config, batch_size=1))
+    with pytest.raises(ConfigError, match="--batch-size 64: larger than the data, which has 1 image; add images"):
+        loading.load(dataclasses.replace(config, classes=1))
 
 
 def test_a_bad_file_outside_the_subfolders_is_left_out(here: Path) -> None:

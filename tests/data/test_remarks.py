@@ -31,16 +31,44 @@ def told(here: Path, capsys: pytest.CaptureFixture[str], **how: Any) -> list[str
     return [line.removeprefix(f"{here}: ") for line in capsys.readouterr().err.splitlines() if ": decoded " not in line]
 
 
-def test_flat_and_equal_images_are_counted_each_time(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flat_and_equal_images_are_counted_once_then_in_short(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(3):
         noise(here / f"{number}.tif", number)
     put(here / "flat.png", 9)
     (here / "twin.tif").write_bytes((here / "1.tif").read_bytes())
+    full = [
+        "1 of 5 images is of (nearly) one colour, at most 8 of 255 levels apart (flat.png)",
+        "1 of 5 images is equal to another once decoded (twin.tif and 1.tif)",
+    ]
+    assert told(here, capsys) == full
+    again = f", as told before; python -m fastgan.check {here} says more"
     for _ in range(2):
-        assert told(here, capsys) == [
-            "1 of 5 images is of (nearly) one colour, at most 8 of 255 levels apart (flat.png)",
-            "1 of 5 images is equal to another once decoded (twin.tif and 1.tif)",
-        ]
+        assert told(here, capsys) == [f"2 remarks on the images{again}"]
+    (here / "bad.png").touch()
+    with pytest.raises(DataError):  # which says nothing but that
+        told(here, capsys)
+    assert capsys.readouterr().err.count("\n") == 0
+    first, *others = told(here, capsys, skip_bad=True)
+    assert first.startswith("left out 1 bad file, listed in ") and others == full
+    assert told(here, capsys, skip_bad=True) == [f"left out 1 bad file and 2 remarks on the images{again}"]
+    assert told(here, capsys, skip_bad=True, ground="white")[1:] == full  # decoded otherwise, and told of that
+
+
+def test_a_cache_that_may_only_be_read_is_told_of_in_full(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.touch
+
+    def touch(self: Path) -> None:
+        if self.suffix == folder.TOLD:
+            raise PermissionError
+        real(self)
+
+    noise(here / "a.tif", 0)
+    put(here / "flat.png", 9)
+    monkeypatch.setattr(Path, "touch", touch)
+    for _ in range(2):
+        assert "of (nearly) one colour" in told(here, capsys)[0]
 
 
 def test_images_of_other_kinds_are_named_each_time(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

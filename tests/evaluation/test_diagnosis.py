@@ -87,6 +87,8 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"sizes_K": torch.tensor([0.0, 0.2, 0.3, 0.5])}, "nothing uses", "--classes 3"),
     ({"merge": [MergeCandidate(1, 2, 0.33)]}, "confuses two codes", "--classes 3"),
     ({"prior_K": torch.tensor([0.24, 0.25, 0.25, 0.26]), "sizes_K": UNEVEN}, "still at uniform", "--prior-pull"),
+    ({"prior_K": torch.tensor([0.2, 0.25, 0.25, 0.3]), "sizes_K": UNEVEN}, "images disagree", "--prior-pull"),
+    ({"sizes_K": torch.tensor([0.1, 0.04, 0.3, 0.56])}, "images disagree", "cluster sizes as the frequencies"),
 ]
 
 
@@ -108,11 +110,20 @@ def test_each_warning_comes_alone_and_says_what_to_do(wrong: dict[str, Any], tit
         # A prior at uniform is right where the clusters are even, and what was asked for where it is fixed.
         {"prior_K": torch.full((4,), 0.25), "sizes_K": torch.tensor([0.2, 0.25, 0.25, 0.3])},
         {"prior_K": torch.full((4,), 0.25), "sizes_K": UNEVEN, "prior_is_learned": False},
-        {"prior_K": torch.tensor([0.2, 0.25, 0.25, 0.3]), "sizes_K": UNEVEN},
+        {"prior_K": torch.tensor([0.1, 0.2, 0.25, 0.45]), "sizes_K": UNEVEN},
+        {"sizes_K": torch.tensor([0.1, 0.06, 0.3, 0.54])},
+        {"sizes_K": torch.tensor([0.1, 0.04, 0.3, 0.56]), "prior_is_learned": False},
     ],
 )
 def test_no_warning_at_the_threshold_or_without_figures(fine: dict[str, Any]) -> None:
     assert diagnosis.findings(replace(GOOD, **fine)) == []
+
+
+def test_a_disagreement_is_told_with_its_figures() -> None:
+    found = diagnosis.prior_off(torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([0.1, 0.04, 0.3, 0.56]))
+    assert found is not None and "are 16.0% apart" in found.text and "above 15% they disagree" in found.text
+    assert "most at code 1: probability 20.0%, 4.0% of the images" in found.text
+    assert diagnosis.prior_off(torch.full((4,), 0.25), torch.full((4,), 0.25)) is None
 
 
 def test_a_fifth_of_what_is_shown_by_default_is_enough_to_be_spoken_of() -> None:

@@ -247,7 +247,7 @@ ROW = {"images_seen": 40, "confidence": 0.5, "nmi": 0.4} | dict.fromkeys(LOSS_NA
 TWIN = [[8.0, 7.9, 0.0, 0.0], [7.9, 8.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0], [0.0, 0.0, 0.0, 9.0]]
 UNUSED = [[9.0, 0.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0], [9.0, 0.0, 0.0, 0.0]]
 EACH = (9 * torch.eye(4)).tolist()
-UNEVEN = {"prior_K": torch.tensor([0.4, 0.2, 0.2, 0.2])}
+UNEVEN = {"prior_K": torch.tensor([0.46, 0.22, 0.22, 0.1])}
 
 
 @pytest.mark.parametrize(
@@ -262,6 +262,7 @@ UNEVEN = {"prior_K": torch.tensor([0.4, 0.2, 0.2, 0.2])}
         ("A code that nothing uses", UNEVEN, UNUSED, True),
         ("Q confuses two codes", {}, TWIN, True),
         ("The prior is still at uniform", {}, [*EACH, EACH[0]], True),
+        ("The prior and the images disagree", {"prior_K": torch.tensor([0.45, 0.25, 0.25, 0.05])}, EACH, True),
     ],
 )
 def test_a_warning_is_on_the_page_when_it_should_be(

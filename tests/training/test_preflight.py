@@ -101,7 +101,7 @@ def test_a_process_killed_while_it_decodes(here: Path) -> None:
     assert partial.suffix == ".tmp" and partial.stat().st_size > 0
     os.utime(partial, (time.time() - 60,) * 2)
     assert colours(load(here, 64, 3)) == list(range(201))
-    assert sorted(path.suffix for path in cache.place(here).iterdir()) == [".facts", ".json", ".npy", ".txt"]
+    assert sorted(path.suffix for path in cache.place(here).iterdir()) == [".facts", ".json", ".npy", ".told", ".txt"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked only on Linux")

@@ -1,0 +1,147 @@
+"""What train says before it begins: images, epochs and a guess of the time; nothing of the run changes by it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from own_images import put, speckled
+from PIL import Image
+
+from fastgan import train
+from fastgan.config.command_line import run_command, train_config
+from fastgan.config.presets import preset
+from fastgan.data import loading
+from fastgan.data.identity import identify
+from fastgan.data.image_set import ImageSet
+from fastgan.inference import labelling
+from fastgan.runs import checkpoint
+from fastgan.training import outlook
+from fastgan.training.engine import Engine
+from fastgan.training.resolve import resolve
+
+SMALL = [
+    "--network.width",
+    "4",
+    "--network.hidden",
+    "8",
+    "--network.embedding",
+    "4",
+    "--device",
+    "cpu",
+    "--threads",
+    "1",
+]
+OWN = ["--batch-size", "8", "--classes", "2", "--augment", "torchvision"]
+FOLDER = ["--dataset", "folder", "--image-size", "8", "--channels", "1", *OWN]
+
+
+@pytest.fixture
+def engine() -> Engine:
+    config = train_config(
+        [*SMALL, "--epochs", "4", "--pretrain-epochs", "1", "--grouping.at"], lambda _: preset("digits")
+    )
+    images = loading.load(config)
+    return Engine(resolve(config, images)[0], images, torch.device("cpu"))
+
+
+def test_a_look_ahead_changes_nothing(engine: Engine) -> None:
+    def state() -> dict[str, torch.Tensor]:
+        step = engine.step
+        return {k: v.clone() for k, v in {**step.live_state(), **step.model.state_dict()}.items()}
+
+    before, random, numbers = state(), torch.get_rng_state(), np.random.get_state()[1]
+    found = outlook.outlook(engine, engine.feed.images)
+    after = state()
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(random, torch.get_rng_state()) and np.array_equal(numbers, np.random.get_state()[1])
+    assert engine.step.networks.training and all(
+        each.grad is None or not each.grad.any() for each in engine.step.networks.parameters()
+    )
+    assert found.rate < found.pretraining_rate and found.seconds > 0 and found.memory > 10_000_000
+    assert found.disk > checkpoint.KEPT * sum(each.nbytes for each in engine.step.networks.parameters())
+
+
+@pytest.mark.parametrize(("each", "counts"), [(0.001, [4, 4, 64, 64]), (0.1, [4, 4, 4, 4]), (0.01, [4, 4, 30, 30])])
+def test_the_guess_follows_from_a_bounded_number_of_labelled_images(
+    each: float, counts: list[int], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that labelling alone moves; about SECONDS of it, or the few first images."""
+    seen: list[int] = []
+    clock = [0.0]
+
+    def read(networks: Any, images: torch.Tensor, *_: Any) -> None:
+        seen.append(len(images))
+        clock[0] += each * len(images)
+
+    monkeypatch.setattr(labelling, "read", read)
+    monkeypatch.setattr(outlook.time, "perf_counter", lambda: clock[0])
+    found = outlook.outlook(engine, engine.feed.images)
+    assert seen == counts
+    pretraining, whole = 6.5 * each * 64 + 0.02, 15 * each * 64 + 0.04
+    assert found.pretraining_rate == pytest.approx(64 / pretraining) and found.rate == pytest.approx(64 / whole)
+    assert found.seconds == pytest.approx(18 * pretraining + 54 * whole)
+
+
+def test_images_are_told_in_a_line(here: Path) -> None:
+    for number in range(5):
+        speckled(here / f"{number}.png", number)
+    put(here / "flat.png", 9)
+    (here / "twin.png").write_bytes((here / "1.png").read_bytes())
+    with Image.open(here / "2.png") as image:
+        image.save(here / "other.bmp")
+    config = dataclasses.replace(preset("folder"), data_dir=here, image_size=8, channels=1, classes=2, batch_size=2)
+    found = loading.load(config)
+    said = outlook.of_images(found, identify(found))
+    assert said == "8 images (PNG 7, BMP 1), 2 equal to another, 1 of (nearly) one colour"
+    plain = ImageSet("a.npz", found.images[:5].clone(), None, 0)
+    assert outlook.of_images(plain, identify(plain)) == "5 images"
+    both = ImageSet("a.npz", torch.cat([plain.images, plain.images[:1], torch.full((1, 1, 8, 8), 7).byte()]), None, 0)
+    assert outlook.of_images(both, identify(both)) == "7 images, 1 equal to another, 1 of (nearly) one colour"
+
+
+def test_train_says_it_before_it_begins_and_ends_with_the_same_weights(
+    here: Path, tmp_path: Path, no_judge: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        speckled(here / f"{number}.png", number)
+    arrays = tmp_path / "a.npz"
+    np.savez(arrays, images=np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8))
+    kinds = {"folder": ([*FOLDER, "--data-dir", str(here)], "20 images (PNG 20)")}
+    kinds["npz"] = (["--dataset", "npz", *OWN, "--data-dir", str(arrays)], "20 images")
+    for name, (flags, said) in kinds.items():
+        run = [*SMALL, *flags, "--epochs", "2", "--grouping.at", "--run-dir"]
+        assert run_command(train.main, [*run, str(tmp_path / name)]) == 0
+        lines = capsys.readouterr().err.splitlines()
+        place = next(i for i, line in enumerate(lines) if line.endswith(f": {said}"))
+        assert lines[place + 1].startswith("this run: about ") and "a rough guess (" in lines[place + 1]
+        assert " of memory or more, " in lines[place + 1] and not any(line.startswith("epochs: ") for line in lines)
+        with monkeypatch.context() as patch:
+            patch.setattr(outlook, "describe", lambda *_, **__: [])
+            assert run_command(train.main, [*run, str(tmp_path / f"{name}-without")]) == 0
+        ours, theirs = (
+            checkpoint.load(checkpoint.newest(tmp_path / each / "checkpoints")[0], "model")
+            for each in (name, f"{name}-without")
+        )
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+        capsys.readouterr()
+    again = ["--resume", "--run-dir", str(tmp_path / "folder"), "--epochs", "3"]
+    assert run_command(train.main, again) == 0 and "this run:" not in capsys.readouterr().err
+
+
+def test_epochs_that_are_left_open_are_told(
+    here: Path, tmp_path: Path, no_judge: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--epochs 0 is no untrained run: it is as many as schedule.py chooses."""
+    monkeypatch.setattr("fastgan.config.schedule.SHOWN", 48)
+    monkeypatch.setattr("fastgan.config.schedule.FEWEST_EPOCHS", 2)
+    for number in range(20):
+        speckled(here / f"{number}.png", number)
+    flags = [*SMALL, *FOLDER, "--data-dir", str(here), "--grouping.at", "--run-dir"]
+    assert run_command(train.main, [*flags, str(tmp_path / "run"), "--epochs", "0"]) == 0
+    said = "epochs: 3, for --epochs 0 leaves their number open: 48 images are shown; 1 or more set another number"
+    assert said in capsys.readouterr().err.splitlines()
