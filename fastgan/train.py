@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
 
     def read() -> TrainCommand:
         command = read_command(argv, run_folder.saved_config)
-        _check_places(command.config)
+        _check_images(command.config)
         return command
 
     # Of several ranks one tells a mistake to all, for which they need torch.
@@ -29,20 +29,26 @@ def main(argv: Sequence[str]) -> int:
     if command is not None and command.config.dry_run and not command.config.own_images:
         print(settings_file.as_text(command.config))
         return 0
+    if command is not None:
+        _check_free(command.config)
     with loading():
         from fastgan.tasks import train as task
     return task.run(read if command is None else lambda: command)
 
 
-def _check_places(config: TrainConfig) -> None:
-    """Raise an error where the images of one's own are not, or the run's folder holds another run."""
+def _check_images(config: TrainConfig) -> None:
+    """Raise an error where the images of one's own are not."""
     if config.own_images and config.data_dir is not None:
         if config.dataset != "npz":
             scan.check(config.data_dir)
         elif not config.data_dir.exists():
             raise DataError(f"{config.data_dir}: no such file; name the .npz or .npy file with your images")
+
+
+def _check_free(config: TrainConfig) -> None:
+    """Raise ConfigError where the folder of a new run holds another."""
     if config.run_dir is not None and not config.resume and not config.dry_run:
-        run_folder.check_new(config.run_dir)
+        run_folder.check_free(config.run_dir)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,12 @@ from PIL import Image
 
 from bench.measure import machine
 from fastgan import ElasticInfoGAN
+from fastgan.api.images import in_memory
 from fastgan.api.kept_images import DATA, kept
 from fastgan.config.presets import preset
 from fastgan.config.schema import NetworkConfig, TrainConfig
-from fastgan.data import arrays, loading
+from fastgan.data import loading
+from fastgan.data.image_set import ImageSet
 from fastgan.runtime.process import tune_malloc
 from fastgan.training.engine import Engine
 from fastgan.training.resolve import resolve
@@ -52,12 +54,12 @@ def engines(images: np.ndarray, here: Path) -> dict[str, Engine]:
     files = dataclasses.replace(preset("folder"), data_dir=here / "files", **same)
     given = dataclasses.replace(preset("npz"), data_dir=here / DATA, run_dir=here, **same)
 
-    def engine(config: TrainConfig, pixels: torch.Tensor | None) -> Engine:
+    def engine(config: TrainConfig, given: ImageSet | None) -> Engine:
         with ExitStack() as held:
-            data = kept(config, here, pixels, None, held)
+            data = kept(config, here, given, None, held)
         return Engine(resolve(config, data)[0], data, CPU)
 
-    return {"files": engine(files, None), "arrays": engine(given, arrays.to_pixels(images, SIDE, 1))}
+    return {"files": engine(files, None), "arrays": engine(given, in_memory(images, given))}
 
 
 def seconds(engine: Engine, seen: int, steps: int) -> float:

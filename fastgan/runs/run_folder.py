@@ -141,6 +141,14 @@ def _check_apart(path: Path, config: TrainConfig) -> None:
         )
 
 
+def check_free(path: Path) -> None:
+    """Raise ConfigError where a folder holds a run already; the one who owns it is named first, if there is one."""
+    if RunFolder(path).settings.exists():
+        with contextlib.suppress(OSError), ownership.owned(path):
+            pass
+        check_new(path)
+
+
 def check_new(path: Path) -> None:
     """Raise ConfigError where a folder holds a run."""
     if RunFolder(path).settings.exists():

@@ -234,8 +234,9 @@ def train(
         comm.run_on_main(lambda: _create(run, config, device, how, which))
     if comm.is_main:
         describe(run, config, trainer, images, named=named)
-        for line in [] if config.resume else outlook.describe(config, trainer, images, which, chosen=open_epochs):
-            print(line, file=sys.stderr)
+        if not config.resume:
+            for line in outlook.describe(config, trainer, images, which, chosen=open_epochs, named=named):
+                print(line, file=sys.stderr)
     # One copy of the images serves training and evaluation.
     placed = dataclasses.replace(images, images=trainer.feed.images)
     reporter = RunReporter(config, run, placed, trainer.step.model, device)

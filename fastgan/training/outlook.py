@@ -76,14 +76,18 @@ def _labelling_seconds(trainer: Engine, images: Tensor) -> float:
     return min(measured(many), measured(many))
 
 
-def describe(config: TrainConfig, trainer: Engine, images: ImageSet, which: Identity, *, chosen: bool) -> list[str]:
+def describe(
+    config: TrainConfig, trainer: Engine, images: ImageSet, which: Identity, *, chosen: bool, named: bool = True
+) -> list[str]:
     """The lines to print before training.
 
     Args:
         config: resolved. which: the identity of the images.
         chosen: whether the number of epochs was left to fastgan.
+        named: whether to say where one's own images are.
     """
-    lines = [f"{config.data_dir}: {of_images(images, which)}"] if config.own_images else []
+    place = config.data_dir if named else images.name
+    lines = [f"{place}: {of_images(images, which)}"] if config.own_images else []
     if chosen:
         shown = f"{config.epochs:,}, for --epochs 0 leaves their number open: {trainer.phases.total:,} images are shown"
         lines.append(f"epochs: {shown}; 1 or more set another number")

@@ -92,7 +92,7 @@ BAD_PARAMETERS: list[tuple[dict[str, Any], str]] = [
     ({"device": "gpu"}, "device 'gpu': must be 'auto' or 'cpu' or 'cuda'"),
     ({"image_size": 9}, "image_size 9: must be 8 to 256 and divisible by 4"),
     ({"channels": 2}, "channels 2: must be 0 or 1 or 3"),
-    ({"preset": "photos"}, "preset 'photos': not known; choose one of 'npz', 'digits', 'mnist', 'fashion-mnist'"),
+    ({"preset": "photos"}, "preset 'photos': not known; choose one of 'digits', 'mnist'"),
     ({"recipe": "mine"}, "recipe 'mine': not known; choose one of 'default', 'paper'"),
     ({"network": 5}, "network 5: must be a dictionary, with some of 'noise', 'width'"),
     ({"network": {"widht": 5}}, "network['widht']: not known; choose one of 'noise', 'width'"),

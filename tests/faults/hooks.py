@@ -19,7 +19,7 @@ from torch import Tensor
 from fastgan.data import loading
 from fastgan.models.networks import Generator
 from fastgan.reporting.run_reporter import RunReporter
-from fastgan.runs import checkpoint, run_folder
+from fastgan.runs import checkpoint, record
 from fastgan.step import losses
 from fastgan.step.step import Step
 from fastgan.training.engine import Engine
@@ -268,7 +268,7 @@ def become_nobody() -> None:
             os.setgid(65_534)
             os.setuid(65_534)
 
-    before(run_folder, "create", act)
+    before(record, "create", act)
     before(TrainingLoop, "resume", act)
 
 
