@@ -36,6 +36,8 @@ PHRASES = [
     (r"Continue it with --resume and more --epochs", f"Set more epochs and go on with {GO_ON}"),
     (r"(?:[Cc]ontinue it with|continue with:) \S*python\S* -m fastgan\.train --resume.*", f"Go on with {GO_ON}."),
     (r"\S*python\S* -m fastgan\.page .*? tries again", "report() tries again"),
+    (r"python -m fastgan\.check (.*?) says more", r"the command `fastgan check \1` says more"),
+    (r"; python -m fastgan\.check .*? says more", ""),
     (r"see \S*python\S* -m fastgan\.\w+ --help", "see help(fastgan.ElasticInfoGAN)"),
     (r"file with your images by --data-dir", "file with your images"),
     (r"name the folder in which (.*?) are with --data-dir", r"give fit the folder in which \1 are"),
