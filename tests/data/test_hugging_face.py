@@ -18,8 +18,8 @@ from small_sets import pictures
 
 from fastgan import cluster, train
 from fastgan.config import command_line
-from fastgan.config.command_line import train_config
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import train_config
 from fastgan.data import cache_contents, loading
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError, DataError

@@ -14,8 +14,8 @@ import torch
 from own_images import speckled
 
 from fastgan.config import imbalance as flag
-from fastgan.config.command_line import train_config
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import train_config
 from fastgan.data import loading
 from fastgan.data.image_set import ImageSet
 from fastgan.data.imbalance import long_tailed, profiled
@@ -179,9 +179,9 @@ def test_a_sorted_folder_has_a_long_tail_with_the_paths_of_its_files(here: Path)
 
 def test_a_runs_folder_is_named_after_its_imbalance(tmp_path: Path) -> None:
     own = config("--dataset kmnist --imbalance long-tailed:50")
-    assert run_folder._default_name(own).startswith("kmnist-long-tailed-50-k10-seed0-")
+    assert run_folder.default_name(own).startswith("kmnist-long-tailed-50-k10-seed0-")
     many = "counts:" + ",".join(["12345"] * 10)
-    name = run_folder._default_name(config(f"--dataset kmnist --imbalance {many}"))
+    name = run_folder.default_name(config(f"--dataset kmnist --imbalance {many}"))
     assert name.startswith("kmnist-counts-k10-seed0-")
 
 

@@ -13,8 +13,8 @@ import torch
 
 from fastgan import ElasticInfoGAN, train
 from fastgan.config import command_line
-from fastgan.config.command_line import train_config
 from fastgan.config.schema import TrainConfig
+from fastgan.config.train_command import train_config
 from fastgan.data import loading, mnist
 from fastgan.evaluation import judge_plan
 

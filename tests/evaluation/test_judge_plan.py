@@ -16,8 +16,8 @@ from labelled_images import few_steps, flat
 
 from fastgan import train
 from fastgan.config import command_line
-from fastgan.config.command_line import train_config
 from fastgan.config.schema import OWN_IMAGES, Dataset
+from fastgan.config.train_command import train_config
 from fastgan.data import loading
 from fastgan.data.image_set import ImageSet, JudgeSet
 from fastgan.evaluation import judge, judge_plan

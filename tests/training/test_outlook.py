@@ -13,8 +13,9 @@ from own_images import put, speckled
 from PIL import Image
 
 from fastgan import train
-from fastgan.config.command_line import run_command, train_config
+from fastgan.config.command_line import run_command
 from fastgan.config.presets import preset
+from fastgan.config.train_command import train_config
 from fastgan.data import loading
 from fastgan.data.identity import identify
 from fastgan.data.image_set import ImageSet
