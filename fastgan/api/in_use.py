@@ -16,6 +16,7 @@ from fastgan.api.settings import as_setting
 from fastgan.evaluation import metrics
 from fastgan.inference import labelling
 from fastgan.inference.trained_run import TrainedModel
+from fastgan.runtime import signals
 
 
 class InUse:
@@ -34,6 +35,7 @@ class InUse:
     def _pixels(self, images: Any) -> torch.Tensor:
         """Any images as the networks take them, uint8 [N, C, S, S]."""
         self._check_fitted()
+        signals.on_own_stack()
         return for_model(self._model, images)
 
     def _read_by_q(self, images: Any) -> tuple[torch.Tensor, torch.Tensor]:

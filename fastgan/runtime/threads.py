@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastgan.errors import ConfigError
+from fastgan.runtime import signals
 from fastgan.text import pluralize
 
 STARVED = 0.25  # share of its time that a thread waits for a processor, above which a run is starved
 CHECK_EVERY = 20.0  # seconds over which starvation is measured
 REPORT_EVERY = 600.0  # seconds before it is reported again
+SHARED_OUT = 1 << 18  # numbers whose sum torch computes with all threads
 SHORTEST = 0.5  # seconds that a measurement of other processes' use needs
 
 
@@ -109,7 +111,9 @@ def choose(requested: int, *, before: int | None = None, processes: int = 1) -> 
                 f"{pluralize(most, 'processor')} busy; --threads sets another number"
             )
         own = free
-    torch.set_num_threads(own)
+    with signals.blocked():
+        torch.set_num_threads(own)
+        torch.zeros(SHARED_OUT).add_(1)  # OpenMP starts its threads with the first work that it shares out
     return note
 
 

@@ -11,11 +11,12 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import processors
 import pytest
 
 from fastgan.config.command_line import run_command
 from fastgan.errors import CheckpointWriteError, ConfigError, DataError, FastganError
-from fastgan.runtime import signals
+from fastgan.runtime import signals, threads
 
 BOTH = pytest.mark.parametrize("number", signals.NUMBERS)
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are others there")
@@ -182,3 +183,63 @@ def test_a_signal_while_libraries_are_loaded(rank: str, name: str, number: int, 
     assert done.returncode == 128 + number
     said = "loading libraries ...\nstopped; the same command starts again\n"
     assert done.stderr == (said if rank == "0" else "")
+
+
+FLOOD = """
+import os, signal, threading, time, torch
+from fastgan.runtime import signals, threads
+from kernels.products import product
+
+torch.set_num_threads(2)
+x, weight = torch.randn(64, 6272), torch.randn(1024, 6272)
+
+def flood():
+    while not done:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.001)
+
+done = []
+with signals.stop_signals() as received:
+    threading.Thread(target=flood).start()
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        product(x, weight)
+        kept = [bytes(37 * size % 3000) for size in range(500)], [torch.zeros(5 * size % 700) for size in range(200)]
+    done.append(1)
+    assert len(received) > 100
+print("whole")
+"""
+
+
+def test_signals_during_a_product_leave_the_heap_as_it_is(tmp_path: Path) -> None:
+    """With AVX2 alone oneDNN's product has the stack pointer in the heap: without a stack of their own handlers write
+    there, and malloc ends the process."""
+    (tmp_path / "flood.py").write_text(FLOOD)
+    done = processors.run(str(tmp_path / "flood.py"), PYTHONFAULTHANDLER="", PYTHONPATH=str(processors.ROOT))
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
+
+
+WORKERS = """
+import os, torch
+from fastgan.runtime import signals, threads
+
+def tasks():
+    return set(os.listdir("/proc/self/task"))
+
+before = tasks()
+threads.choose(2)
+for task in tasks() - before:
+    status = open(f"/proc/self/task/{task}/status").read()
+    mask = int(status.split("SigBlk:")[1].split()[0], 16)
+    print([number for number in signals.NUMBERS if mask >> number - 1 & 1] == list(signals.NUMBERS))
+print(signals.signal.pthread_sigmask(signals.signal.SIG_BLOCK, []))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+@pytest.mark.skipif(threads.available() < 2, reason="one processor")
+def test_torchs_threads_leave_signals_to_the_main_thread(tmp_path: Path) -> None:
+    (tmp_path / "workers.py").write_text(WORKERS)
+    done = processors.run(str(tmp_path / "workers.py"), OMP_NUM_THREADS="2", PYTHONPATH=str(processors.ROOT))
+    *workers, own = done.stdout.splitlines()
+    assert workers and set(workers) == {"True"} and own == "set()", done.stderr
