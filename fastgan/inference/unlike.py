@@ -21,7 +21,7 @@ def note(run: TrainedRun, images: ImageSet, name: str = "") -> str:
     how = [] if before is None else differences(before, images)
     if before is None or not how:
         return ""
-    darker = Look.of(images).brightest[1] < before.brightest[0]
+    darker = Look.of(images).brightest[1] < before.brightest[0] / 2
     remedy = "; if their values have a scale of their own, such as 0 to 16, stretch them to 0 to 255" if darker else ""
     them = pluralize(len(images.images), "image")
     return (
