@@ -272,3 +272,30 @@ def test_islands_of_no_group_and_of_few_images_stay() -> None:
     groups = np.repeat([0, 1], [400, 500])
     found = move_islands(groups, images, embed, few, neighbour_graph(embed[few], 10), 10, 2)
     assert np.array_equal(found, groups)
+
+
+def literal_merge(affinity_PP: NDArray[np.float64], sizes: list[int], classes: int, linkage: float) -> list[set[int]]:
+    """Agglomeration as it is defined: all affinities between groups anew after each merge."""
+    groups = [{part} for part in range(len(sizes))]
+    while len(groups) > classes:
+        closest, pair = -1.0, (0, 1)
+        for i, j in itertools.combinations(range(len(groups)), 2):
+            size_i, size_j = (sum(sizes[part] for part in groups[k]) for k in (i, j))
+            total = sum(affinity_PP[a, b] for a in groups[i] for b in groups[j])
+            if total / (size_i * size_j) ** linkage > closest + 1e-12:
+                closest, pair = total / (size_i * size_j) ** linkage, (i, j)
+        groups[pair[0]] |= groups.pop(pair[1])
+    return groups
+
+
+@pytest.mark.parametrize("linkage", [1.0, 0.75])
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_are_merged_as_by_affinities_that_are_all_computed_anew(seed: int, linkage: float) -> None:
+    random = np.random.default_rng(seed)
+    part_L = np.concatenate([np.arange(14), random.integers(0, 14, 60)])
+    one_way = sparse.random(74, 74, 0.2, random_state=seed)
+    graph = (one_way + one_way.T).tocsr()
+    member_PL = (part_L == np.arange(14)[:, None]).astype(float)
+    expected = literal_merge(member_PL @ graph.toarray() @ member_PL.T, np.bincount(part_L).tolist(), 4, linkage)
+    found_L = _merge(graph, part_L, 4, linkage)
+    assert {frozenset(part_L[found_L == group].tolist()) for group in range(4)} == set(map(frozenset, expected))
