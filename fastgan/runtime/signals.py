@@ -10,10 +10,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
+Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 _received: list[int] = []  # by the main thread; read by the threads that it started
 _ending = False  # within `ending_at_once`
@@ -61,6 +62,17 @@ def received() -> list[int]:
 
 
 @contextmanager
+def _replaced(handler: Handler) -> Iterator[None]:
+    """Within, `handler` is that of NUMBERS, in the main thread; other threads can set none."""
+    before = {number: signal.signal(number, handler) for number in NUMBERS} if _in_main_thread() else {}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+@contextmanager
 def _handled(act: Callable[[int], None]) -> Iterator[None]:
     """Within, signals are kept in `received` and passed to `act`."""
 
@@ -69,12 +81,8 @@ def _handled(act: Callable[[int], None]) -> Iterator[None]:
         act(number)
 
     on_own_stack()
-    before = {number: signal.signal(number, handle) for number in NUMBERS}
-    try:
+    with _replaced(handle):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -121,23 +129,11 @@ def end_process(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-@contextmanager
-def ending_the_process() -> Iterator[None]:
+def ending_the_process() -> AbstractContextManager[None]:
     """Within, a signal ends the process in its handler, for where an exception would be caught by others."""
-    before = {number: signal.signal(number, end_process) for number in NUMBERS} if _in_main_thread() else {}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return _replaced(end_process)
 
 
-@contextmanager
-def ignored() -> Iterator[None]:
+def ignored() -> AbstractContextManager[None]:
     """Within, further signals do nothing: the last words are said."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in NUMBERS} if _in_main_thread() else {}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return _replaced(signal.SIG_IGN)
