@@ -19,6 +19,7 @@ from fastgan.runs import checkpoint
 from fastgan.runtime.device import device_name
 from fastgan.runtime.process import peak_memory
 from fastgan.runtime.stages import stage
+from fastgan.step.step import Step
 from fastgan.training.engine import Engine
 from fastgan.training.pseudo_labels import find_groups
 
@@ -73,7 +74,6 @@ def estimate(config: TrainConfig, sample: ImageSet, images: int, device: torch.d
     seconds = (phases.total - phases.pretrained) / rate + len(config.grouping.at) * grouping
     if pretraining is not None:
         seconds += phases.pretrained / pretraining
-    state = step.model.state_dict() | step.training_state()
     return Estimate(
         device=device_name(device),
         images=images,
@@ -85,8 +85,14 @@ def estimate(config: TrainConfig, sample: ImageSet, images: int, device: torch.d
         grouping_seconds=grouping,
         seconds=seconds,
         memory=peak_memory(device) + max(images - len(sample.images), 0) * sample.images[0].nbytes,
-        checkpoints=checkpoint.KEPT * sum(each.nbytes for each in state.values()),
+        checkpoints=checkpoint_bytes(step),
     )
+
+
+def checkpoint_bytes(step: Step) -> int:
+    """Of the checkpoints that a run folder keeps."""
+    state = step.model.state_dict() | step.training_state()
+    return checkpoint.KEPT * sum(each.nbytes for each in state.values())
 
 
 def _rate(engine: Engine, first: int) -> float:

@@ -21,10 +21,10 @@ from fastgan.data.facts import BYTES, FLAT
 from fastgan.data.identity import Identity
 from fastgan.data.image_set import ImageSet
 from fastgan.inference import labelling
-from fastgan.runs import checkpoint
 from fastgan.runtime.process import peak_memory
 from fastgan.text import in_bytes, in_time, pluralize
 from fastgan.training.engine import Engine
+from fastgan.training.estimate import checkpoint_bytes
 
 # Time of a step over that of labelling its batch, and seconds besides: 5.6 to 7.4 and 11 to 18 of networks of 1.2 to 35
 # million parameters at 16 to 64 pixels, in float32 and bfloat16, on one core of an AMD EPYC; of smaller ones the
@@ -51,14 +51,13 @@ def outlook(trainer: Engine, images: Tensor) -> Outlook:
     each, batch, phases = _labelling_seconds(trainer, images), trainer.config.batch_size, trainer.phases
     pretraining_rate, rate = (batch / (factor * each * batch + more) for factor, more in (PRETRAINING, WHOLE))
     step = trainer.step
-    state = step.model.state_dict() | step.training_state()
     gradients = sum(weight.nbytes for weight in step.networks.parameters())
     return Outlook(
         rate=rate,
         pretraining_rate=pretraining_rate,
         seconds=phases.pretrained / pretraining_rate + (phases.total - phases.pretrained) / rate,
         memory=peak_memory(trainer.device) + gradients,
-        disk=checkpoint.KEPT * sum(each.nbytes for each in state.values()),
+        disk=checkpoint_bytes(step),
     )
 
 
