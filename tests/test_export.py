@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from fastgan import export
 from fastgan.config import command_line
+from fastgan.config.schema import OWN_IMAGES, Dataset
 from fastgan.data import arrays, decode
-from fastgan.inference import labelling, onnx_files, trained_run
+from fastgan.inference import labelling, model_card, onnx_files, trained_run
 from fastgan.inference.sampling import Sampler
 from fastgan.reporting.labels import SHOWN
 from fastgan.runs import checkpoint
@@ -222,6 +223,10 @@ def test_the_model_card_tells_what_the_run_was(tiny_run: Path, exported: Path) -
         assert f"\n## {heading}\n" in text
     assert "leave out `.eval()`" in text and ("labeller.onnx" in text) == onnx_files.available()
     assert str(tiny_run.parent) not in text + (exported / "config.json").read_text(encoding="utf-8")
+
+
+def test_a_model_card_names_every_data_set_that_is_not_the_users_own() -> None:
+    assert {*model_card.DATA} - {"youtube-faces"} == {*get_args(Dataset)} - {*OWN_IMAGES}
 
 
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")

@@ -21,6 +21,11 @@ DATA = {
     "digits": "scikit-learn's handwritten digits, made imbalanced",
     "mnist": "MNIST, made imbalanced",
     "fashion-mnist": "FashionMNIST",
+    "kmnist": "KMNIST",
+    "emnist": "EMNIST",
+    "usps": "USPS",
+    "cifar10": "CIFAR-10",
+    "svhn": "SVHN",
     "youtube-faces": "YouTube-Faces",
 }
 
