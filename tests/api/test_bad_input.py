@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+import small_models
 import torch
 
 from fastgan import ElasticInfoGAN
@@ -19,16 +20,12 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 8, 8), dtype=np.uint8)
 LABELS = np.arange(16) % 2
 SETTINGS: dict[str, Any] = {
+    **small_models.SMALL,
     "n_classes": 2,
     "epochs": 1,
     "pretrain_epochs": 0,
     "batch_size": 8,
-    "threads": 1,
-    "device": "cpu",
-    "network": {"width": 4, "hidden": 16, "embedding": 8},
-    "grouping": {"at": ()},
     "augment": "torchvision",
-    "verbose": False,
 }
 OBJECTS = np.array([IMAGES[0], "a"], dtype=object)
 RAGGED = np.array([None, None], dtype=object)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_models
 
 from fastgan import ElasticInfoGAN
 from fastgan.training.loop import TrainingLoop
@@ -14,18 +15,14 @@ from fastgan.training.loop import TrainingLoop
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 SETTINGS: dict[str, Any] = {
+    **small_models.SMALL,
     "epochs": 4,
     "pretrain_epochs": 1,
     "eval_every": 2,
     "log_every": 24,
     "batch_size": 8,
-    "threads": 1,
-    "device": "cpu",
-    "network": {"width": 4, "hidden": 16, "embedding": 8},
-    "grouping": {"at": ()},
     "augment": "torchvision",
     "final_rate": 1.0,
-    "verbose": False,
 }
 IMAGES = np.random.default_rng(0).integers(0, 256, (36, 8, 8), dtype=np.uint8)  # 4 steps an epoch
 

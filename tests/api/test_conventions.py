@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_models
 from numpy.typing import NDArray
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from sklearn.utils.validation import validate_data
@@ -20,17 +21,14 @@ from fastgan import ElasticInfoGAN
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 SMALL: dict[str, Any] = {
+    **small_models.SMALL,
     "epochs": 1,
     "pretrain_epochs": 0,
     "batch_size": 2,
-    "threads": 1,
-    "device": "cpu",
     "network": {"width": 2, "hidden": 8, "embedding": 4},
-    "grouping": {"at": ()},
     "finer_codes": 0,
     "augment": "torchvision",
     "transforms": {"kind": "whole"},
-    "verbose": False,
 }
 # The names of checks, and why each is not run.
 NOT_RUN = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_models
 import torch
 from PIL import Image
 from sklearn.base import clone
@@ -32,14 +33,10 @@ from fastgan.runs.ownership import LOCK
 from fastgan.runs.run_folder import saved_config
 
 SMALL: dict[str, Any] = {
+    **small_models.SMALL,
     "epochs": 2,
     "pretrain_epochs": 1,
     "eval_every": 2,
-    "threads": 1,
-    "device": "cpu",
-    "network": {"width": 4, "hidden": 16, "embedding": 8},
-    "grouping": {"at": ()},
-    "verbose": False,
 }
 FLAGS = "--epochs 2 --pretrain-epochs 1 --eval-every 2 --threads 1 --device cpu --network.width 4 --network.hidden 16"
 FLAGS += " --network.embedding 8 --grouping.at"

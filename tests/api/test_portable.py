@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_models
 from safetensors.numpy import load_file, save_file
 
 from fastgan import ElasticInfoGAN, export
@@ -18,15 +19,11 @@ from fastgan.config.command_line import run_command
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
 SETTINGS: dict[str, Any] = {
+    **small_models.SMALL,
     "epochs": 2,
     "pretrain_epochs": 1,
     "batch_size": 8,
-    "threads": 1,
-    "device": "cpu",
-    "network": {"width": 4, "hidden": 16, "embedding": 8},
-    "grouping": {"at": ()},
     "augment": "torchvision",
-    "verbose": False,
 }
 FILES = {"README.md", "config.json", "model.safetensors"}
 

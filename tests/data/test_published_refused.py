@@ -84,6 +84,16 @@ def test_files_of_another_set_are_recognised(name: str, tmp_path: Path, monkeypa
     assert sorted(tmp_path.rglob("*")) == kept
 
 
+def refusal_beside(name: str, folder: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is said of a data set that is to be read from a folder with nothing but an empty file."""
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_bytes(b"")
+    out_of_reach(monkeypatch)
+    with pytest.raises(DataError) as caught:
+        loading.load(config(name, folder))
+    return str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "file", "words"),
     [
@@ -99,12 +109,8 @@ def test_files_of_another_set_are_recognised(name: str, tmp_path: Path, monkeypa
 def test_names_that_are_nearly_right_are_told(
     name: str, file: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / file).write_bytes(b"")
-    out_of_reach(monkeypatch)
-    with pytest.raises(DataError) as caught:
-        loading.load(config(name, tmp_path))
-    assert words.format(folder=tmp_path) in str(caught.value) and (tmp_path / file).exists()
+    message = refusal_beside(name, tmp_path, file, monkeypatch)
+    assert words.format(folder=tmp_path) in message and (tmp_path / file).exists()
 
 
 @pytest.mark.parametrize(
@@ -120,11 +126,8 @@ def test_names_that_are_nearly_right_are_told(
 def test_other_forms_of_a_set_are_recognised(
     name: str, file: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / file).write_bytes(b"")
-    out_of_reach(monkeypatch)
-    with pytest.raises(DataError) as caught:
-        loading.load(config(name, tmp_path))
-    assert words in str(caught.value) and str(tmp_path / file) in str(caught.value)
+    message = refusal_beside(name, tmp_path, file, monkeypatch)
+    assert words in message and str(tmp_path / file) in message
 
 
 def test_kmnists_files_are_told_from_those_of_the_same_names() -> None:

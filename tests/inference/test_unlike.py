@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_models
 from own_images import natural_patches
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -76,14 +77,10 @@ def test_a_run_that_keeps_no_look_says_nothing(
 
 
 SMALL: dict[str, Any] = {
+    **small_models.SMALL,
     "epochs": 1,
     "pretrain_epochs": 0,
     "batch_size": 16,
-    "threads": 1,
-    "device": "cpu",
-    "network": {"width": 4, "hidden": 16, "embedding": 8},
-    "grouping": {"at": ()},
-    "verbose": False,
 }
 
 
