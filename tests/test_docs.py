@@ -86,7 +86,7 @@ def test_what_is_linked_is_kept_by_git(document: str) -> None:
 
 OF_OTHERS = {  # not ours
     *("nproc-per-node", "standalone", "logdir", "help", "long", "only", "query-gpu", "format"),
-    *("require-hashes", "no-deps", "help-all", "version"),
+    *("require-hashes", "no-deps", "help-all", "version", "build-arg"),
 }
 
 
