@@ -35,7 +35,7 @@ _DEFAULT: dict[str, Any] = {
     "pretrain_epochs": -1,
 }
 # Groups that keep rare classes (docs/prior.md).
-_GROUPING = GroupingConfig(landmarks=10_000, linkage=0.75, samples=3, stability=0.9, pixel_vote=0.7)
+_GROUPING = GroupingConfig(landmarks=10_000, linkage=0.75, samples=3, stability=0.9, pixel_vote=0.7, pixel_views=8)
 # What real-world image files need in addition. schedule.py chooses each 0 by the number of images, and
 # augment/suited.py the transforms by what is in them.
 _NATURAL: dict[str, Any] = {
@@ -81,7 +81,7 @@ PRESETS: dict[str, TrainConfig] = {
         eval_every=40,
         save_every=40,
         log_every=64 * 100,
-        grouping=replace(_GROUPING, at=(40, 60, 80), pixel_vote=0.0),  # 64 pixels say little
+        grouping=replace(_GROUPING, at=(40, 60, 80), pixel_vote=0.0, pixel_views=0),  # 64 pixels say little
         transform=TransformConfig(kind="whole", rotation=15.0, shear=15.0, stretch=0.15, shift=0.1),
         network=NetworkConfig(width=32, hidden=512),
         average_decay=0.998,

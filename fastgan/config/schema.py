@@ -134,6 +134,9 @@ class GroupingConfig:
     """An image without a pseudo-label gets that of its ten nearest labelled images, compared by pixels instead of Q's
     embedding, if at least this share of them has the same. Parts of a group that hardly touch the rest of it are asked
     as a whole. 0 leaves both as they are."""
+    pixel_views: Annotated[int, at_least(0)] = 0
+    """Pixels also have a say in which parts are one group: images are compared by so many views of each, the image
+    itself and transforms of it. 0: Q's embedding alone decides."""
     linkage: Annotated[float, between(0, 1)] = 1.0
     """Which parts are merged first: those with the most affinity, divided by the product of their sizes to this power.
     1 is average linkage, which merges a rare class into its neighbour before two halves of a frequent one; 0.5 divides

@@ -29,6 +29,7 @@ from fastgan.step.pretraining import PretrainingStep
 from fastgan.step.step import Step
 from fastgan.training.cuda_graphs import CudaGraphRunner
 from fastgan.training.loader import DeviceLoader, chunk_images, placed
+from fastgan.training.pixel_graphs import pixel_graphs
 from fastgan.training.pseudo_labels import find_groups
 
 
@@ -124,6 +125,7 @@ class Engine:
         self._rate = config.learning_rate, False  # as the optimisers have it, and whether it is that of pretraining
         self.step.pretrained_images.fill_(self.phases.pretrained)
         self.prepared = False
+        self._pixel_graphs = pixel_graphs(config)
 
     @property
     def transforms(self) -> str | None:
@@ -195,7 +197,9 @@ class Engine:
     def _grouped(self) -> tuple[Tensor, float, float]:
         embeddings, logits = labelling.read(self.step.networks, self.feed.images, self.config, self.device)
         codes, config = logits.argmax(1).cpu(), self.config
-        groups = find_groups(embeddings, codes, config.classes, config.grouping, config.seed, self.feed.images)
+        groups = find_groups(
+            embeddings, codes, config.classes, config.grouping, config.seed, self.feed.images, self._pixel_graphs
+        )
         known = groups >= 0
         return groups, float((groups != codes)[known].double().mean()), float((~known).double().mean())
 
@@ -223,7 +227,7 @@ class Engine:
     def restart(self, config: TrainConfig, images: ImageSet) -> None:
         """Start another run, which `fits`; bit for bit the same as with a new Engine."""
         assert self.fits(config)
-        self.config = config
+        self.config, self._pixel_graphs = config, pixel_graphs(config)
         self.step.restart(config, _prior(config, images))
         self.feed.restart(placed(images.images, self.device), _order(config, images))
         if self.feed.transform is not None:

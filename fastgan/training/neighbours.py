@@ -5,6 +5,8 @@ Legend: N images, L others, D dimensions, M neighbours, P pixels, CHW an image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -45,3 +47,24 @@ def pixels(images_NCHW: Tensor, index_M: NDArray[np.int64]) -> Tensor:
         images = images_NCHW[chosen.to(images_NCHW.device)].float() / 255.0
         parts.append(torch.nn.functional.adaptive_avg_pool2d(images, min(SIDE, *images.shape[2:])).flatten(1))
     return torch.cat(parts)
+
+
+def nearest_to_views(unit_LP: Tensor, views_VLP: Sequence[Tensor], count: int) -> tuple[Tensor, Tensor]:
+    """Cosine similarities and indices [L, M] of the images of which one view is nearest, on the CPU.
+
+    Args:
+        unit_LP: unit vectors of the images, more than `count` of them.
+        views_VLP: unit vectors [L, P] of each view of them; an image is not its own neighbour.
+    """
+    similarity_LM = torch.empty(len(unit_LP), count)
+    index_LM = torch.empty(len(unit_LP), count, dtype=torch.int64)
+    for start in range(0, len(unit_LP), BATCH):
+        asked_BP = unit_LP[start : start + BATCH]
+        closest_BL = asked_BP @ views_VLP[0].T
+        for view_LP in views_VLP[1:]:
+            closest_BL = torch.maximum(closest_BL, asked_BP @ view_LP.T)
+        rows = torch.arange(len(asked_BP), device=unit_LP.device)
+        closest_BL[rows, rows + start] = -torch.inf
+        found = closest_BL.topk(count)
+        similarity_LM[start : start + BATCH], index_LM[start : start + BATCH] = found.values, found.indices
+    return similarity_LM, index_LM

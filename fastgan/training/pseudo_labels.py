@@ -5,7 +5,8 @@ loss nor the prior undoes it. Q's embedding separates classes better than its co
 landmarks, becomes a graph of nearest neighbours, which is cut into groups at several resolutions (spectral.py); the
 other images join the groups of their nearest landmarks. One cut is a gamble: the resolution and the sample decide
 whether a rare class is lost. So several samples are cut, and of all groupings whose normalised cut (Shi, Malik 2000)
-is near its sample's lowest, the one that agrees most with the others is chosen; the lowest may be an outlier. Images
+is near the lowest, the one that agrees most with the others is chosen; the lowest may be an outlier. With the
+images at hand, pixels have a say in what is merged and which cut is low (spectral.py, pixel_graphs.py). Images
 that the groupings dispute are decided by another view of them, the pixels, where these are clear, and else get no
 label; so are parts of a group that hardly touch the rest of it (pixel_votes.py, docs/prior.md).
 
@@ -13,6 +14,8 @@ Legend: N images, L landmarks, D embedding, K codes, M neighbours, G groupings, 
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -26,6 +29,7 @@ from fastgan.config.schema import GroupingConfig
 from fastgan.seeding import shuffled
 from fastgan.training import pixel_votes, spectral
 from fastgan.training.neighbours import nearest
+from fastgan.training.pixel_graphs import PixelGraphs
 
 Groups = NDArray[np.int64]
 
@@ -37,6 +41,7 @@ def find_groups(
     config: GroupingConfig,
     seed: int,
     images_NCHW: Tensor | None = None,
+    pixel_graphs: PixelGraphs | None = None,
 ) -> Tensor:
     """The group of each image, int64 [N] in [0, K), or -1 for none, on the CPU, matched to the images' current codes.
 
@@ -45,16 +50,23 @@ def find_groups(
         codes_N: Q's codes, int64 [N]; groups are numbered so that most images keep their code.
         seed: for the choice of landmarks and k-means.
         images_NCHW: uint8, on any device, to ask about images whose group is doubtful; left out, nothing is asked.
+        pixel_graphs: of these images, to compare the landmarks by pixels as well; left out, only Q's embedding counts.
     """
     unit_ND = torch.nn.functional.normalize(embed_ND, dim=1)
-    found: list[Groups] = []
-    compared: list[Groups] = []  # the groups of the first sample's landmarks
     purposes = ["landmarks", *(f"landmarks-{sample}" for sample in range(1, config.samples))]
     samples = [shuffled(len(unit_ND), seed, purpose)[: config.landmarks] for purpose in purposes]
-    landmarks = [unit_ND[chosen_L.to(unit_ND.device)] for chosen_L in samples]
-    graphs = [spectral.neighbour_graph(landmarks_LD, config.neighbours) for landmarks_LD in landmarks]
-    for sample, (landmarks_LD, graph_LL) in enumerate(zip(landmarks, graphs, strict=True)):
-        for group_L, group_N in _cut(unit_ND, landmarks_LD, graph_LL, classes, config, seed + sample):
+    graphs = [spectral.neighbour_graph(unit_ND[chosen_L.to(unit_ND.device)], config.neighbours) for chosen_L in samples]
+    alike: list[sparse.csr_matrix | None] = [None] * len(samples)
+    if pixel_graphs is not None and images_NCHW is not None:
+        named = zip(purposes, samples, strict=True)
+        alike = [pixel_graphs.of(name, images_NCHW, chosen_L, config.neighbours) for name, chosen_L in named]
+    cut = [
+        spectral.groupings(graphs[i], classes, config.linkage, seed + i, unit_ND.device, pixels_LL=alike[i])
+        for i in range(len(samples))
+    ]
+    found, compared = [], []  # groups of all images, and of the first sample's landmarks
+    for sample, near in enumerate(_near_lowest(cut, by_both=alike[0] is not None)):
+        for group_L, group_N in zip(near, _joined(unit_ND, samples[sample], near, classes, config), strict=True):
             found.append(group_N)
             compared.append(group_L if sample == 0 else group_N[samples[0].numpy()])
     agreement = _shared_information(compared, classes)
@@ -70,25 +82,32 @@ def find_groups(
     return torch.from_numpy(np.where(group_N >= 0, names_K[group_N], -1))
 
 
-def _cut(
-    unit_ND: Tensor,
-    landmarks_LD: Tensor,
-    graph_LL: sparse.csr_matrix,
-    classes: int,
-    config: GroupingConfig,
-    seed: int,
-) -> list[tuple[Groups, Groups]]:
-    """For each good resolution the groups of one sample of landmarks [L], and those of all images [N]."""
+def _near_lowest(cut: list[list[tuple[Groups, float]]], *, by_both: bool) -> list[list[Groups]]:
+    """Of each sample's groupings, those whose normalised cut is near the lowest.
+
+    Args:
+        cut: groups and their cut, of each sample, at each resolution.
+        by_both: the cut is that of both graphs, which tells good from bad over all samples; else it does in each.
+    """
+    lowest = [min(each for _, each in of_sample) for of_sample in cut]
+    most = [spectral.SLACK_OF_BOTH * min(lowest) if by_both else spectral.SLACK * own for own in lowest]
+    return [[group_L for group_L, each in of_sample if each <= most[i]] for i, of_sample in enumerate(cut)]
+
+
+def _joined(
+    unit_ND: Tensor, chosen_L: Tensor, groups: list[Groups], classes: int, config: GroupingConfig
+) -> Iterator[Groups]:
+    """For each grouping of the landmarks [L] that of all images [N], who join those of their nearest landmarks."""
+    if not groups:
+        return
+    landmarks_LD = unit_ND[chosen_L.to(unit_ND.device)]
     neighbours = min(config.neighbours, len(landmarks_LD) - 1)
-    groups = spectral.groupings(graph_LL, classes, config.linkage, seed, unit_ND.device)
     similarity_NM, index_NM = nearest(unit_ND, landmarks_LD, neighbours, skip_first=False)
     weight_NM = torch.exp(similarity_NM / 0.1)
-    found = []
     for group_L in groups:
         votes_NK = torch.zeros(len(unit_ND), classes)
         votes_NK.scatter_add_(1, torch.from_numpy(group_L)[index_NM], weight_NM)
-        found.append((group_L, votes_NK.argmax(1).numpy()))
-    return found
+        yield votes_NK.argmax(1).numpy()
 
 
 def _stable(found: list[Groups], reference_N: Groups, classes: int, stability: float) -> Groups:

@@ -19,7 +19,7 @@ from fastgan.evaluation.metrics import clustering
 from fastgan.training.neighbours import nearest
 from fastgan.training.pixel_votes import decide_disputed, move_islands
 from fastgan.training.pseudo_labels import _shared_information, _stable, find_groups
-from fastgan.training.spectral import _merge, neighbour_graph, normalised_cut, two_way_cut
+from fastgan.training.spectral import _between, _merge, neighbour_graph, normalised_cut, two_way_cut
 
 CONFIG = GroupingConfig(landmarks=1000)
 
@@ -114,6 +114,11 @@ def test_nearest_equals_its_definition() -> None:
     assert torch.equal(index, expected.indices)
 
 
+def merged(graph: sparse.csr_matrix, part_L: NDArray[np.int64], classes: int, linkage: float) -> NDArray[np.int64]:
+    sizes = np.bincount(part_L).astype(float)
+    return _merge(_between(graph, part_L), sizes, classes, (linkage, linkage))[part_L]
+
+
 def test_parts_with_most_affinity_an_image_pair_merge_first() -> None:
     """Four parts in a row: 0-1 share 6 over 2x1 pairs, 1-2 share 2 over 1x1, 2-3 share 5 over 1x3."""
     part = np.array([0, 0, 1, 2, 3, 3, 3])
@@ -122,10 +127,10 @@ def test_parts_with_most_affinity_an_image_pair_merge_first() -> None:
     for (a, b), weight in links.items():
         dense[a, b] = dense[b, a] = weight
     graph = sparse.csr_matrix(dense)
-    assert same(_merge(graph, part, 3, 1.0), [0, 0, 0, 1, 2, 2, 2])  # 3 a pair, against 2 and 5/3
-    assert same(_merge(graph, part, 2, 1.0), [0, 0, 0, 1, 1, 1, 1])  # 5/3 a pair, against 2/3 now that 0 and 1 are one
-    assert same(_merge(graph, part, 1, 1.0), [0] * 7)
-    assert same(_merge(graph, part, 4, 1.0), part.tolist())
+    assert same(merged(graph, part, 3, 1.0), [0, 0, 0, 1, 2, 2, 2])  # 3 a pair, against 2 and 5/3
+    assert same(merged(graph, part, 2, 1.0), [0, 0, 0, 1, 1, 1, 1])  # 5/3 a pair, against 2/3 now that 0 and 1 are one
+    assert same(merged(graph, part, 1, 1.0), [0] * 7)
+    assert same(merged(graph, part, 4, 1.0), part.tolist())
 
 
 def test_linkage_decides_between_a_rare_class_and_two_halves_of_a_frequent_one() -> None:
@@ -134,8 +139,8 @@ def test_linkage_decides_between_a_rare_class_and_two_halves_of_a_frequent_one()
     affinity_PP = np.array([[9.0, 0.0080, 0.0], [0.0080, 9.0, 0.0100], [0.0, 0.0100, 9.0]])  # per image pair
     graph = sparse.csr_matrix(affinity_PP[part][:, part])
     rare_lost, kept = np.repeat([0, 1, 1], [100, 100, 20]), np.repeat([0, 0, 1], [100, 100, 20])
-    assert same(_merge(graph, part, 2, 1.0), rare_lost.tolist())
-    assert same(_merge(graph, part, 2, 0.75), kept.tolist())
+    assert same(merged(graph, part, 2, 1.0), rare_lost.tolist())
+    assert same(merged(graph, part, 2, 0.75), kept.tolist())
 
 
 def test_normalised_cut_by_hand() -> None:
@@ -297,5 +302,5 @@ def test_parts_are_merged_as_by_affinities_that_are_all_computed_anew(seed: int,
     graph = (one_way + one_way.T).tocsr()
     member_PL = (part_L == np.arange(14)[:, None]).astype(float)
     expected = literal_merge(member_PL @ graph.toarray() @ member_PL.T, np.bincount(part_L).tolist(), 4, linkage)
-    found_L = _merge(graph, part_L, 4, linkage)
+    found_L = merged(graph, part_L, 4, linkage)
     assert {frozenset(part_L[found_L == group].tolist()) for group in range(4)} == set(map(frozenset, expected))
