@@ -18,7 +18,7 @@ from fastgan.evaluation.diagnosis import Finding
 from fastgan.evaluation.metrics import UNUSED_SHARE
 from fastgan.reporting import images, plots
 from fastgan.reporting.images import Picture
-from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN, has_losses
+from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN, figure, has_losses
 from fastgan.reporting.lettering import ChartNames, chart_names
 from fastgan.runs import run_folder
 from fastgan.text import printable, unescaped, words
@@ -124,7 +124,7 @@ def collect(state: RunState) -> Page:
         pixelated=side < 64,
         frequencies=_frequencies(codes, shown, labelled=labelled),
         numbered=[(number, name) for number, name in shown.numbered if name in stand_for],
-        charts=_charts(state.rows),
+        charts=_charts(state.rows, state.config.classes),
         classes=run.class_names if labelled else [],
         confusion=[(code.number, counts[code.number]) for code in codes] if labelled else [],
         figures=_figures(evaluated),
@@ -182,9 +182,7 @@ def _data(state: RunState, run: RunSummary) -> str:
 def _figures(evaluated: dict[str, Any]) -> list[tuple[str, str]]:
     """An evaluation's figures: what each means, and its value."""
     return [
-        (meaning.strip(), str(value) if isinstance(value, int) else f"{value:.4f}")
-        for key, meaning in SHOWN.items()
-        if (value := evaluated.get(key)) is not None
+        (meaning.strip(), figure(value)) for key, meaning in SHOWN.items() if (value := evaluated.get(key)) is not None
     ]
 
 
@@ -242,14 +240,14 @@ def _frequencies(codes: Sequence[Code], shown: ChartNames, *, labelled: bool) ->
     )
 
 
-def _charts(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Picture]]:
+def _charts(rows: Sequence[dict[str, Any]], classes: int) -> list[tuple[str, Picture]]:
     """Losses and figures over images seen; what was never logged is left out."""
     found = []
     logged = [row for row in rows if has_losses(row)]
     if logged:
         last = ", ".join(f"{name} {logged[-1][key]:.3f}" for key, name in LOSS_NAMES.items() if key in logged[-1])
         text = f"Curves of the losses over images seen; at the end: {last}."
-        found.append(("Losses", images.chart(lambda theme: plots.losses_chart(logged, theme), text)))
+        found.append(("Losses", images.chart(lambda theme: plots.losses_chart(logged, theme, classes), text)))
     evaluated = [row for row in rows if row.get("confidence") is not None]
     if evaluated:
         figures = [f"{name} {evaluated[-1][key]:.3f}" for key, name in FIGURES.items() if key in evaluated[-1]]

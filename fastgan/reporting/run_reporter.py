@@ -17,7 +17,7 @@ from fastgan.evaluation.judge import obtain_judge
 from fastgan.inference.sampling import Sampler
 from fastgan.models.elastic_infogan import ElasticInfoGAN
 from fastgan.reporting import html_report, labels, plots
-from fastgan.reporting.images import save_grid
+from fastgan.reporting.images import row_labels, save_grid
 from fastgan.runs import run_folder
 from fastgan.runs.metrics_log import MetricsLog
 from fastgan.runs.run_folder import RunFolder
@@ -86,16 +86,18 @@ class RunReporter:
         """The pictures of one evaluation, and prior.json."""
         codes = torch.arange(self.config.classes).repeat_interleave(GRID_COLUMNS)
         images = Sampler(self.model.sampling_generator, self.config, self.device, "samples")(codes)
-        save_grid(images, self.run.samples / f"epoch-{found.row['epoch']:04d}.png", GRID_COLUMNS)
+        rows = row_labels(range(self.config.classes), prior_K.tolist())
+        save_grid(images, self.run.samples / f"epoch-{found.row['epoch']:04d}.png", GRID_COLUMNS, rows)
         # Codes and classes are matched where a judge counted them, and compared where the classes are known.
         frequencies, true_K, matched = self.images.class_frequencies(), None, None
         if found.counts_KC is not None:
             matched = metrics.match_codes(found.counts_KC)
             if frequencies is not None:
                 true_K = frequencies[matched]
-            plots.plot_confusion(found.counts_KC, matched, self.run.path / "confusion.png")
+            names = self.images.class_names
+            plots.plot_confusion(found.counts_KC, matched, self.run.path / "confusion.png", names)
         plots.plot_prior(prior_K, found.sizes_K, true_K, self.run.path / "prior.png")
-        plots.plot_losses(log.rows(), self.run.path / "losses.png")
+        plots.plot_losses(log.rows(), self.run.path / "losses.png", self.config.classes)
         self.run.write_prior(
             {
                 "images_seen": found.row["images_seen"],
