@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from markupsafe import Markup, escape
 from fastgan.evaluation import code_summary, judge
 from fastgan.evaluation.code_summary import CodeSummary, RunState, RunSummary
 from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
-from fastgan.evaluation.diagnosis import Finding
+from fastgan.evaluation.diagnosis import STOPPED_EARLY, Finding
 from fastgan.evaluation.metrics import UNUSED_SHARE
 from fastgan.reporting import images, plots
 from fastgan.reporting.images import Picture
@@ -47,7 +48,7 @@ class Page:
     """Everything that the template shows.
 
     confusion: a code and its images of each real class. numbered: number and name of the classes whose names the chart
-    of frequencies could not show.
+    of frequencies could not show. unfinished: how far a run in training is; empty for one that is not.
     """
 
     title: str
@@ -72,12 +73,21 @@ class Page:
     prior_kind: str
     settings: Sequence[tuple[str, str]]
     environment: Sequence[tuple[str, str]]
+    unfinished: str = ""
 
 
-def write(path: Path, state: RunState) -> None:
-    """Write a run's report, atomically. Raises OSError."""
+def write(path: Path, state: RunState, unfinished: str = "") -> None:
+    """Write a run's report, atomically. Raises OSError.
+
+    Args:
+        unfinished: of a run in training, how far it is; the page then loads itself again from time to time.
+    """
+    page = collect(state)
+    if unfinished:  # that it is not at its end is no finding then
+        findings = [finding for finding in page.findings if finding.title != STOPPED_EARLY]
+        page = dataclasses.replace(page, unfinished=unfinished, findings=findings)
     partial = path.with_name(f".{path.name}")
-    partial.write_text(render(collect(state)), encoding="utf-8")
+    partial.write_text(render(page), encoding="utf-8")
     partial.replace(path)
 
 

@@ -24,8 +24,9 @@ from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import code_summary, confusion
 from fastgan.evaluation.code_summary import RunState
 from fastgan.models.networks import Networks, Shape
-from fastgan.reporting import html_report
+from fastgan.reporting import html_report, run_reporter
 from fastgan.reporting.labels import LOSS_NAMES
+from fastgan.runs import checkpoint
 
 SMALL = ["--network.width", "8", "--network.hidden", "64", "--network.embedding", "16", "--device", "cpu"]
 VOID = {"meta", "link", "img", "source", "br"}
@@ -147,20 +148,61 @@ def test_the_command_writes_the_same_page_anew(trained_run: Path, capsys: pytest
 
 
 def test_a_page_that_fails_is_one_line_and_the_run_is_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_judge: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(path: Path, state: RunState) -> None:
-        assert list((path.parent / "checkpoints").iterdir()), "the run is saved before its page is written"
+    """In training, where it fails too, and at the end."""
+
+    def fails(path: Path, state: RunState, unfinished: str) -> None:
+        saved = list((path.parent / "checkpoints").iterdir())
+        assert saved or unfinished, "the run is saved before its last page is written"
         raise ValueError("a page\nthat fails")
 
     monkeypatch.setattr(html_report, "write", fails)
     run = tmp_path / "run"
-    flags = ["--epochs", "1", "--grouping.at", "--run-dir", str(run)]
+    flags = ["--epochs", "2", "--eval-every", "1", "--grouping.at", "--run-dir", str(run)]
     assert command_line.run_command(train.main, [*SMALL, *flags]) == 0
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if html_report.NAME in line]
-    assert "a page that fails" in line and "python -m fastgan.page" in line
-    assert len(list((run / "checkpoints").iterdir())) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if html_report.NAME in line]
+    assert len(lines) == 2 and all("a page that fails" in line and "python -m fastgan.page" in line for line in lines)
+    assert (run / "checkpoints").is_dir() and any((run / "checkpoints").iterdir())
     assert not (run / html_report.NAME).exists()
+
+
+def test_a_run_in_training_has_a_page_that_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_judge: None
+) -> None:
+    """From the first evaluation on; it loads itself again, which the last one no longer does."""
+    pages: list[str] = []
+    write = html_report.write
+
+    def spy(path: Path, state: RunState, unfinished: str) -> None:
+        write(path, state, unfinished)
+        pages.append(path.read_text(encoding="utf-8"))
+
+    weights = {}
+    for name, called in (("with", spy), ("without", lambda *_: None)):
+        monkeypatch.setattr(html_report, "write", called)
+        monkeypatch.setattr(run_reporter, "PAGE_SHARE", 1e9)
+        flags = ["--epochs", "3", "--eval-every", "1", "--grouping.at", "--run-dir", str(tmp_path / name)]
+        assert command_line.run_command(train.main, [*SMALL, *flags]) == 0
+        weights[name] = checkpoint.load(checkpoint.newest(tmp_path / name / "checkpoints")[0], "model")
+    assert all(torch.equal(value, weights["without"][key]) for key, value in weights["with"].items())
+    assert len(pages) == 3
+    for number, text in enumerate(pages, 1):
+        found = check(text)
+        unfinished = number < 3
+        assert ({"http-equiv": "refresh", "content": "60"} in found.of("meta")) == unfinished
+        assert (f"at epoch {number} of 3" in found.text) == unfinished
+        assert "The run stopped early" not in found.text
+
+
+def test_pages_in_training_keep_to_their_share_of_the_time() -> None:
+    reporter = run_reporter.RunReporter(*[None] * 5)  # type: ignore[arg-type]
+    assert reporter._page_fits(0.0)  # the first one, whatever it costs
+    reporter._page_seconds.append(6.0)
+    share = run_reporter.PAGE_SHARE
+    assert not reporter._page_fits(11.9 / share) and reporter._page_fits(12.0 / share)
+    reporter._page_seconds.append(2.0)
+    assert not reporter._page_fits(9.9 / share) and reporter._page_fits(10.0 / share)
 
 
 @pytest.mark.parametrize("classes", [2, 30])
