@@ -6,8 +6,6 @@ import base64
 import dataclasses
 import io
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
@@ -30,15 +28,6 @@ from fastgan.runs import checkpoint
 
 SMALL = ["--network.width", "8", "--network.hidden", "64", "--network.embedding", "16", "--device", "cpu"]
 VOID = {"meta", "link", "img", "source", "br"}
-
-
-@pytest.fixture(scope="session")
-def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run on the digits, whose page the loop wrote."""
-    run = tmp_path_factory.mktemp("page") / "run"
-    flags = ["--epochs", "2", "--eval-every", "1", "--grouping.at", "1", "--run-dir", str(run)]
-    assert command_line.run_command(train.main, [*SMALL, *flags]) == 0
-    return run
 
 
 def state(classes: int = 3, *, labelled: bool = True, size: int = 16, channels: int = 1, **other: Any) -> RunState:
@@ -336,55 +325,3 @@ def test_a_warning_is_on_the_page_when_it_should_be(
     hardly = title is not None and title.startswith("Hardly")
     assert (found.text.index("What looks wrong") < found.text.index("In short")) == hardly
     assert ("pairs that Q confuses" in found.text) == (not hardly)
-
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-MEASURE = """<script>
-addEventListener("load", () => {
-  const empty = [...document.images].filter(image => !image.complete || !image.naturalWidth || !image.clientWidth);
-  const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-  parent.postMessage([innerWidth, document.images.length, empty.length, wide].join(" "), "*");
-});
-</script>"""
-# A window is at least 500 pixels wide, a frame in it as wide as it is told.
-FRAME = """<!DOCTYPE html><title>frame</title><body><script>
-addEventListener("message", event => { document.body.dataset.measured = event.data; });
-</script><iframe src="measured.html" style="width: %dpx; height: %dpx; border: 0"></iframe>"""
-
-
-def browse(html: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    assert CHROMIUM is not None
-    always = ["--headless", "--disable-gpu", "--no-sandbox", "--hide-scrollbars", "--enable-logging=stderr", "--v=0"]
-    always += ["--virtual-time-budget=2000", f"--user-data-dir={profile}"]
-    done = subprocess.run(
-        [CHROMIUM, *always, *flags, html.as_uri()], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "CONSOLE" not in done.stderr, done.stderr
-    return done
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome in PATH")
-@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 900)])
-def test_a_browser_shows_every_picture_and_no_page_is_too_wide(
-    trained_run: Path, tmp_path: Path, width: int, height: int
-) -> None:
-    shot, window = tmp_path / "shot.png", f"--window-size={width},{height}"
-    browse(trained_run / html_report.NAME, tmp_path / "profile", window, f"--screenshot={shot}")
-    with Image.open(shot) as picture:
-        assert picture.size == (width, height)
-        assert len(set(picture.convert("L").tobytes())) > 20
-    # A copy that measures itself: the page's own policy lets no script run.
-    html = (trained_run / html_report.NAME).read_text(encoding="utf-8")
-    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', MEASURE, html)
-    (tmp_path / "measured.html").write_text(html, encoding="utf-8")
-    frame = tmp_path / "frame.html"
-    frame.write_text(FRAME % (width, height), encoding="utf-8")
-    dumped = browse(frame, tmp_path / "profile", "--window-size=1400,1000", "--dump-dom").stdout
-    measured = re.search(r'data-measured="(\d+) (\d+) (\d+) (-?\d+)"', dumped)
-    assert measured is not None
-    inner, count, empty, too_wide = map(int, measured.groups())
-    assert inner == width
-    assert count == html.count("<img") > 10 * html_report.SHOWN_PICTURES
-    assert empty == 0
-    assert too_wide <= 0
