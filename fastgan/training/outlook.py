@@ -61,9 +61,10 @@ def outlook(trainer: Engine, images: ImageSet) -> Outlook:
     config, phases, step, count = trainer.config, trainer.phases, trainer.step, len(images.images)
     before, read = threads.CpuUse.now(), _read_seconds(trainer, images.images)
     grouping = grouping_seconds(trainer, images.images, count) if config.grouping.at else 0.0
-    pretraining, rate = _rates(trainer)
-    busy = threads.busy_with_others(before)
-    trainer.restart(config, images)
+    with torch.random.fork_rng(devices=[]):  # a restart initialises weights
+        pretraining, rate = _rates(trainer)
+        busy = threads.busy_with_others(before)
+        trainer.restart(config, images)
     seconds = (phases.total - phases.pretrained) / rate + len(config.grouping.at) * grouping
     seconds += phases.pretrained / pretraining if phases.pretrained else 0.0
     evaluations = max(phases.total // (config.eval_every * trainer.epoch_images), 1)
