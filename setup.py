@@ -101,6 +101,9 @@ setup(
             "setuptools>=77",
             "wheel",
             "pyyaml>=6",
+            # Chromium, which tests/browser drives, is the system's (docs/install.md).
+            "playwright>=1.40",
+            "axe-playwright-python>=0.1.4",
         ],
     },
 )

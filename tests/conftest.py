@@ -53,6 +53,19 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs on digits, evaluated by a judge after each, whose report the loop wrote."""
+    from fastgan import train
+    from fastgan.config import command_line
+
+    run = tmp_path_factory.mktemp("page") / "run"
+    flags = ["--network.width", "8", "--network.hidden", "64", "--network.embedding", "16", "--device", "cpu"]
+    flags += ["--epochs", "2", "--eval-every", "1", "--grouping.at", "1", "--run-dir", str(run)]
+    assert command_line.run_command(train.main, flags) == 0
+    return run
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _judge_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One judge for all tests, and none of the user's."""

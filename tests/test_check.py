@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fastgan.config.presets import preset
 from fastgan.config.schedule import resolve_schedule
 from fastgan.data.image_set import ImageSet
 from fastgan.training import estimate
+from fastgan.training.engine import Engine
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +96,44 @@ def test_an_estimate_counts_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> No
     assert found.seconds == pytest.approx(parts + 3 * found.grouping_seconds)
     assert found.checkpoints > 2 * 3 * 4 * found.parameters > 0  # weights and both of Adam's moments
     assert found.memory > found.parameters * 4
+
+
+def test_a_grouping_is_estimated_from_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into at most ten classes; by a clock that only grouping moves, half as fast as where constants were found."""
+    config = preset("digits")
+    config = dataclasses.replace(config, classes=100)
+    sample = torch.randint(0, 256, (1500, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    engine = Engine(resolve_schedule(config, 1500), ImageSet("digits", sample, None, 0), torch.device("cpu"))
+    clock = [0.0]
+
+    def group(embeddings: torch.Tensor, codes: torch.Tensor, classes: int, grouping: Any, *_: Any) -> None:
+        assert len(embeddings) == estimate.GROUPED and classes == 10 and int(codes.max()) < 10
+        clock[0] += 2 * estimate.grouping_cost(estimate.GROUPED, 10, grouping)
+
+    monkeypatch.setattr(estimate, "find_groups", group)
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: clock[0])
+    cost = estimate.grouping_cost(100_000, 100, config.grouping)
+    assert estimate.grouping_seconds(engine, sample, 100_000) == pytest.approx(2 * cost)
+
+
+# Seconds of one core of an AMD EPYC: landmarks, images, classes (bench/results/estimates-of-runs.md).
+GROUPINGS = [
+    (1_000, 1_000, 10, 1.5),
+    (4_000, 4_000, 10, 3.8),
+    (10_000, 60_000, 10, 19.7),
+    (10_000, 10_000, 40, 80.4),
+    (3_000, 3_000, 40, 17.1),
+    (2_000, 2_000, 100, 74.5),
+    (5_000, 5_000, 100, 153.3),
+]
+
+
+@pytest.mark.parametrize(("landmarks", "images", "classes", "seconds"), GROUPINGS)
+def test_the_cost_of_a_grouping_is_that_which_was_measured(
+    landmarks: int, images: int, classes: int, seconds: float
+) -> None:
+    grouping = dataclasses.replace(preset("digits").grouping, landmarks=landmarks)
+    assert seconds / 1.6 < estimate.grouping_cost(images, classes, grouping) < 1.6 * seconds
 
 
 def test_a_dry_run_refuses_what_training_would(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

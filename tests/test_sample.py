@@ -30,9 +30,10 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, int]]:
     calls: list[tuple[torch.Tensor, int]] = []
     real = save_grid
 
-    def spy(images: torch.Tensor, path: Path, columns: int) -> None:
+    def spy(images: torch.Tensor, path: Path, columns: int, labels: list[str]) -> None:
+        assert len(labels) in (0, len(images) // columns)  # a label a row, where rows are codes
         calls.append((images, columns))
-        real(images, path, columns)
+        real(images, path, columns, labels)
 
     monkeypatch.setattr(task, "save_grid", spy)
     return calls

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastgan.inference.sampling import Sampler
 from fastgan.inference.trained_run import TrainedModel
-from fastgan.reporting.images import save_grid
+from fastgan.reporting.images import row_labels, save_grid
 
 SHOWN, MOST = 10, 50  # samples of each class that a notebook shows, and classes
 
@@ -31,7 +31,7 @@ def as_html(model: TrainedModel, prior: NDArray[np.float64]) -> str:
     codes = torch.from_numpy(order).repeat_interleave(SHOWN)
     images = Sampler(model.generator, model.config, model.device, "samples")(codes)
     file = io.BytesIO()
-    save_grid(images, file, SHOWN)
+    save_grid(images, file, SHOWN, row_labels(order.tolist(), prior.tolist()))
     picture = base64.b64encode(file.getvalue()).decode("ascii")
     shares = ", ".join(f"{code}: {prior[code]:.1%}" for code in order)
     shares += f" and {len(prior) - MOST} more" if len(prior) > MOST else ""

@@ -26,6 +26,7 @@ SIZES_UNEVEN = 0.5  # cluster sizes of which one is further than this from 1/K, 
 # Half the sum of the absolute differences of prior and cluster sizes, above which they disagree: of the images, this
 # share would have to change class. It is 0.01 to 0.05 in the runs whose prior.json bench/results keeps.
 PRIOR_DISAGREES = 0.15
+STOPPED_EARLY = "The run stopped early"  # the title of that finding
 DISCRIMINATOR_WON = 0.1  # mean d_loss below which the generator learns little more; 1.39 is a draw
 ONE_IMAGE = 0.33  # samples this close to each other, relative to the code's real images, count as one image
 AGREE, DISAGREE = 0.8, 0.4  # adjusted Rand index above, or below, which two runs agree, or do not; a rule of thumb
@@ -133,7 +134,7 @@ def _stopped_early(facts: Facts) -> Finding | None:
     if facts.images_seen >= facts.images_planned:
         return None
     return Finding(
-        "The run stopped early",
+        STOPPED_EARLY,
         f"It has seen {facts.images_seen:,} of {facts.images_planned:,} images.",
         "Continue it with python -m fastgan.train --resume --run-dir and this folder.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from markupsafe import Markup, escape
 from fastgan.evaluation import code_summary, judge
 from fastgan.evaluation.code_summary import CodeSummary, RunState, RunSummary
 from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
-from fastgan.evaluation.diagnosis import Finding
+from fastgan.evaluation.diagnosis import STOPPED_EARLY, Finding
 from fastgan.evaluation.metrics import UNUSED_SHARE
 from fastgan.reporting import images, plots
 from fastgan.reporting.images import Picture
-from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN, has_losses
+from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN, figure, has_losses
 from fastgan.reporting.lettering import ChartNames, chart_names
 from fastgan.runs import run_folder
 from fastgan.text import printable, unescaped, words
@@ -47,7 +48,7 @@ class Page:
     """Everything that the template shows.
 
     confusion: a code and its images of each real class. numbered: number and name of the classes whose names the chart
-    of frequencies could not show.
+    of frequencies could not show. unfinished: how far a run in training is; empty for one that is not.
     """
 
     title: str
@@ -72,12 +73,21 @@ class Page:
     prior_kind: str
     settings: Sequence[tuple[str, str]]
     environment: Sequence[tuple[str, str]]
+    unfinished: str = ""
 
 
-def write(path: Path, state: RunState) -> None:
-    """Write a run's report, atomically. Raises OSError."""
+def write(path: Path, state: RunState, unfinished: str = "") -> None:
+    """Write a run's report, atomically. Raises OSError.
+
+    Args:
+        unfinished: of a run in training, how far it is; the page then loads itself again from time to time.
+    """
+    page = collect(state)
+    if unfinished:  # that it is not at its end is no finding then
+        findings = [finding for finding in page.findings if finding.title != STOPPED_EARLY]
+        page = dataclasses.replace(page, unfinished=unfinished, findings=findings)
     partial = path.with_name(f".{path.name}")
-    partial.write_text(render(collect(state)), encoding="utf-8")
+    partial.write_text(render(page), encoding="utf-8")
     partial.replace(path)
 
 
@@ -124,7 +134,7 @@ def collect(state: RunState) -> Page:
         pixelated=side < 64,
         frequencies=_frequencies(codes, shown, labelled=labelled),
         numbered=[(number, name) for number, name in shown.numbered if name in stand_for],
-        charts=_charts(state.rows),
+        charts=_charts(state.rows, state.config.classes),
         classes=run.class_names if labelled else [],
         confusion=[(code.number, counts[code.number]) for code in codes] if labelled else [],
         figures=_figures(evaluated),
@@ -182,9 +192,7 @@ def _data(state: RunState, run: RunSummary) -> str:
 def _figures(evaluated: dict[str, Any]) -> list[tuple[str, str]]:
     """An evaluation's figures: what each means, and its value."""
     return [
-        (meaning.strip(), str(value) if isinstance(value, int) else f"{value:.4f}")
-        for key, meaning in SHOWN.items()
-        if (value := evaluated.get(key)) is not None
+        (meaning.strip(), figure(value)) for key, meaning in SHOWN.items() if (value := evaluated.get(key)) is not None
     ]
 
 
@@ -242,14 +250,14 @@ def _frequencies(codes: Sequence[Code], shown: ChartNames, *, labelled: bool) ->
     )
 
 
-def _charts(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Picture]]:
+def _charts(rows: Sequence[dict[str, Any]], classes: int) -> list[tuple[str, Picture]]:
     """Losses and figures over images seen; what was never logged is left out."""
     found = []
     logged = [row for row in rows if has_losses(row)]
     if logged:
         last = ", ".join(f"{name} {logged[-1][key]:.3f}" for key, name in LOSS_NAMES.items() if key in logged[-1])
         text = f"Curves of the losses over images seen; at the end: {last}."
-        found.append(("Losses", images.chart(lambda theme: plots.losses_chart(logged, theme), text)))
+        found.append(("Losses", images.chart(lambda theme: plots.losses_chart(logged, theme, classes), text)))
     evaluated = [row for row in rows if row.get("confidence") is not None]
     if evaluated:
         figures = [f"{name} {evaluated[-1][key]:.3f}" for key, name in FIGURES.items() if key in evaluated[-1]]

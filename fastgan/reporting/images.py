@@ -8,18 +8,19 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.utils import save_image
+from torchvision.utils import make_grid
 
 PIXEL_BUDGET = 2_000_000  # bytes of pixels on a page
+PADDING, PAD = 2, 0.3  # pixels between the images of a grid, and their grey, of 1
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,45 @@ def chart(draw: Callable[[str], bytes], text: str) -> Picture:
     return Picture(light, text, dark)
 
 
-def save_grid(images: Tensor, path: Path | IO[bytes], columns: int) -> None:
-    """Write images [N, C, H, W] in [-1, 1] as a grid with `columns` images a row; an open file is given a PNG."""
+def save_grid(images: Tensor, path: Path | IO[bytes], columns: int, labels: Sequence[str] = ()) -> None:
+    """Write images [N, C, H, W] in [-1, 1] as a grid with `columns` images a row; an open file is given a PNG.
+
+    Args:
+        labels: one a row, written to its left; none leaves that out.
+
+    Raises:
+        OSError, ValueError: for a file that cannot be written, or a name that says no format.
+    """
     # A single row or column of tiny images is hard to look at: double their size below 32 pixels.
     if images.shape[-1] < 32:
         images = images.repeat_interleave(2, -1).repeat_interleave(2, -2)
-    form: dict[str, Any] = {"nrow": columns, "normalize": True, "value_range": (-1, 1), "padding": 2, "pad_value": 0.3}
+    form: dict[str, Any] = {"nrow": columns, "normalize": True, "value_range": (-1, 1)}
+    grid_CHW = make_grid(images, padding=PADDING, pad_value=PAD, **form)
+    pixels_HWC = (grid_CHW * 255 + 0.5).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    picture = Image.fromarray(pixels_HWC)
+    if labels:
+        picture = _labelled(picture, labels, images.shape[-2] + PADDING)
     if isinstance(path, Path):
-        save_image(images, str(path), **form)
+        picture.save(path)
     else:
-        save_image(images, path, format="png", **form)
+        picture.save(path, format="PNG")
+
+
+def row_labels(codes: Iterable[int], probabilities: Sequence[float]) -> list[str]:
+    """For each code "3: 12.4%", its number and its probability, which `probabilities` holds by code."""
+    return [f"{code:,}: {probabilities[code]:.1%}" for code in codes]
+
+
+def _labelled(grid: Image.Image, labels: Sequence[str], row: int) -> Image.Image:
+    """A grid whose rows are `row` pixels high, with a label to the left of each."""
+    font = ImageFont.load_default(min(max(0.62 * row, 9), 16))  # as large as a row holds, and no larger than text
+    wide = math.ceil(max(font.getlength(label) for label in labels)) + 4 * PADDING
+    whole = Image.new("RGB", (grid.width + wide, grid.height), (int(255 * PAD + 0.5),) * 3)
+    whole.paste(grid, (wide, 0))
+    draw = ImageDraw.Draw(whole)
+    for i, label in enumerate(labels):
+        draw.text((wide - 2 * PADDING, (i + 0.5) * row + PADDING / 2), label, fill="white", font=font, anchor="rm")
+    return whole
 
 
 def save_singles(images: Tensor, paths: Sequence[Path]) -> None:

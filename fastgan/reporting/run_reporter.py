@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from fastgan.evaluation.judge import obtain_judge
 from fastgan.inference.sampling import Sampler
 from fastgan.models.elastic_infogan import ElasticInfoGAN
 from fastgan.reporting import html_report, labels, plots
-from fastgan.reporting.images import save_grid
+from fastgan.reporting.images import row_labels, save_grid
 from fastgan.runs import run_folder
 from fastgan.runs.metrics_log import MetricsLog
 from fastgan.runs.run_folder import RunFolder
@@ -25,6 +26,7 @@ from fastgan.runtime import stages
 from fastgan.text import shell_quoted
 
 GRID_COLUMNS = 10
+PAGE_SHARE = 0.05  # of the time trained, that pages of an unfinished run may take together, after the first one
 
 
 class RunReporter:
@@ -32,7 +34,8 @@ class RunReporter:
 
     Args:
         images: the training set, on the device or streamed to it; its labels serve evaluation only.
-        pictures: draw grids and curves at each evaluation, and write report.html at the last.
+        pictures: draw grids and curves at each evaluation, and write report.html at the last; before it too, at the
+            first evaluation and then as often as PAGE_SHARE lets it.
         context: add the rows of k-means to the last evaluation.
     """
 
@@ -51,6 +54,7 @@ class RunReporter:
         self.pictures, self.context = pictures, context
         self.last: Evaluation | None = None  # the newest evaluation
         self._evaluator: Evaluator | None = None
+        self._page_seconds: list[float] = []  # that each page of the unfinished run took
 
     def prepare(self) -> None:
         """Have the judge, which may be trained for minutes, before training begins."""
@@ -81,21 +85,33 @@ class RunReporter:
         shown = {key: name for key, name in labels.FIGURES.items() if key in row} or labels.FIGURES_WITHOUT_LABELS
         figures = ", ".join(f"{name} {row[key]:.3f}" for key, name in shown.items())
         stages.say(f"epoch {epoch} of {self.config.epochs}: {figures}")
+        if self.pictures and not final and self._page_fits(seconds):
+            begin = time.perf_counter()
+            place = f"epoch {epoch:,} of {self.config.epochs:,}"
+            self._write_page(log, images_seen, f"Written in training, at {place}; it loads itself again each minute.")
+            self._page_seconds.append(time.perf_counter() - begin)
+
+    def _page_fits(self, seconds: float) -> bool:
+        """Whether another page keeps to its share of the `seconds` trained; the first one is always written."""
+        taken = self._page_seconds
+        return not taken or sum(taken) + taken[-1] <= PAGE_SHARE * seconds
 
     def _draw(self, found: Evaluation, prior_K: Tensor, log: MetricsLog) -> None:
         """The pictures of one evaluation, and prior.json."""
         codes = torch.arange(self.config.classes).repeat_interleave(GRID_COLUMNS)
         images = Sampler(self.model.sampling_generator, self.config, self.device, "samples")(codes)
-        save_grid(images, self.run.samples / f"epoch-{found.row['epoch']:04d}.png", GRID_COLUMNS)
+        rows = row_labels(range(self.config.classes), prior_K.tolist())
+        save_grid(images, self.run.samples / f"epoch-{found.row['epoch']:04d}.png", GRID_COLUMNS, rows)
         # Codes and classes are matched where a judge counted them, and compared where the classes are known.
         frequencies, true_K, matched = self.images.class_frequencies(), None, None
         if found.counts_KC is not None:
             matched = metrics.match_codes(found.counts_KC)
             if frequencies is not None:
                 true_K = frequencies[matched]
-            plots.plot_confusion(found.counts_KC, matched, self.run.path / "confusion.png")
+            names = self.images.class_names
+            plots.plot_confusion(found.counts_KC, matched, self.run.path / "confusion.png", names)
         plots.plot_prior(prior_K, found.sizes_K, true_K, self.run.path / "prior.png")
-        plots.plot_losses(log.rows(), self.run.path / "losses.png")
+        plots.plot_losses(log.rows(), self.run.path / "losses.png", self.config.classes)
         self.run.write_prior(
             {
                 "images_seen": found.row["images_seen"],
@@ -112,9 +128,12 @@ class RunReporter:
         return dict(row) if row.get("images_seen") == images_seen else {}
 
     def write_page(self, log: MetricsLog, images_seen: int) -> None:
-        """report.html; a page that cannot be written is no reason to lose a trained run."""
-        if self.last is None:
-            return
+        """report.html of a run that is trained."""
+        if self.last is not None:
+            self._write_page(log, images_seen)
+
+    def _write_page(self, log: MetricsLog, images_seen: int, unfinished: str = "") -> None:
+        """A page that cannot be written is no reason to lose a run: it costs a line."""
         try:
             state = RunState(
                 config=self.config,
@@ -127,7 +146,7 @@ class RunReporter:
                 settings=run_folder.read_settings(self.run.path),
                 device=self.device,
             )
-            html_report.write(self.run.path / html_report.NAME, state)
+            html_report.write(self.run.path / html_report.NAME, state, unfinished)
         except Exception as error:  # noqa: BLE001 - any failure
             message = " ".join(f"{type(error).__name__}: {error}".split())
             again = f"python -m fastgan.page {shell_quoted(self.run.path)} tries again"

@@ -49,7 +49,7 @@ class Stage:
     ) -> None:
         self.name, self.total, self.unit, self.silent, self._place = name, total, unit, silent, place
         self.done, self._first = done, done
-        self._note = ""
+        self.note = ""
         self.bar: Any = None
         self._clock = clock
         self._began = self._marked_at = clock()
@@ -65,7 +65,7 @@ class Stage:
 
     def set_note(self, note: str) -> None:
         """Set a note, such as the losses, for the next lines and the bar."""
-        self._note = note
+        self.note = note
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
 
@@ -80,6 +80,15 @@ class Stage:
             self._paused_at = None
             if self.bar is not None:
                 self.bar.unpause()
+
+    def place(self) -> str:
+        """The position in words; empty where its share of the total says it."""
+        return "" if self._place is None else self._place(self.done)
+
+    def rate(self) -> float:
+        """Units a second since the start, without pauses; 0 if unknown."""
+        worked = self.seconds() - self._idle
+        return (self.done - self._first) / worked if worked > 0 else 0.0
 
     def seconds(self) -> float:
         """Seconds since the start."""
@@ -103,10 +112,10 @@ class Stage:
         done, seconds = self.done - self._marked, now - self._marked_at - (idle - self._idle_at_mark)
         self._marked, self._marked_at, self._idle_at_mark = self.done, now, idle
         if self.total is None:
-            return f"{self.name}: {self.seconds():.0f} s so far" + (f"; {self._note}" if self._note else "")
+            return f"{self.name}: {self.seconds():.0f} s so far" + (f"; {self.note}" if self.note else "")
         rate = f"{done / seconds:,.0f} {self.unit}/s" if done and seconds > 0 else ""
         share = f"{self.done / max(self.total, 1):.1%} of {self.total:,} {self.unit}"
-        known = (share if self._place is None else self._place(self.done), self._note, rate, self.left())
+        known = (self.place() or share, self.note, rate, self.left())
         return f"{self.name}: {', '.join(filter(None, known))}"
 
 
@@ -255,10 +264,9 @@ def in_notebook() -> bool:
 
 
 def _bar(stage: Stage) -> Any:
-    from tqdm import tqdm
+    from fastgan.runtime.bar import StageBar
 
-    form = None if stage.total is not None else "{desc}: {elapsed}"
-    return tqdm(**_shown(stage), dynamic_ncols=True, bar_format=form)
+    return StageBar(stage, **_shown(stage))
 
 
 def _notebook_bar(stage: Stage) -> Any:

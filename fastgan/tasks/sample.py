@@ -16,7 +16,7 @@ from fastgan.config.commands import SampleConfig
 from fastgan.errors import ConfigError
 from fastgan.inference import sampling, trained_run
 from fastgan.inference.sampling import Sampler
-from fastgan.reporting.images import save_grid, save_singles
+from fastgan.reporting.images import row_labels, save_grid, save_singles
 from fastgan.runtime import outputs
 from fastgan.runtime.stages import stage
 from fastgan.text import pluralize
@@ -44,7 +44,8 @@ def draw(args: SampleConfig, out: Path) -> int:
         columns = count if args.code is None else min(count, max(8, round(count**0.5)))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        save_grid(images, out, columns)
+        rows = codes[:: columns if args.interpolate is None else 1].tolist() if args.code is None else []
+        save_grid(images, out, columns, row_labels(rows, run.prior.probabilities().tolist()))
     except (OSError, ValueError) as error:
         raise ConfigError(f"--out {out}: cannot be written ({error}); name a .png file in a folder that can") from error
     print(f"wrote {pluralize(len(images), 'image')} to {out}")

@@ -6,8 +6,6 @@ import base64
 import dataclasses
 import io
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,20 +22,12 @@ from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import code_summary, confusion
 from fastgan.evaluation.code_summary import RunState
 from fastgan.models.networks import Networks, Shape
-from fastgan.reporting import html_report
+from fastgan.reporting import html_report, run_reporter
 from fastgan.reporting.labels import LOSS_NAMES
+from fastgan.runs import checkpoint
 
 SMALL = ["--network.width", "8", "--network.hidden", "64", "--network.embedding", "16", "--device", "cpu"]
 VOID = {"meta", "link", "img", "source", "br"}
-
-
-@pytest.fixture(scope="session")
-def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run on the digits, whose page the loop wrote."""
-    run = tmp_path_factory.mktemp("page") / "run"
-    flags = ["--epochs", "2", "--eval-every", "1", "--grouping.at", "1", "--run-dir", str(run)]
-    assert command_line.run_command(train.main, [*SMALL, *flags]) == 0
-    return run
 
 
 def state(classes: int = 3, *, labelled: bool = True, size: int = 16, channels: int = 1, **other: Any) -> RunState:
@@ -147,20 +137,61 @@ def test_the_command_writes_the_same_page_anew(trained_run: Path, capsys: pytest
 
 
 def test_a_page_that_fails_is_one_line_and_the_run_is_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_judge: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(path: Path, state: RunState) -> None:
-        assert list((path.parent / "checkpoints").iterdir()), "the run is saved before its page is written"
+    """In training, where it fails too, and at the end."""
+
+    def fails(path: Path, state: RunState, unfinished: str) -> None:
+        saved = list((path.parent / "checkpoints").iterdir())
+        assert saved or unfinished, "the run is saved before its last page is written"
         raise ValueError("a page\nthat fails")
 
     monkeypatch.setattr(html_report, "write", fails)
     run = tmp_path / "run"
-    flags = ["--epochs", "1", "--grouping.at", "--run-dir", str(run)]
+    flags = ["--epochs", "2", "--eval-every", "1", "--grouping.at", "--run-dir", str(run)]
     assert command_line.run_command(train.main, [*SMALL, *flags]) == 0
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if html_report.NAME in line]
-    assert "a page that fails" in line and "python -m fastgan.page" in line
-    assert len(list((run / "checkpoints").iterdir())) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if html_report.NAME in line]
+    assert len(lines) == 2 and all("a page that fails" in line and "python -m fastgan.page" in line for line in lines)
+    assert (run / "checkpoints").is_dir() and any((run / "checkpoints").iterdir())
     assert not (run / html_report.NAME).exists()
+
+
+def test_a_run_in_training_has_a_page_that_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_judge: None
+) -> None:
+    """From the first evaluation on; it loads itself again, which the last one no longer does."""
+    pages: list[str] = []
+    write = html_report.write
+
+    def spy(path: Path, state: RunState, unfinished: str) -> None:
+        write(path, state, unfinished)
+        pages.append(path.read_text(encoding="utf-8"))
+
+    weights = {}
+    for name, called in (("with", spy), ("without", lambda *_: None)):
+        monkeypatch.setattr(html_report, "write", called)
+        monkeypatch.setattr(run_reporter, "PAGE_SHARE", 1e9)
+        flags = ["--epochs", "3", "--eval-every", "1", "--grouping.at", "--run-dir", str(tmp_path / name)]
+        assert command_line.run_command(train.main, [*SMALL, *flags]) == 0
+        weights[name] = checkpoint.load(checkpoint.newest(tmp_path / name / "checkpoints")[0], "model")
+    assert all(torch.equal(value, weights["without"][key]) for key, value in weights["with"].items())
+    assert len(pages) == 3
+    for number, text in enumerate(pages, 1):
+        found = check(text)
+        unfinished = number < 3
+        assert ({"http-equiv": "refresh", "content": "60"} in found.of("meta")) == unfinished
+        assert (f"at epoch {number} of 3" in found.text) == unfinished
+        assert "The run stopped early" not in found.text
+
+
+def test_pages_in_training_keep_to_their_share_of_the_time() -> None:
+    reporter = run_reporter.RunReporter(*[None] * 5)  # type: ignore[arg-type]
+    assert reporter._page_fits(0.0)  # the first one, whatever it costs
+    reporter._page_seconds.append(6.0)
+    share = run_reporter.PAGE_SHARE
+    assert not reporter._page_fits(11.9 / share) and reporter._page_fits(12.0 / share)
+    reporter._page_seconds.append(2.0)
+    assert not reporter._page_fits(9.9 / share) and reporter._page_fits(10.0 / share)
 
 
 @pytest.mark.parametrize("classes", [2, 30])
@@ -294,55 +325,3 @@ def test_a_warning_is_on_the_page_when_it_should_be(
     hardly = title is not None and title.startswith("Hardly")
     assert (found.text.index("What looks wrong") < found.text.index("In short")) == hardly
     assert ("pairs that Q confuses" in found.text) == (not hardly)
-
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-MEASURE = """<script>
-addEventListener("load", () => {
-  const empty = [...document.images].filter(image => !image.complete || !image.naturalWidth || !image.clientWidth);
-  const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-  parent.postMessage([innerWidth, document.images.length, empty.length, wide].join(" "), "*");
-});
-</script>"""
-# A window is at least 500 pixels wide, a frame in it as wide as it is told.
-FRAME = """<!DOCTYPE html><title>frame</title><body><script>
-addEventListener("message", event => { document.body.dataset.measured = event.data; });
-</script><iframe src="measured.html" style="width: %dpx; height: %dpx; border: 0"></iframe>"""
-
-
-def browse(html: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    assert CHROMIUM is not None
-    always = ["--headless", "--disable-gpu", "--no-sandbox", "--hide-scrollbars", "--enable-logging=stderr", "--v=0"]
-    always += ["--virtual-time-budget=2000", f"--user-data-dir={profile}"]
-    done = subprocess.run(
-        [CHROMIUM, *always, *flags, html.as_uri()], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "CONSOLE" not in done.stderr, done.stderr
-    return done
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome in PATH")
-@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 900)])
-def test_a_browser_shows_every_picture_and_no_page_is_too_wide(
-    trained_run: Path, tmp_path: Path, width: int, height: int
-) -> None:
-    shot, window = tmp_path / "shot.png", f"--window-size={width},{height}"
-    browse(trained_run / html_report.NAME, tmp_path / "profile", window, f"--screenshot={shot}")
-    with Image.open(shot) as picture:
-        assert picture.size == (width, height)
-        assert len(set(picture.convert("L").tobytes())) > 20
-    # A copy that measures itself: the page's own policy lets no script run.
-    html = (trained_run / html_report.NAME).read_text(encoding="utf-8")
-    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', MEASURE, html)
-    (tmp_path / "measured.html").write_text(html, encoding="utf-8")
-    frame = tmp_path / "frame.html"
-    frame.write_text(FRAME % (width, height), encoding="utf-8")
-    dumped = browse(frame, tmp_path / "profile", "--window-size=1400,1000", "--dump-dom").stdout
-    measured = re.search(r'data-measured="(\d+) (\d+) (\d+) (-?\d+)"', dumped)
-    assert measured is not None
-    inner, count, empty, too_wide = map(int, measured.groups())
-    assert inner == width
-    assert count == html.count("<img") > 10 * html_report.SHOWN_PICTURES
-    assert empty == 0
-    assert too_wide <= 0

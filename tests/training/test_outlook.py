@@ -19,6 +19,7 @@ from fastgan.config.train_command import train_config
 from fastgan.data import loading
 from fastgan.data.identity import identify
 from fastgan.data.image_set import ImageSet
+from fastgan.evaluation import evaluator
 from fastgan.inference import labelling
 from fastgan.runs import checkpoint
 from fastgan.training import outlook
@@ -56,9 +57,10 @@ def test_a_look_ahead_changes_nothing(engine: Engine) -> None:
         return {k: v.clone() for k, v in {**step.live_state(), **step.model.state_dict()}.items()}
 
     before, random, numbers = state(), torch.get_rng_state(), np.random.get_state()[1]
-    found = outlook.outlook(engine, engine.feed.images)
+    found = outlook.outlook(engine, ImageSet("digits", engine.feed.images, None, 0))
     after = state()
-    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not any(after[name].any() for name in after.keys() - before.keys())  # moments, made by the first step
     assert torch.equal(random, torch.get_rng_state()) and np.array_equal(numbers, np.random.get_state()[1])
     assert engine.step.networks.training and all(
         each.grad is None or not each.grad.any() for each in engine.step.networks.parameters()
@@ -67,25 +69,62 @@ def test_a_look_ahead_changes_nothing(engine: Engine) -> None:
     assert found.disk > checkpoint.KEPT * sum(each.nbytes for each in engine.step.networks.parameters())
 
 
-@pytest.mark.parametrize(("each", "counts"), [(0.001, [4, 4, 64, 64]), (0.1, [4, 4, 4, 4]), (0.01, [4, 4, 30, 30])])
-def test_the_guess_follows_from_a_bounded_number_of_labelled_images(
-    each: float, counts: list[int], engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By a clock that labelling alone moves; about SECONDS of it, or the few first images."""
-    seen: list[int] = []
-    clock = [0.0]
+def test_the_estimate_is_of_steps_groupings_and_evaluations(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that labelling alone moves: 0.01 s an image."""
+    clock, firsts = [0.0], []
 
     def read(networks: Any, images: torch.Tensor, *_: Any) -> None:
-        seen.append(len(images))
-        clock[0] += each * len(images)
+        clock[0] += 0.01 * len(images)
+
+    def rate(trainer: Engine, first: int, **form: Any) -> float:
+        firsts.append(first)
+        return 100.0 if first == 0 else 50.0
 
     monkeypatch.setattr(labelling, "read", read)
     monkeypatch.setattr(outlook.time, "perf_counter", lambda: clock[0])
-    found = outlook.outlook(engine, engine.feed.images)
-    assert seen == counts
-    pretraining, whole = 6.5 * each * 64 + 0.02, 15 * each * 64 + 0.04
-    assert found.pretraining_rate == pytest.approx(64 / pretraining) and found.rate == pytest.approx(64 / whole)
-    assert found.seconds == pytest.approx(18 * pretraining + 54 * whole)
+    monkeypatch.setattr(outlook, "step_rate", rate)
+    monkeypatch.setattr(outlook, "grouping_seconds", lambda trainer, images, count: 7.0)
+    monkeypatch.setattr(outlook.threads, "busy_with_others", lambda since: 1.25)
+    images = ImageSet("digits", engine.feed.images, None, 0)
+    engine.config = dataclasses.replace(engine.config, eval_every=2)
+    found = outlook.outlook(engine, images)
+    count, epoch = len(images.images), engine.epoch_images
+    assert firsts == [0, epoch] and (found.pretraining_rate, found.rate, found.busy) == (100, 50, 1.25)
+    steps = epoch / 100 + 3 * epoch / 50
+    assert found.seconds == pytest.approx(steps + 3 * count * 0.01)  # two evaluations and the page
+    grouping = dataclasses.replace(engine.config.grouping, at=(1, 2))
+    engine.config = dataclasses.replace(engine.config, grouping=grouping)
+    labelled = dataclasses.replace(images, labels=torch.zeros(count, dtype=torch.int64), label_count=10)
+    drawn = 2 * 2 * (1000 * engine.config.classes + count)
+    assert outlook.outlook(engine, labelled).seconds == pytest.approx(steps + 14 + (3 * count + drawn) * 0.01)
+
+
+def test_what_an_evaluation_draws_is_known_here() -> None:
+    assert (outlook.PER_CODE, outlook.DIVERSITY) == (evaluator.PER_CODE, evaluator.DIVERSITY)
+
+
+@pytest.mark.parametrize(
+    ("rate", "width", "said"),
+    [
+        (1e6, 16, ""),
+        (0.6, 16, "more than an hour: --network.width 8 instead of 16 would take about 48 min, by a few steps of it"),
+        (0.001, 32, "more than an hour: --network.width 8 instead of 32 would take about "),
+        (0.001, 8, "more than an hour: fewer --epochs, a smaller --image-size or a GPU shorten it"),
+    ],
+)
+def test_a_long_run_is_told_of_a_narrower_network(
+    rate: float, width: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By steps of such networks; one of half the width is here four times as fast."""
+    config = train_config([*SMALL, "--epochs", "6", "--grouping.at"], lambda _: preset("digits"))
+    config = dataclasses.replace(config, network=dataclasses.replace(config.network, width=width), pretrain_epochs=0)
+    images = loading.load(config)
+    engine = Engine(resolve(config, images)[0], images, torch.device("cpu"))
+    monkeypatch.setattr(outlook, "step_rate", lambda one, *_, **__: rate * (width / one.config.network.width) ** 2)
+    monkeypatch.setattr(outlook.threads, "busy_with_others", lambda since: 0.0)
+    lines = outlook.describe(engine.config, engine, images, identify(images), chosen=False)
+    assert ("while other processes" in lines[0]) is False
+    assert lines[1:] == [] if not said else lines[-1].startswith(said)
 
 
 def test_images_are_told_in_a_line(here: Path) -> None:
@@ -119,7 +158,7 @@ def test_train_says_it_before_it_begins_and_ends_with_the_same_weights(
         assert run_command(train.main, [*run, str(tmp_path / name)]) == 0
         lines = capsys.readouterr().err.splitlines()
         place = next(i for i, line in enumerate(lines) if line.endswith(f": {said}"))
-        assert lines[place + 1].startswith("this run: about ") and "a rough guess (" in lines[place + 1]
+        assert lines[place + 1].startswith("this run: about ") and " images/s" in lines[place + 1]
         assert " of memory or more, " in lines[place + 1] and not any(line.startswith("epochs: ") for line in lines)
         with monkeypatch.context() as patch:
             patch.setattr(outlook, "describe", lambda *_, **__: [])
