@@ -2,9 +2,9 @@
 
     python -m bench.studies.false_alarms [RUN ...] --data FOLDER --save
 
-FOLDER holds mnist/ and fashion-mnist/. The true classes of digits, MNIST and FashionMNIST are the best groups that there
-can be: whatever is found of them is a false alarm. Groups by one quantity of the same images, blurred by noise, must be
-found. Of each RUN all findings on its groups are listed.
+FOLDER holds mnist/ and fashion-mnist/. The true classes of digits, MNIST and FashionMNIST are the best groups that
+there can be: whatever is found of them is a false alarm. Groups by one quantity of the same images, blurred by noise,
+must be found. Of each RUN all findings on its groups are listed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import measure
 from fastgan.data import digits, loading, mnist
 from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import code_summary, followed, properties, trust
@@ -113,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=Path, help="run folders")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder that holds mnist/ and fashion-mnist/")
-    parser.add_argument("--save", action="store_true", help="write bench/results/false-alarms-*.txt")
+    parser.add_argument("--save", action="store_true", help="write bench/results/false-alarms.txt")
     args = parser.parse_args()
     torch.set_num_threads(1)
     lines = list[str]()
@@ -132,7 +131,7 @@ def main() -> None:
         for line in of_run(path):
             say(line)
     if args.save:
-        file = RESULTS / f"false-alarms-{measure.machine(torch.device('cpu'), 1)}.txt"
+        file = RESULTS / "false-alarms.txt"
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         print(f"wrote {file}")
 
