@@ -80,7 +80,7 @@ def main() -> None:
     from fastgan.evaluation import followed, properties
 
     every, seeds = torch.arange(400), range(10)
-    print("of 10 sets of 400 images: something is found to be followed, without labels / with them; at 0% a false alarm")
+    print("of 10 sets of 400 images, those whose groups are said to follow something, without labels / with them")
     for strength in (0.0, 0.1, 0.3, 1.0):
         told = []
         for share in (0.0, 0.5, 0.7, 0.8, 0.9, 1.0):

@@ -46,8 +46,8 @@ EVEN_OUT = {
     "file format": "save all files in one format before training",
 }
 PLACES = (
-    "If the subfolders are the kinds that you look for, all is well; if they are laboratories, cameras or days, train "
-    "on each by itself, or bring their images to one look."
+    "If the subfolders or dates are those of the kinds that you look for, all is well; if they are of laboratories, "
+    "cameras or days, train on each by itself, or bring their images to one look."
 )
 Kinds = NDArray[np.int64]
 

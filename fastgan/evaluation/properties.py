@@ -21,6 +21,7 @@ BATCH = 500  # images at a time
 LEVELS = ("subfolder", "second-level subfolder", "third-level subfolder")
 FEW_VALUES = 12  # numbers with at most so many values are kinds, not quantities
 TO_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
+COPIED = 24 * 3600  # seconds within which files are likely to be one copy, whose order says nothing
 GREY = 1 / 255  # spread of the mean colour, in units of the whole range, below which all images are equally grey
 
 
@@ -90,7 +91,10 @@ def of_pixels(images_NCHW: Tensor, chosen_M: Tensor) -> list[Property]:
 
 
 def _of_files(images: ImageSet, folder: Path, chosen_M: NDArray[np.int64]) -> Iterator[Property]:
-    """What file names, the files' entries and their headers say; a file that has gone has no size and date."""
+    """What file names, the files' entries and their headers say; a file that has gone has no size and date.
+
+    Dates that nearly all lie within COPIED of each other are left out.
+    """
     paths = [(images.paths or ())[i] for i in chosen_M]
     parents = [path.split("/")[:-1] for path in paths]
     for level, name in enumerate(LEVELS[: max(map(len, parents), default=0)]):
@@ -101,7 +105,8 @@ def _of_files(images: ImageSet, folder: Path, chosen_M: NDArray[np.int64]) -> It
         yield _sizes(rows["width"].astype(np.float64), rows["height"].astype(np.float64))
     status = np.array([_status(folder / path) for path in paths])
     yield Property("file size", values_MD=status[:, [0]])
-    yield Property("file date", values_MD=status[:, [1]], shown=False)
+    if np.isfinite(status[:, 1]).any() and np.ptp(np.nanquantile(status[:, 1], (0.02, 0.98))) >= COPIED:
+        yield Property("file date", values_MD=status[:, [1]], shown=False)
 
 
 def _kinds(name: str, values: Sequence[str]) -> Property:

@@ -152,6 +152,13 @@ def test_where_files_come_from_is_told_and_a_file_that_has_gone_is_left_out(plac
     }
 
 
+def test_the_order_of_one_copy_is_no_date(place: Path) -> None:
+    images = folder.full(place, 16, 1)
+    for number, path in enumerate(images.paths or ()):
+        os.utime(place / path, (1_700_000_000 + number, 1_700_000_000 + number))
+    assert "file date" not in [each.name for each in properties.measure(images, place, torch.arange(60))]
+
+
 def test_images_that_are_no_files_have_pixels_only() -> None:
     images = ImageSet("arrays", torch.zeros(4, 1, 8, 8, dtype=torch.uint8), None, 0)
     assert [each.name for each in properties.measure(images, None, torch.arange(4))] == [
