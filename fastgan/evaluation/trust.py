@@ -18,7 +18,8 @@ from torch import Tensor
 from fastgan.evaluation import metrics
 from fastgan.evaluation.diagnosis import DISAGREE, Finding
 
-SURE = 0.9  # mean confidence from which Q is called sure
+SURE = 0.8  # mean confidence from which Q is called sure
+GAP = 0.1  # less than this below it, a second view bears the confidence out
 # Agreement below which sureness says little. docs/honesty.md has what good runs and bad ones reach.
 VIEWS_LOW, NEIGHBOURS_LOW, LABELS_LOW = 0.8, 0.5, 0.7
 FEW_IMAGES = 20  # in a range of confidence, below which nothing is said of it
@@ -146,7 +147,7 @@ def finding(trust: Trust, classes: int | None = None) -> Finding | None:
     if trust.stated < SURE:
         return None
     against, near = [], trust.above_chance
-    if trust.views < VIEWS_LOW:
+    if trust.views < VIEWS_LOW and trust.stated - trust.views >= GAP:
         against.append(f"a second view of an image gets another code in {1 - trust.views:.0%} of cases")
     if near is not None and near < NEIGHBOURS_LOW:
         against.append(

@@ -76,12 +76,17 @@ def test_being_sure_while_one_disagrees_is_told(wrong: dict[str, float], said: s
     found = trust.finding(replace(GOOD, **wrong), 5)
     assert found is not None and found.title == "Sure is not right" and said in found.text
     assert "--beside" in found.remedy
-    assert trust.finding(replace(GOOD, stated=0.89, **wrong), 5) is None, "it does not claim to be sure"
+    assert trust.finding(replace(GOOD, stated=0.79, **wrong), 5) is None, "it does not claim to be sure"
 
 
 @pytest.mark.parametrize("fine", [{}, {"views": 0.8}, {"neighbours": 0.61}, {"seeds": 0.4}, {"labels": 0.7}])
 def test_nothing_is_told_at_the_threshold(fine: dict[str, float]) -> None:
     assert trust.finding(replace(GOOD, **fine), 5) is None
+
+
+def test_confidence_that_a_second_view_bears_out_is_no_lie() -> None:
+    assert trust.finding(replace(GOOD, stated=0.85, views=0.76)) is None
+    assert trust.finding(replace(GOOD, stated=0.85, views=0.74)) is not None
 
 
 def test_fewer_codes_than_classes_must_mix_them() -> None:
