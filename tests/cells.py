@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastgan.data.image_set import ImageSet
+from fastgan.evaluation import followed, properties
 
 SHAPES = ("lobed", "round", "spindle")
 LABORATORIES = ("basel", "lyon")
@@ -75,29 +76,33 @@ def write(folder: Path, count: int, *, side: int = 32, strength: float = 1.0, se
     return folder
 
 
-def main() -> None:
-    """What is said of three groups of which a share of the images is sorted by stain, the others by shape; a table."""
-    from fastgan.evaluation import followed, properties
+SHARES = (0.0, 0.5, 0.7, 0.8, 0.9, 1.0)
+SETS = 10  # of COUNT images each
+COUNT = 400
 
-    every, seeds = torch.arange(400), range(10)
-    print("of 10 sets of 400 images, those whose groups are said to follow something, without labels / with them")
+
+def found(strength: float, seed: int) -> list[tuple[bool, bool]]:
+    """Whether groups are said to follow something, without and with labels, by the share that is sorted by stain."""
+    images = image_set(COUNT, strength=strength, seed=seed)
+    assert images.labels is not None and images.paths is not None
+    shapes_N, random = images.labels.numpy(), np.random.default_rng(seed)
+    laboratories_N = np.array([LABORATORIES.index(path.split("/")[0]) for path in images.paths])
+    measured = properties.of_pixels(images.images, torch.arange(COUNT))
+    told = []
+    for share in SHARES:
+        codes_N = np.where(random.random(COUNT) < share, laboratories_N, shapes_N)
+        rows = [followed.follow(codes_N, measured, labels) for labels in (None, shapes_N)]
+        told.append((any(row.clearly for row in rows[0]), any(row.clearly for row in rows[1])))
+    return told
+
+
+def main() -> None:
+    """A table: three groups of which a share of the images is sorted by stain, the others by shape."""
+    print(f"of {SETS} sets of {COUNT} images: groups said to follow something they show, without labels / with them")
     for strength in (0.0, 0.1, 0.3, 1.0):
-        told = []
-        for share in (0.0, 0.5, 0.7, 0.8, 0.9, 1.0):
-            found = [0, 0]
-            for seed in seeds:
-                images = image_set(400, strength=strength, seed=seed)
-                assert images.labels is not None and images.paths is not None
-                shapes_N = images.labels.numpy()
-                laboratories_N = np.array([LABORATORIES.index(path.split("/")[0]) for path in images.paths])
-                by_stain_N = np.random.default_rng(seed).random(400) < share
-                codes_N = np.where(by_stain_N, laboratories_N, shapes_N)
-                measured = properties.of_pixels(images.images, every)
-                for labelled in (0, 1):
-                    rows = followed.follow(codes_N, measured, shapes_N if labelled else None)
-                    found[labelled] += any(row.clearly for row in rows)
-            told.append(f"{share:.0%}: {found[0]} / {found[1]}")
-        print(f"stains {strength:g} apart, by stain {', '.join(told)}", flush=True)
+        told = np.array([found(strength, seed) for seed in range(SETS)]).sum(0)
+        parts = [f"{share:.0%}: {a} / {b}" for share, (a, b) in zip(SHARES, told.tolist(), strict=True)]
+        print(f"stains {strength:g} apart, sorted by stain {', '.join(parts)}", flush=True)
 
 
 if __name__ == "__main__":

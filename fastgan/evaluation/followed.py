@@ -127,6 +127,8 @@ def told(codes_M: Kinds, kinds_M: Kinds, labels_M: Kinds | None = None) -> tuple
     classes = [np.ones(len(codes_M), bool)] if labels_M is None else [labels_M == c for c in np.unique(labels_M)]
     expected = sum(own.mean() * _expected(codes_M[own], kinds_M[own]) for own in classes)
     most = min(_entropy(codes_M), _entropy(kinds_M)) - expected
+    if sum(own.mean() * _entropy(kinds_M[own]) for own in classes) < LEAST_ENTROPY:
+        return 0.0, 0.0, 1  # as the labels themselves
     if most < LEAST_ENTROPY:
         return 0.0, 0.0, bins
 

@@ -61,6 +61,7 @@ def test_groups_by_stain_are_called_that(labelled: bool, here: Path, monkeypatch
     (title,) = [title for title in found if title.startswith("The groups follow ")]
     text = found[title].text
     assert "mean colour (" in text and "second-level subfolder (" in text
+    assert " subfolder (" not in text.partition(", not ")[2].replace("second-level", "") or not labelled
     assert ("not the labels (" in text) == labelled and ("Sure is not right" in found) == labelled
     assert ("2 groups mix classes" in found) == labelled
     html = html_report.render(made)
