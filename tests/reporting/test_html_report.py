@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from labelled_images import where_code_is_seen
 from PIL import Image
 
 from fastgan import page, train
@@ -287,8 +288,7 @@ def test_a_warning_is_on_the_page_when_it_should_be(
     monkeypatch.setattr(code_summary, "read", asked)
     monkeypatch.setattr(confusion, "read_transforms", transformed)
     given = state(4, **({"rows": [ROW | {"d_loss": 1.3}]} | wrong))
-    codes_N = asked(given.networks, given.images.images)[1].argmax(1)
-    given = dataclasses.replace(given, images=where_code_is_seen(codes_N))
+    given = dataclasses.replace(given, images=where_code_is_seen(torch.tensor(logits).repeat(40, 1)[:40].argmax(1)))
     found = check(html_report.render(html_report.collect(given)))
     shown = re.findall(r"\n(.+)\n.+\nWhat to do:", found.text)
     assert shown == ([title] if title else [])
@@ -296,14 +296,6 @@ def test_a_warning_is_on_the_page_when_it_should_be(
     hardly = title is not None and title.startswith("Hardly")
     assert (found.text.index("What looks wrong") < found.text.index("In short")) == hardly
     assert ("pairs that Q confuses" in found.text) == (not hardly)
-
-
-def where_code_is_seen(codes_N: torch.Tensor) -> ImageSet:
-    """Images of noise with one bright quarter, by their code, which is their class."""
-    images = torch.randint(0, 60, (len(codes_N), 1, 2, 2, 8, 8), dtype=torch.uint8)
-    for image, code in zip(images, codes_N.tolist(), strict=True):
-        image[:, code // 2, code % 2] += 180
-    return ImageSet("noise", images.transpose(3, 4).reshape(-1, 1, 16, 16), codes_N, 4)
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
