@@ -23,6 +23,14 @@ def flat(count: int, classes: int = 2, size: int = 8, *, known: bool = True) -> 
     return ImageSet("folder", images.to(torch.uint8), labels, classes, paths, tuple("abcdefgh"[:classes]))
 
 
+def where_code_is_seen(codes_N: torch.Tensor) -> ImageSet:
+    """Images of noise with one bright quarter, by their code, which is their class."""
+    images = torch.randint(0, 60, (len(codes_N), 1, 2, 2, 8, 8), dtype=torch.uint8)
+    for image, code in zip(images, codes_N.tolist(), strict=True):
+        image[:, code // 2, code % 2] += 180
+    return ImageSet("noise", images.transpose(3, 4).reshape(-1, 1, 16, 16), codes_N, 4)
+
+
 def config(**other: Any) -> TrainConfig:
     network = NetworkConfig(width=4, hidden=8, embedding=4)
     values: dict[str, Any] = {"dataset": "folder", "imbalance": "none", "classes": 3, "image_size": 8}

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from fastgan.config import schedule
 from fastgan.config.schema import TrainConfig
+from fastgan.data import loading
 from fastgan.data.image_set import ImageSet, to_unit_range
-from fastgan.evaluation import diagnosis, metrics
-from fastgan.evaluation.confusion import MergeCandidate, confused_codes
+from fastgan.evaluation import class_findings, confusion, diagnosis, followed, metrics, properties, trust
+from fastgan.evaluation.confusion import MergeCandidate
+from fastgan.evaluation.trust import Trust
 from fastgan.inference.labelling import read
 from fastgan.inference.sampling import Sampler
 from fastgan.models.networks import Generator, Networks
@@ -31,7 +33,8 @@ COMPARED = 200  # real images of each code, at most, that its samples are compar
 class RunState:
     """A run as it is: its networks, and the real images that they are tried on.
 
-    prior_K: probabilities; rows: those of metrics.jsonl; settings: run.json as read.
+    prior_K: probabilities; rows: those of metrics.jsonl; settings: run.json as read; beside_N: the codes that another
+    run gives the images, int64 on the CPU, or None.
     """
 
     config: TrainConfig
@@ -43,6 +46,7 @@ class RunState:
     rows: Sequence[dict[str, Any]]
     settings: dict[str, Any]
     device: torch.device
+    beside_N: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class RunSummary:
 
     codes_N, confidences_N: Q's most probable code and its probability; sizes_K: shares of the real images; unused:
     codes that nearly no image gets; effective: number of equally frequent classes; counts_KC: images of each code and
-    real class, None without labels; merge: pairs of codes that Q confuses, not looked for in a run hardly trained.
+    real class, None without labels; merge: pairs of codes that Q confuses, not looked for in a run hardly trained;
+    chosen_M: the images of which more was asked; trust: how far their codes can be trusted.
     """
 
     prior_K: Tensor
@@ -65,6 +70,8 @@ class RunSummary:
     images_planned: int
     hardly_trained: bool
     merge: Sequence[MergeCandidate]
+    chosen_M: Tensor
+    trust: Trust
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,10 @@ class CodeSummary:
     """What is known of one code.
 
     confidence: Q's mean, None where no image has the code; stands_for: its most frequent real class, true_share: that
-    class's frequency, both None where unknown; surest_N: its real images, the surest first; spread: mean pairwise
-    distance of its samples, relative to that of its real images, NaN where unknown.
+    class's frequency, both None where unknown; makeup: its most frequent classes and their shares of its images; mixed:
+    none of them has enough for the code to be called mostly that class; views: how often a second view of its images
+    gets it too, None where unknown; surest_N: its real images, the surest first; spread: mean pairwise distance of its
+    samples, relative to that of its real images, NaN where unknown.
     """
 
     number: int
@@ -82,6 +91,9 @@ class CodeSummary:
     confidence: float | None
     stands_for: str | None
     true_share: float | None
+    makeup: Sequence[tuple[str, float]]
+    mixed: bool
+    views: float | None
     surest_N: Tensor
     samples_SCHW: Tensor
     spread: float
@@ -97,6 +109,17 @@ def summarise_run(state: RunState) -> RunSummary:
     planned = schedule.total_images(config, len(codes_N), run_folder.ranks_of(state.settings))
     hardly = diagnosis.hardly_trained(prior_K, sizes_K, state.images_seen, planned) is not None
     names = state.images.class_names or [str(c) for c in range(state.images.label_count)]
+    counts_KC = None if labels is None else metrics.count_matrix(codes_N, labels, config.classes, len(names))
+    chosen_M, transformed_MK = confusion.read_transforms(state.networks, state.images.images, config, state.device)
+    trusted = trust.measure(
+        state.images.images,
+        codes_N,
+        confidences_N,
+        chosen_M,
+        transformed_MK,
+        counts_KC=counts_KC,
+        beside_N=state.beside_N,
+    )
     return RunSummary(
         prior_K=prior_K,
         codes_N=codes_N,
@@ -105,10 +128,12 @@ def summarise_run(state: RunState) -> RunSummary:
         unused=metrics.unused_codes(sizes_K),
         effective=metrics.effective_classes(prior_K),
         class_names=names,
-        counts_KC=None if labels is None else metrics.count_matrix(codes_N, labels, config.classes, len(names)),
+        counts_KC=counts_KC,
         images_planned=planned,
         hardly_trained=hardly,
-        merge=[] if hardly else confused_codes(state.networks, state.images.images, codes_N, config, state.device),
+        merge=[] if hardly else confusion.merge_candidates(transformed_MK, codes_N[chosen_M]),
+        chosen_M=chosen_M,
+        trust=trusted,
     )
 
 
@@ -123,6 +148,8 @@ def summarise_codes(state: RunState, summary: RunSummary, most: int) -> Iterator
         confidences_N = summary.confidences_N[own_N]
         samples_SCHW = draw(torch.full((SAMPLES,), k), offset=k)
         stands_for, true_share = _majority(summary, k)
+        counts_C = None if summary.counts_KC is None else summary.counts_KC[k]
+        views = float(summary.trust.views_K[k])
         yield CodeSummary(
             number=k,
             probability=float(summary.prior_K[k]),
@@ -130,6 +157,9 @@ def summarise_codes(state: RunState, summary: RunSummary, most: int) -> Iterator
             confidence=float(confidences_N.mean()) if len(own_N) else None,
             stands_for=stands_for,
             true_share=true_share,
+            makeup=[] if counts_C is None else class_findings.makeup(counts_C, summary.class_names),
+            mixed=counts_C is not None and class_findings.mixed(counts_C),
+            views=views if math.isfinite(views) else None,
             surest_N=own_N[confidences_N.argsort(descending=True, stable=True)],
             samples_SCHW=samples_SCHW,
             spread=relative_spread(samples_SCHW, chosen_images(state.images, own_N[:COMPARED])),
@@ -166,5 +196,21 @@ def diagnose(state: RunState, summary: RunSummary, spreads: Mapping[int, float])
         merge=summary.merge,
         last_d_loss=diagnosis.last_mean(state.rows, "d_loss"),
         spreads_K=[spreads.get(k, math.nan) for k in range(state.config.classes)],
+        of_groups=[] if summary.hardly_trained else of_groups(state, summary),
     )
     return diagnosis.findings(facts)
+
+
+def of_groups(state: RunState, summary: RunSummary) -> list[diagnosis.Finding]:
+    """What is found of the groups of real images: what they follow, how far to trust them, which classes they mix."""
+    chosen_M, labels = summary.chosen_M, state.images.labels
+    looked = followed.Looked(
+        chosen_M.numpy(), summary.codes_N[chosen_M].numpy(), None if labels is None else labels[chosen_M].numpy()
+    )
+    folder = None if state.images.paths is None else loading.data_folder(state.config)
+    found = followed.follow(looked.codes_M, properties.measure(state.images, folder, chosen_M), looked.labels_M)
+    classes = None if summary.counts_KC is None else int((summary.counts_KC.sum(0) > 0).sum())
+    findings = [followed.finding(found, looked), trust.finding(summary.trust, classes)]
+    if summary.counts_KC is not None:
+        findings += class_findings.class_findings(summary.counts_KC, summary.class_names, summary.unused)
+    return [finding for finding in findings if finding is not None]

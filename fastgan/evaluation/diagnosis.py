@@ -33,12 +33,21 @@ AGREE, DISAGREE = 0.8, 0.4  # adjusted Rand index above, or below, which two run
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Real images, by their index, that show what a finding is about."""
+
+    caption: str
+    images: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Finding:
-    """Something that looks wrong, in words, and what to do about it."""
+    """Something that looks wrong, in words, what to do about it, and images that show it."""
 
     title: str
     text: str
     remedy: str
+    shown: Sequence[Shown] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,8 @@ class Facts:
     """The figures that the findings are based on.
 
     prior_K, sizes_K: probabilities and shares of the real images; spreads_K: mean pairwise distance of a code's
-    samples, relative to that of its real images (NaN where unknown); last_d_loss: the last logged mean.
+    samples, relative to that of its real images (NaN where unknown); last_d_loss: the last logged mean; of_groups: what
+    was found of the groups of real images (what they follow, how far they can be trusted, which classes they mix).
     """
 
     prior_K: Tensor
@@ -57,6 +67,7 @@ class Facts:
     merge: Sequence[MergeCandidate] = ()
     last_d_loss: float | None = None
     spreads_K: Sequence[float] = field(default=())
+    of_groups: Sequence[Finding] = ()
 
 
 def collapsed(prior_K: Tensor, sizes_K: Tensor) -> str:
@@ -120,13 +131,14 @@ def findings(facts: Facts) -> list[Finding]:
 
     For a run that is hardly trained, its consequences are left out: unused codes, codes that Q confuses and a prior
     that is not that of the images; where too few images were shown, also samples that are all alike, and the early
-    stop, which the first finding already mentions.
+    stop, which the first finding already mentions. What was found of its groups is left out as well.
     """
     hardly = hardly_trained(facts.prior_K, facts.sizes_K, facts.images_seen, facts.images_planned)
     checks = [_stopped_early, _discriminator_won, _one_image, _unused, _confused, _prior]
     if hardly is not None:
         checks = [_discriminator_won] if facts.images_seen < FEW_SHOWN else checks[:3]
-    found = [hardly, *(check(facts) for check in checks)]
+    of_groups = facts.of_groups if hardly is None else ()
+    found = [hardly, *of_groups, *(check(facts) for check in checks)]
     return [finding for finding in found if finding is not None]
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import torch
 from markupsafe import Markup, escape
 
-from fastgan.evaluation import code_summary, judge
+from fastgan.evaluation import code_summary, judge, trust
 from fastgan.evaluation.code_summary import CodeSummary, RunState, RunSummary
 from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
 from fastgan.evaluation.diagnosis import STOPPED_EARLY, Finding
@@ -31,7 +32,10 @@ SHOWN_CODES = 100  # the most frequent ones, where there are more
 
 @dataclass(frozen=True)
 class Code:
-    """A code (class) as the page shows it; `stands_for` is its most frequent real class, None where unknown."""
+    """A code (class) as the page shows it; `stands_for` is its most frequent real class, None where unknown.
+
+    makeup: its most frequent classes with their shares; mixed: it is not mostly one of them.
+    """
 
     number: int
     probability: float
@@ -39,6 +43,8 @@ class Code:
     confidence: float | None
     stands_for: str | None
     true_share: float | None
+    makeup: Sequence[tuple[str, float]]
+    mixed: bool
     samples: Sequence[Picture]
     real: Sequence[Picture]
 
@@ -47,14 +53,16 @@ class Code:
 class Page:
     """Everything that the template shows.
 
-    confusion: a code and its images of each real class. numbered: number and name of the classes whose names the chart
-    of frequencies could not show. unfinished: how far a run in training is; empty for one that is not.
+    strips: of each finding, the captions and pictures of what it shows. confusion: a code and its images of each real
+    class. numbered: number and name of the classes whose names the chart of frequencies could not show. unfinished: how
+    far a run in training is; empty for one that is not.
     """
 
     title: str
     data: str
     summary: Sequence[str]
     findings: Sequence[Finding]
+    strips: Sequence[Sequence[tuple[str, Sequence[Picture]]]]
     hardly_trained: bool
     codes: Sequence[Code]
     codes_left_out: int
@@ -123,11 +131,13 @@ def collect(state: RunState) -> Page:
     stand_for = {code.stands_for for code in codes}
     shown = chart_names(run.class_names if labelled else [])
     evaluated: dict[str, Any] = next((row for row in reversed(state.rows) if "confidence" in row), {})
+    findings = code_summary.diagnose(state, run, spreads)
     return Page(
         title=f"{_name(state)}: classes, their frequencies and generated images",
         data=_data(state, run),
         summary=_summary(state, run),
-        findings=code_summary.diagnose(state, run, spreads),
+        findings=findings,
+        strips=[_strips(state, finding, side) for finding in findings],
         hardly_trained=run.hardly_trained,
         codes=codes,
         codes_left_out=state.config.classes - len(codes),
@@ -157,7 +167,8 @@ def _side(state: RunState) -> int:
 
 def _code(state: RunState, run: RunSummary, code: CodeSummary, side: int) -> Code:
     """A code with pictures of its first samples and of the real images that Q is surest of."""
-    about = "" if code.stands_for is None else f", which mostly gets class {code.stands_for}"
+    mostly = code.stands_for is not None and not code.mixed
+    about = f", which mostly gets class {code.stands_for}" if mostly else ""
     made = [
         Picture(images.png(image, side), f"Generated image {i + 1} of code {code.number}{about}")
         for i, image in enumerate(code.samples_SCHW[:SHOWN_PICTURES])
@@ -175,9 +186,21 @@ def _code(state: RunState, run: RunSummary, code: CodeSummary, side: int) -> Cod
         confidence=code.confidence,
         stands_for=code.stands_for,
         true_share=code.true_share,
+        makeup=code.makeup,
+        mixed=code.mixed,
         samples=made,
         real=real,
     )
+
+
+def _strips(state: RunState, finding: Finding, side: int) -> list[tuple[str, list[Picture]]]:
+    """The pictures of what a finding shows, with their captions."""
+    strips = []
+    for shown in finding.shown:
+        chosen = code_summary.chosen_images(state.images, torch.tensor(shown.images, dtype=torch.int64))
+        text = f"Real image of: {shown.caption}"
+        strips.append((shown.caption, [Picture(images.png(image, side), text) for image in chosen]))
+    return strips
 
 
 def _data(state: RunState, run: RunSummary) -> str:
@@ -208,7 +231,7 @@ def _summary(state: RunState, run: RunSummary) -> list[str]:
     order = sizes_K.argsort(descending=True, stable=True).tolist()
     used = [k for k in order if k not in set(run.unused)]
     first, last = used[0], used[-1]
-    sure, planned = float(run.confidences_N.mean()), run.images_planned
+    planned = run.images_planned
     return [
         f"The model was given {count} codes and "
         + ("uses them all" if not run.unused else f"uses {len(used)}")
@@ -217,7 +240,7 @@ def _summary(state: RunState, run: RunSummary) -> list[str]:
         f"{float(prior_K[first]):.1%})"
         + (f", the smallest in use that of code {last} ({float(sizes_K[last]):.1%}; " if len(used) > 1 else ".")
         + (f"probability {float(prior_K[last]):.1%})." if len(used) > 1 else ""),
-        f"Q, which tells the code of an image, is {sure:.1%} sure on average; {1 / count:.1%} would be a guess.",
+        *trust.in_words(run.trust),
         f"Trained on {seen:,} images" + (" in all." if seen >= planned else f" of the {planned:,} that were planned."),
     ]
 
