@@ -34,7 +34,7 @@ AGREE, DISAGREE = 0.8, 0.4  # adjusted Rand index above, or below, which two run
 
 @dataclass(frozen=True)
 class Shown:
-    """Real images, by their index, that show what a finding is about."""
+    """Real images, by index, that a finding is shown with, and a line about them."""
 
     caption: str
     images: Sequence[int]
