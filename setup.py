@@ -55,7 +55,7 @@ setup(
         "kernels": ["py.typed"],
         "fastgan.data": ["*.csv"],
         "fastgan.inference": ["templates/*.j2"],
-        "fastgan.reporting": ["templates/*.j2"],
+        "fastgan.reporting": ["templates/*.j2", "templates/*.css", "templates/*.js"],
     },
     entry_points={"console_scripts": ["fastgan = fastgan.__main__:main"]},
     python_requires=">=3.11",

@@ -32,12 +32,21 @@ AGREE, DISAGREE = 0.8, 0.4  # adjusted Rand index above, or below, which two run
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Real images, by index, that a finding is shown with, and a line about them."""
+
+    caption: str
+    images: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something that looks wrong, in words, and what to do about it."""
 
     title: str
     text: str
     remedy: str
+    shown: Sequence[Shown] = ()
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from markupsafe import Markup, escape
 
 from fastgan.evaluation import code_summary, judge
 from fastgan.evaluation.code_summary import CodeSummary, RunState, RunSummary
 from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
 from fastgan.evaluation.diagnosis import Finding
 from fastgan.evaluation.metrics import UNUSED_SHARE
-from fastgan.reporting import images, plots
+from fastgan.reporting import images, plots, templating
 from fastgan.reporting.images import Picture
 from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN, has_losses
 from fastgan.reporting.lettering import ChartNames, chart_names
 from fastgan.runs import run_folder
-from fastgan.text import printable, unescaped, words
+from fastgan.text import unescaped
 
 NAME = run_folder.REPORT
 SHOWN_PICTURES = 8  # generated and real ones of each code
@@ -82,23 +78,8 @@ def write(path: Path, state: RunState) -> None:
 
 
 def render(page: Page) -> str:
-    """The page as HTML. Everything in it is escaped, names also as `fastgan.text.printable` does it."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,  # Markup is escaped already
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"flags": _flags, "listed": words}
-    template = environment.get_template("report.html.j2")
-    return template.render(page=page, unused_share=UNUSED_SHARE, confused=CONFUSED)
-
-
-def _flags(text: str) -> Markup:
-    """A sentence, escaped, in which no line ends within a flag."""
-    return Markup(re.sub(r"(--[a-z][a-z.-]*[a-z])", r"<code>\1</code>", str(escape(text))))
+    """The page as HTML."""
+    return templating.render("report.html.j2", page=page, unused_share=UNUSED_SHARE, confused=CONFUSED)
 
 
 def collect(state: RunState) -> Page:
