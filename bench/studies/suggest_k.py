@@ -45,7 +45,9 @@ def train(place: Path, name: str, kinds: Kinds, count: int, seed: int, run: Path
 
 def finished(run: Path, epochs: int) -> bool:
     """Whether a run has the evaluation that ends it."""
-    return any(row.get("epoch") == epochs and "effective_classes" in row for row in MetricsLog(run / "metrics.jsonl").rows())
+    return any(
+        row.get("epoch") == epochs and "effective_classes" in row for row in MetricsLog(run / "metrics.jsonl").rows()
+    )
 
 
 def main() -> None:

@@ -142,7 +142,7 @@ def _next(best: Level, found: Sequence[Level]) -> str:
         )
     if best.seeds is None:
         return f"Train --classes {best.classes} once more with another --seed: one run of a K proves little."
-    between = [k for k in range(best.classes + 1, more[0])]
+    between = list(range(best.classes + 1, more[0]))
     if between:
         tried = words(between) if len(between) < 4 else f"{between[0]} to {between[-1]}"
         return f"Not tried: K = {tried}. Train some of them if the exact number matters."

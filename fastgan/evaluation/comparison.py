@@ -1,7 +1,7 @@
 """Two labelings of the same images, compared: which groups are the same, which images moved, how far both agree.
 
 Groups are matched one to one so that as many images as possible keep their group (Hungarian). A matched pair is the
-same group where more than half of the images that either holds are in both: no group has two such partners.
+same group where more than SAME of the images that either holds are in both; above a half no group has two partners.
 
 Legend: N images, A and B codes of the first and of the second labeling, M images of one move.
 """
@@ -19,7 +19,7 @@ from torch import Tensor
 from fastgan.evaluation.metrics import count_matrix, rand_index
 from fastgan.text import words
 
-SAME = 0.5  # share in common above which two groups are the same; above a half it is unique
+SAME = 0.7  # share in common above which two groups count as the same
 INSIDE = 0.8  # a group with more than this share of its images in one group of the other labeling is a part of it
 
 
@@ -68,10 +68,10 @@ class Move:
 class Comparison:
     """What two labelings have in common.
 
-    ari, ami: adjusted Rand index and adjusted mutual information, 1 for equal groups and 0 by chance. kept: images whose
-    group is that of the one-to-one match. inside: where the numbers of codes differ, the share of images whose group of
-    the finer labeling lies mainly in their group of the other; None where they do not. moves: of all images that are
-    not kept, the largest first, at most MOVES.
+    ari, ami: adjusted Rand index and adjusted mutual information, 1 for equal groups and 0 by chance. kept: images
+    whose group is that of the one-to-one match. inside: where the numbers of codes differ, the share of images in
+    that group of the coarser labeling which holds most of their group of the finer; None where they do not. moves: of
+    all images that are not kept, the largest first, at most MOVES.
     """
 
     count: int

@@ -32,10 +32,11 @@ SPREAD_OVER = 2_000  # images, at most, of which the silhouette is computed: its
 class RunReading:
     """One run, read on the real images.
 
-    name: of its folder. codes_N, confidences_N: Q's most probable code, int64, and its probability, on the CPU. sizes_K:
-    shares of the images. merge: pairs of codes that Q confuses. views: adjusted Rand index of the codes of images and
-    of transforms of them. silhouette: mean silhouette of the codes in Q's embedding, None with one code in use. row:
-    the last evaluation in metrics.jsonl. settings: of run.json as read. hardly: why its classes say little, if so.
+    name: of its folder. codes_N, confidences_N: Q's most probable code, int64, and its probability, on the CPU.
+    sizes_K: shares of the images. merge: pairs of codes that Q confuses. views: adjusted Rand index of the codes of
+    images and of transforms of them. silhouette: mean silhouette of the codes in Q's embedding, None with one code in
+    use. row: the last evaluation in metrics.jsonl. settings: of run.json as read. hardly: why its classes say little,
+    if so.
     """
 
     name: str

@@ -6,12 +6,12 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 from cycler import cycler
 
 from fastgan.evaluation.choice_of_k import Level
 from fastgan.evaluation.diagnosis import AGREE
 from fastgan.reporting import plots
-from fastgan.reporting.plots import plt
 
 MOST_TICKS = 9  # numbers of classes below the axis, so that they do not collide on a phone
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import torch
 from torch import Tensor
 
@@ -19,12 +18,12 @@ from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import choice_of_k, diagnosis, metrics, run_reading
 from fastgan.evaluation.choice_of_k import Level, Suggestion
 from fastgan.evaluation.code_summary import chosen_images
-from fastgan.evaluation.comparison import SAME, Comparison, LoneGroup, compare
+from fastgan.evaluation.comparison import INSIDE, SAME, Comparison, LoneGroup, compare
 from fastgan.evaluation.run_reading import RunReading
-from fastgan.reporting import comparison_charts, images
+from fastgan.reporting import comparison_charts, images, templating
 from fastgan.reporting.images import Picture
 from fastgan.reporting.labels import SHOWN
-from fastgan.text import pluralize, printable, unescaped
+from fastgan.text import pluralize, unescaped
 
 PICTURES = 6  # of a group or of a move
 GROUPS, MOVES = 40, 12  # of a pair of runs, at most, that are shown
@@ -95,16 +94,8 @@ def write(path: Path, readings: Sequence[RunReading], images_: ImageSet) -> None
 
 
 def render(page: Page) -> str:
-    """The page as HTML. Everything in it is escaped, names also as `fastgan.text.printable` does it."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,  # Markup is escaped already
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("compare.html.j2").render(page=page, same=SAME)
+    """The page as HTML."""
+    return templating.render("compare.html.j2", more_style="compare.css", page=page, same=SAME, inside=INSIDE)
 
 
 def collect(readings: Sequence[RunReading], shown: ImageSet) -> Page:
@@ -150,7 +141,7 @@ class _Gallery:
     def name(self, letter: str, code: int) -> str:
         """Such as A 3, or A 3 (mostly cat) where the images have labels."""
         known = self._classes[letter].get(code)
-        return f"{letter} {code}" + ("" if known is None else f" (mostly {known})")
+        return f"{letter}\N{NO-BREAK SPACE}{code}" + ("" if known is None else f" (mostly {known})")
 
     def pictures(self, index_M: Tensor, sure_N: Tensor, about: str) -> list[Picture]:
         """The first PICTURES of some images, those with the highest `sure_N` first."""
@@ -220,7 +211,8 @@ def _reading(first: RunReading, second: RunReading, found: Comparison, a: str, b
     fewer, more = (a, b) if first.classes < second.classes else (b, a)
     return (
         f"{a} and {b} have different numbers of groups and cannot agree in all: {found.inside:.0%} of the images lie "
-        f"in that group of {fewer} which holds most of their group of {more} (100%: {more} only splits groups of {fewer})."
+        f"in that group of {fewer} which holds most of their group of {more} (100%: {more} only splits what {fewer} "
+        "has)."
     )
 
 
@@ -231,8 +223,9 @@ def _summary(pairs: Sequence[Pair], suggestion: Suggestion | None) -> list[str]:
         groups = pluralize(len(pair.found.same), "group is", "groups are")
         kept, count = pair.found.kept, pair.found.count
         found.append(
-            f"{pair.first} and {pair.second}: {groups} the same, and {kept:,} of {count:,} images ({kept / count:.1%}) keep their group; adjusted Rand index {pair.found.ari:.2f}. "
-            f"{pair.reading}"
+            f"{pair.first} and {pair.second}: {groups} the same, and {kept:,} of {count:,} images ({kept / count:.1%}) "
+            f"keep their group; adjusted Rand index {pair.found.ari:.2f}."
+            + ("" if pair.found.inside is not None else f" {pair.reading}")
         )
     if len(pairs) > 3:
         found.append(f"{pluralize(len(pairs) - 3, 'more comparison')} with {pairs[0].first} below.")

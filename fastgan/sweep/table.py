@@ -102,8 +102,8 @@ def as_markdown(rows: Iterable[Row]) -> str:
         main.append([display_name(method), str(epoch), *(f"{m} ± {s}, worst {w}, n {n}" for m, s, w, n in parts)])
     times = [[name, f"{s:.2f}", str(epochs), str(n), device] for name, s, n, epochs, device in mean_times(runs)]
     over_seeds = []
-    for method, epoch, found in intervals(runs):
-        parts = [_interval_parts(key, found.get(key)) for key in MERITS]
+    for method, epoch, cells_of in intervals(runs):
+        parts = [_interval_parts(key, cells_of.get(key)) for key in MERITS]
         over_seeds.append([display_name(method), str(epoch), *(f"{m} ± {half}, n {n}" for m, half, n in parts)])
     differences = []
     for method, epoch, found in compared_with_uniform(runs):

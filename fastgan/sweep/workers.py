@@ -166,8 +166,8 @@ def _sweep(part: Part) -> Sweep:
     device.choose_kernels(part.kernels)
     threads.choose(part.threads)
     results = Results(part.folder, **part.sweep)
-    shown = {"pictures": part.pictures, "named": True, "held_out": part.held_out}
-    sweep = Sweep(results, part.runs, torch.device("cpu"), RankInfo(), **shown)
+    cpu = torch.device("cpu")
+    sweep = Sweep(results, part.runs, cpu, RankInfo(), part.pictures, named=True, held_out=part.held_out)
     sweep.at_once = part.at_once
     return sweep
 
