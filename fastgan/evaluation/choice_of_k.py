@@ -109,15 +109,25 @@ def suggest(found: Sequence[Level]) -> Suggestion:
     if good:
         best = good[-1]
         return Suggestion(best.classes, f"Suggested: K = {best.classes}", reasons, _next(best, found))
-    left = sorted({round(level.distinct) for level in found if not level.whole})
-    if left:
-        # Codes too many are left unused or confused: what remains of them is the best guess that there is.
-        tried = f"--classes {max(left)}" if len(left) == 1 else f"--classes {min(left)} to {max(left)}"
+    if (left := _left(found)) is not None:
+        tried = f"--classes {left[0]}" if left[0] == left[1] else f"--classes {left[0]} to {left[1]}"
         step = f"Train with {tried}, with two seeds of each, and compare again."
         return Suggestion(None, "No K tried is both stable and fully used", reasons, step)
     fewest, most = found[0].classes, found[-1].classes
-    step = f"Train for more --epochs, or try fewer than {fewest} or more than {most} classes, with two seeds of each."
-    return Suggestion(None, "No K tried is stable", reasons, step)
+    step = f"Train for more --epochs first; then try fewer than {fewest} or more than {most} classes, with two seeds of each."
+    return Suggestion(None, "No K tried is both stable and fully used", reasons, step)
+
+
+def _left(found: Sequence[Level]) -> tuple[int, int] | None:
+    """The least and most groups that are left of codes too many; None where that number grows with K, and says nothing.
+
+    Codes too many are left unused or confused, and what remains is the best guess that there is. But runs that have not
+    learned enough confuse codes as well, of any K.
+    """
+    left = [round(level.distinct) for level in found if not level.whole]
+    if len(left) < 2 or max(left) - min(left) > max(1, max(left) // 5):
+        return None
+    return max(2, min(left)), max(2, max(left))
 
 
 def _verdict(level: Level) -> str:

@@ -90,9 +90,18 @@ def test_with_one_seed_transforms_decide_and_a_second_is_asked_for() -> None:
 def test_what_is_left_of_codes_too_many_is_the_guess_where_no_k_is_whole() -> None:
     pairs = [MergeCandidate(2 * k, 2 * k + 1, 0.3) for k in range(6)]
     runs = [reading(split(2, seed), 12, seed, merge=pairs) for seed in (0, 1)]
-    runs += [reading(split(3, seed), 18, seed, merge=[MergeCandidate(0, 1, 0.2)]) for seed in (0, 1)]
+    more = [MergeCandidate(3 * k, 3 * k + part, 0.3) for k in range(6) for part in (1, 2)][:-1]
+    runs += [reading(split(3, seed), 18, seed, merge=more) for seed in (0, 1)]
     suggestion = suggest(levels(runs))
-    assert suggestion.classes is None and "--classes 6 to 17" in suggestion.next_step
+    assert suggestion.classes is None and "--classes 6 to 7," in suggestion.next_step
+
+
+def test_what_is_left_says_nothing_where_it_grows_with_k() -> None:
+    """As in runs that have not learned enough, which confuse codes of any K."""
+    runs = [reading(split(2, 0), 12, views=0.8, merge=[MergeCandidate(k, k + 1, 0.2) for k in range(8)])]
+    runs += [reading(split(4, 0), 24, views=0.8, merge=[MergeCandidate(k, k + 1, 0.2) for k in range(10)])]
+    suggestion = suggest(levels(runs))
+    assert suggestion.classes is None and "more --epochs first" in suggestion.next_step
 
 
 def test_chance_groups_get_no_suggestion() -> None:
