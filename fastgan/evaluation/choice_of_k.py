@@ -114,7 +114,8 @@ def suggest(found: Sequence[Level]) -> Suggestion:
         step = f"Train with {tried}, with two seeds of each, and compare again."
         return Suggestion(None, "No K tried is both stable and fully used", reasons, step)
     fewest, most = found[0].classes, found[-1].classes
-    step = f"Train for more --epochs first; then try fewer than {fewest} or more than {most} classes, with two seeds of each."
+    others = f"fewer than {fewest} or more than {most} classes"
+    step = f"Train for more --epochs first; then try {others}, with two seeds of each."
     return Suggestion(None, "No K tried is both stable and fully used", reasons, step)
 
 
