@@ -100,5 +100,5 @@ KINDS = {
     "two": Kinds("digits 2 and 7 of MNIST, 1,000 and 400 images", 1400, 2, (2, 3, 4), _two),
     "five": Kinds("five classes of FashionMNIST, 600 to 200 images", 2000, 5, (3, 5, 7, 10), _five),
     "digits": Kinds("scikit-learn's ten digits, 1,797 images", 1797, 10, (5, 8, 10, 14, 20), _digits),
-    "forty": Kinds("40 characters in four fonts, 2,400 images", 2400, 40, (20, 40, 60), _forty),
+    "forty": Kinds("40 characters in four fonts, 2,400 images", 2400, 40, (20, 40), _forty),
 }

@@ -152,6 +152,27 @@ def test_a_browser_shows_every_picture_and_the_page_is_not_too_wide(tmp_path: Pa
     assert (inner, empty) == (width, 0) and count == html.count("<img") > 30 and too_wide <= 0
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome in PATH")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_anyone_can_read_it(tmp_path: Path, scheme: str) -> None:
+    """axe-core finds nothing, with every part open, and the console says nothing."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    readings = [reading(KIND_N // 2, 3), reading(moved(5), 6), reading(split(2, 0), 12, views=0.6)]
+    (tmp_path / "page.html").write_text(rendered(readings, images(named=True)), encoding="utf-8")
+    said: list[str] = []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        shown = browser.new_context(color_scheme=scheme, offline=True).new_page()
+        shown.on("console", lambda message: said.append(message.text))
+        shown.goto((tmp_path / "page.html").as_uri())
+        shown.eval_on_selector_all("details", "all => all.forEach(each => { each.open = true; })")
+        wrong = axe.Axe().run(shown).response["violations"]
+        browser.close()
+    assert [(each["id"], each["nodes"][0]["html"]) for each in wrong] == []
+    assert said == []
+
+
 # --- the command ---
 
 
