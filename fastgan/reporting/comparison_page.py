@@ -95,7 +95,7 @@ def write(path: Path, readings: Sequence[RunReading], images_: ImageSet) -> None
 
 def render(page: Page) -> str:
     """The page as HTML."""
-    return templating.render("compare.html.j2", more_style="compare.css", page=page, same=SAME, inside=INSIDE)
+    return templating.render("compare.html.j2", style="compare.css", page=page, same=SAME, inside=INSIDE)
 
 
 def collect(readings: Sequence[RunReading], shown: ImageSet) -> Page:

@@ -19,15 +19,12 @@ from fastgan.text import printable, words
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(
-    template: str, style: str = "style.css", script: str | None = None, more_style: str | None = None, **values: Any
-) -> str:
+def render(template: str, style: str = "style.css", script: str | None = None, **values: Any) -> str:
     """A page as HTML.
 
     Args:
-        template, style, script: names of files in templates/; `more_style`: one that comes after `style`. The template
-            puts `style` and `script` into their elements, with nothing else in them, and `policy` into its
-            Content-Security-Policy.
+        template, style, script: names of files in templates/. The template puts `style` and `script` into their
+            elements, with nothing else in them, and `policy` into its Content-Security-Policy.
         values: what the template shows.
     """
     environment = jinja2.Environment(
@@ -39,8 +36,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"flags": _flags, "listed": words}
-    first, code, more = (_source(name) if name else "" for name in (style, script, more_style))
-    css = first + more
+    css, code = (_source(name) if name else "" for name in (style, script))
     return environment.get_template(template).render(
         style=Markup(css), script=Markup(code), policy=policy(css, code), **values
     )
