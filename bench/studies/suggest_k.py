@@ -154,6 +154,7 @@ def main() -> None:
             found[name][seed].append(read(run))
     rows = {name: row(name, by_seed) for name, by_seed in found.items()}
     about = environment(torch.device("cpu"))
+    about.pop("command")  # it names a folder of one machine
     how = f"Each run: {SHOWN:,} images of {SIDE}x{SIDE} shown, {NETWORK}, one thread of {about['device']}."
     command = "`python -m bench.studies.suggest_k --place DIR --save`"
     text = "\n\n".join(
