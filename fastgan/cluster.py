@@ -12,6 +12,7 @@ from fastgan.config.schema import TrainConfig
 from fastgan.data import scan
 from fastgan.errors import ConfigError
 from fastgan.inference import sorting
+from fastgan.inference.group_names import read_names
 from fastgan.inference.kept_table import check_renewable
 from fastgan.runs import run_folder
 from fastgan.runtime import outputs
@@ -28,12 +29,13 @@ def main(argv: Sequence[str]) -> int:
     )
     settings = run_folder.saved_config(args.run)
     out = args.out if args.out is not None else args.run / "assignments.csv"
+    names = None if args.names is None else read_names(args.names, settings.classes)
     _check_places(args, settings, out)
     into = [] if args.sort_into is None else [args.sort_into]
     with run_folder.owning_outputs(out, *into):
         with loading():
             from fastgan.tasks import cluster as task
-        return task.label(args, out)
+        return task.label(args, out, names)
 
 
 def _check_places(args: ClusterConfig, settings: TrainConfig, out: Path) -> None:

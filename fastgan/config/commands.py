@@ -61,6 +61,9 @@ class ClusterConfig:
     out: Path | None = None
     """The table to write, csv. Left out: RUN/assignments.csv, which is renewed where it lists files of the same
     folder."""
+    names: Path | None = None
+    """Names of the classes, as downloaded from report.html (names.json): the table gains them, and --sort-into makes
+    folders with them. Classes with the same name count as one."""
     force: bool = False
     """Replace a table that is there already, and in --sort-into what was sorted there before."""
     sort_into: Path | None = None

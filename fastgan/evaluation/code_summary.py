@@ -18,6 +18,7 @@ from fastgan.config.schema import TrainConfig
 from fastgan.data.image_set import ImageSet, to_unit_range
 from fastgan.evaluation import diagnosis, metrics
 from fastgan.evaluation.confusion import MergeCandidate, confused_codes
+from fastgan.evaluation.group_images import GroupImages, Readings, group_images
 from fastgan.inference.labelling import read
 from fastgan.inference.sampling import Sampler
 from fastgan.models.networks import Generator, Networks
@@ -49,14 +50,16 @@ class RunState:
 class RunSummary:
     """The prior, and what Q says of all real images.
 
-    codes_N, confidences_N: Q's most probable code and its probability; sizes_K: shares of the real images; unused:
-    codes that nearly no image gets; effective: number of equally frequent classes; counts_KC: images of each code and
-    real class, None without labels; merge: pairs of codes that Q confuses, not looked for in a run hardly trained.
+    codes_N, confidences_N: Q's most probable code and its probability; readings: all that Q says; sizes_K: shares of
+    the real images; unused: codes that nearly no image gets; effective: number of equally frequent classes; counts_KC:
+    images of each code and real class, None without labels; merge: pairs of codes that Q confuses, not looked for in a
+    run hardly trained.
     """
 
     prior_K: Tensor
     codes_N: Tensor
     confidences_N: Tensor
+    readings: Readings
     sizes_K: Tensor
     unused: Sequence[int]
     effective: float
@@ -72,7 +75,7 @@ class CodeSummary:
     """What is known of one code.
 
     confidence: Q's mean, None where no image has the code; stands_for: its most frequent real class, true_share: that
-    class's frequency, both None where unknown; surest_N: its real images, the surest first; spread: mean pairwise
+    class's frequency, both None where unknown; images: its real images, sorted in several ways; spread: mean pairwise
     distance of its samples, relative to that of its real images, NaN where unknown.
     """
 
@@ -82,7 +85,7 @@ class CodeSummary:
     confidence: float | None
     stands_for: str | None
     true_share: float | None
-    surest_N: Tensor
+    images: GroupImages
     samples_SCHW: Tensor
     spread: float
 
@@ -91,8 +94,10 @@ def summarise_run(state: RunState) -> RunSummary:
     """Have Q read all real images, and compare what it says with the prior and with the labels, if any."""
     config, labels = state.config, state.images.labels
     prior_K = state.prior_K.detach().cpu().double()
-    _, logits = read(state.networks, state.images.images, config, state.device)
-    confidences_N, codes_N = logits.softmax(1).cpu().max(1)
+    embeddings_ND, logits_NK = read(state.networks, state.images.images, config, state.device)
+    confidences_N2, codes_N2 = logits_NK.softmax(1).topk(2, dim=1)
+    readings = Readings(embeddings_ND.cpu(), codes_N2.cpu(), confidences_N2.cpu())
+    codes_N, confidences_N = readings.codes_N2[:, 0], readings.confidences_N2[:, 0]
     sizes_K = metrics.cluster_sizes(codes_N, config.classes)
     planned = schedule.total_images(config, len(codes_N), run_folder.ranks_of(state.settings))
     hardly = diagnosis.hardly_trained(prior_K, sizes_K, state.images_seen, planned) is not None
@@ -101,6 +106,7 @@ def summarise_run(state: RunState) -> RunSummary:
         prior_K=prior_K,
         codes_N=codes_N,
         confidences_N=confidences_N,
+        readings=readings,
         sizes_K=sizes_K,
         unused=metrics.unused_codes(sizes_K),
         effective=metrics.effective_classes(prior_K),
@@ -113,12 +119,12 @@ def summarise_run(state: RunState) -> RunSummary:
 
 
 def summarise_codes(state: RunState, summary: RunSummary, most: int) -> Iterator[CodeSummary]:
-    """Each of the `most` codes with most real images, in their order.
+    """Each of the `most` codes with most real images, those with most first.
 
     One at a time: the samples of all of them may be more than the memory holds.
     """
     draw = Sampler(state.generator, state.config, state.device, "page")
-    for k in sorted(torch.argsort(summary.sizes_K, descending=True, stable=True)[:most].tolist()):
+    for k in torch.argsort(summary.sizes_K, descending=True, stable=True)[:most].tolist():
         own_N = torch.nonzero(summary.codes_N == k).flatten()
         confidences_N = summary.confidences_N[own_N]
         samples_SCHW = draw(torch.full((SAMPLES,), k), offset=k)
@@ -130,7 +136,7 @@ def summarise_codes(state: RunState, summary: RunSummary, most: int) -> Iterator
             confidence=float(confidences_N.mean()) if len(own_N) else None,
             stands_for=stands_for,
             true_share=true_share,
-            surest_N=own_N[confidences_N.argsort(descending=True, stable=True)],
+            images=group_images(summary.readings, k, state.config.seed),
             samples_SCHW=samples_SCHW,
             spread=relative_spread(samples_SCHW, chosen_images(state.images, own_N[:COMPARED])),
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,26 +23,39 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 COLUMNS = ("class", "confidence", "second_class", "second_confidence")
+NAME = "name"  # of the class, where a person has named it
 
 
-def write_table(out: Path, names: Sequence[str | int], first: str, codes_N2: Tensor, confidences_N2: Tensor) -> None:
+def write_table(
+    out: Path,
+    names: Sequence[str | int],
+    first: str,
+    codes_N2: Tensor,
+    confidences_N2: Tensor,
+    class_names: Mapping[int, str] | None = None,
+) -> None:
     """Write the class of each image, and its second choice, as a csv file, atomically.
 
     Args:
         names: of the images, paths or indices.
         first: the heading of their column.
+        class_names: of the classes that have one, for a last column; None for none.
 
     Raises:
         ConfigError: it cannot be written.
     """
     partial = out.parent / f".{uuid.uuid4().hex}"  # not the table's name and more, which may be too long
     rows = zip(names, codes_N2.tolist(), confidences_N2.tolist(), strict=True)
+    heads, called = (COLUMNS, None) if class_names is None else ((*COLUMNS, NAME), class_names)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_csv(
             partial,
-            (first, *COLUMNS),
-            ((name, k, _share(p), also, _share(q)) for name, (k, also), (p, q) in rows),
+            (first, *heads),
+            (
+                (name, k, _share(p), also, _share(q), *([] if called is None else [called.get(k, "")]))
+                for name, (k, also), (p, q) in rows
+            ),
         )
         partial.replace(out)
     except OSError as error:

@@ -3,6 +3,8 @@
     FOLDER/class-KK/<name>   each file under its own name, or a name made of it (`placed`)
     FOLDER/files.csv         each file's path, its class, and its name here
 
+Classes that were given names have folders with these names instead of class-KK (group_names.py).
+
 A folder is filled in FOLDER/.partial-*, which is locked, and its classes are moved to their places when all files are
 there. A failure leaves nothing behind; what a killed process leaves is removed by the next one. A folder that is to be
 replaced is set aside only then, and put back if anything fails.
@@ -18,7 +20,7 @@ import shutil
 import unicodedata
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -76,24 +78,33 @@ def check_place(folder: Path, images: Path, *, force: bool = False) -> None:
         )
 
 
-def placed(paths: Sequence[PurePath], codes: Sequence[int], most_bytes: int = NAME_BYTES) -> list[str]:
+def placed(
+    paths: Sequence[PurePath],
+    codes: Sequence[int],
+    most_bytes: int = NAME_BYTES,
+    folders: Mapping[int, str] | None = None,
+) -> list[str]:
     """The place of each file, "class-KK/<name>", all different, even where case or composition of letters is ignored.
 
-    A file keeps its name; where an earlier one of its class has it, a number is added: "a-2.png". A name of more than
+    A file keeps its name; where an earlier one in its folder has it, a number is added: "a-2.png". A name of more than
     `most_bytes` bytes is cut before its suffix, and gets eight digits of the SHA-256 of the file's path instead.
+
+    Args:
+        folders: the name of each class's folder, instead of class-KK.
     """
-    taken: set[tuple[int, str]] = set()
-    numbers: Counter[tuple[int, str]] = Counter()  # the last one tried, so that many equal names take no longer
+    taken: set[tuple[str, str]] = set()
+    numbers: Counter[tuple[str, str]] = Counter()  # the last one tried, so that many equal names take no longer
     found = []
     for path, code in zip(paths, codes, strict=True):
-        name, key, cuts = path.name, (code, _folded(path.name)), 0
-        while len(os.fsencode(name)) > most_bytes or (code, _folded(name)) in taken:
+        into = f"class-{code:02d}" if folders is None else folders[code]
+        name, key, cuts = path.name, (into, _folded(path.name)), 0
+        while len(os.fsencode(name)) > most_bytes or (into, _folded(name)) in taken:
             numbers[key] += 1
             name = f"{path.stem}-{numbers[key] + 1}{path.suffix}"
             if len(os.fsencode(name)) > most_bytes:
                 name, cuts = _shortened(path, most_bytes, cuts), cuts + 1
-        taken.add((code, _folded(name)))
-        found.append(f"class-{code:02d}/{name}")
+        taken.add((into, _folded(name)))
+        found.append(f"{into}/{name}")
     return found
 
 
@@ -112,7 +123,13 @@ def _shortened(path: PurePath, most_bytes: int, cuts: int) -> str:
 
 
 def sort_into(
-    folder: Path, paths: Sequence[Path], codes: Sequence[int], how: SortAs = "link", *, force: bool = False
+    folder: Path,
+    paths: Sequence[Path],
+    codes: Sequence[int],
+    how: SortAs = "link",
+    *,
+    force: bool = False,
+    folders: Mapping[int, str] | None = None,
 ) -> SortResult:
     """Link or copy each file into `folder`, as described above. It is new or empty, or replaced by `force`.
 
@@ -120,6 +137,7 @@ def sort_into(
 
     Args:
         how: link: hard links, or where there can be none symbolic links or copies. copy: copies.
+        folders: the name of each class's folder; None for class-KK.
 
     Raises:
         ConfigError: the folder cannot be written or replaced, or a file not be read; nothing has changed then.
@@ -127,7 +145,7 @@ def sort_into(
     try:
         with _filling(folder, paths if force else None) as partial:
             mark(partial)
-            places = placed(paths, codes, _most_bytes(partial))
+            places = placed(paths, codes, _most_bytes(partial), folders)
             for place in sorted({place.partition("/")[0] for place in places}):
                 (partial / place).mkdir()
             made = []

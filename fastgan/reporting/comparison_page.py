@@ -26,6 +26,7 @@ from fastgan.reporting.labels import SHOWN
 from fastgan.text import pluralize, unescaped
 
 PICTURES = 6  # of a group or of a move
+TRIED = 16  # images whose size as pictures tells how large all may be
 GROUPS, MOVES = 40, 12  # of a pair of runs, at most, that are shown
 NOT_COMPARED = {"run_dir", "cache_dir", "resume", "dry_run"}  # settings that say nothing of the result
 
@@ -135,7 +136,8 @@ class _Gallery:
     def __init__(self, shown: ImageSet, readings: Sequence[RunReading], letters: Sequence[str]) -> None:
         self.images = shown
         per_pair = 2 * GROUPS + MOVES
-        self.side = images.side(shown.images.shape, PICTURES * per_pair * max(1, len(readings) - 1))
+        some = chosen_images(shown, torch.arange(0, len(shown.images), -(-len(shown.images) // TRIED)))
+        self.side = images.suited_side(some, PICTURES * per_pair * max(1, len(readings) - 1))
         self._classes = {x: _majorities(run, shown) for x, run in zip(letters, readings, strict=True)}
 
     def name(self, letter: str, code: int) -> str:
@@ -147,7 +149,7 @@ class _Gallery:
         """The first PICTURES of some images, those with the highest `sure_N` first."""
         best = index_M[sure_N[index_M].argsort(descending=True, stable=True)][:PICTURES]
         return [
-            Picture(images.png(image, self.side), f"Image {int(number):,}, {about}")
+            Picture(images.embedded(image, self.side), f"Image {int(number):,}, {about}")
             for number, image in zip(best, chosen_images(self.images, best), strict=True)
         ]
 

@@ -7,53 +7,76 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from markupsafe import Markup
+from torch import Tensor
+
 from fastgan.evaluation import code_summary, judge
-from fastgan.evaluation.code_summary import CodeSummary, RunState, RunSummary
+from fastgan.evaluation.code_summary import RunState, RunSummary
 from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
 from fastgan.evaluation.diagnosis import Finding
+from fastgan.evaluation.group_images import outliers
+from fastgan.evaluation.image_map import image_map
 from fastgan.evaluation.metrics import UNUSED_SHARE
-from fastgan.reporting import images, plots, templating
+from fastgan.evaluation.near_duplicates import near_duplicates
+from fastgan.reporting import images, map_picture, plots, templating
+from fastgan.reporting.group_cards import Group, group_card, most_pictures, pictures_a_row
 from fastgan.reporting.images import Picture
 from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN, has_losses
 from fastgan.reporting.lettering import ChartNames, chart_names
+from fastgan.reporting.script_data import script_data
+from fastgan.reporting.shots import Originals, Shot, Shots
 from fastgan.runs import run_folder
-from fastgan.text import unescaped
+from fastgan.text import pluralize, unescaped
 
 NAME = run_folder.REPORT
-SHOWN_PICTURES = 8  # generated and real ones of each code
-SHOWN_CODES = 100  # the most frequent ones, where there are more
+SHOWN_GROUPS = 100  # the largest ones, where there are more
+SHOWN_OUTLIERS = 16
+SHOWN_PAIRS = 12  # near-duplicates
 
 
 @dataclass(frozen=True)
-class Code:
-    """A code (class) as the page shows it; `stands_for` is its most frequent real class, None where unknown."""
+class Strip:
+    """Real images beside a finding, and a line about them."""
 
-    number: int
-    probability: float
-    share: float
-    confidence: float | None
-    stands_for: str | None
-    true_share: float | None
-    samples: Sequence[Picture]
-    real: Sequence[Picture]
+    caption: str
+    shots: Sequence[Shot]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images with nearly the same pixels; `text` says how near they are."""
+
+    first: Shot
+    second: Shot
+    text: str
 
 
 @dataclass(frozen=True)
 class Page:
     """Everything that the template shows.
 
-    confusion: a code and its images of each real class. numbered: number and name of the classes whose names the chart
-    of frequencies could not show.
+    files: whether the images are files; hidden_groups: how many groups have no card; by_number: the groups that have
+    one, in the order of their numbers; confusion: a group and its images of each real class. numbered: number and name
+    of the classes whose names the chart of frequencies could not show; data: what the script is given.
     """
 
     title: str
-    data: str
+    about: str
+    files: bool
     summary: Sequence[str]
-    findings: Sequence[Finding]
+    findings: Sequence[tuple[Finding, Sequence[Strip]]]
     hardly_trained: bool
-    codes: Sequence[Code]
-    codes_left_out: int
+    groups: Sequence[Group]
+    by_number: Sequence[Group]
+    hidden_groups: int
     pixelated: bool
+    map: Picture
+    map_text: str
+    outliers: Sequence[Shot]
+    outlier_count: int
+    duplicates: Sequence[Pair]
+    duplicate_count: int
     frequencies: Picture
     numbered: Sequence[tuple[str, str]]
     charts: Sequence[tuple[str, Picture]]
@@ -68,46 +91,61 @@ class Page:
     prior_kind: str
     settings: Sequence[tuple[str, str]]
     environment: Sequence[tuple[str, str]]
+    data: Markup
 
 
 def write(path: Path, state: RunState) -> None:
     """Write a run's report, atomically. Raises OSError."""
     partial = path.with_name(f".{path.name}")
-    partial.write_text(render(collect(state)), encoding="utf-8")
+    partial.write_text(render(collect(state, path.parent)), encoding="utf-8")
     partial.replace(path)
 
 
 def render(page: Page) -> str:
     """The page as HTML."""
-    return templating.render("report.html.j2", page=page, unused_share=UNUSED_SHARE, confused=CONFUSED)
+    return templating.render(
+        "report.html.j2", scripts=("page.js", "map.js"), page=page, unused_share=UNUSED_SHARE, confused=CONFUSED
+    )
 
 
-def collect(state: RunState) -> Page:
-    """Have the run measured, and put what the page shows into words and pictures."""
+def collect(state: RunState, beside: Path | None = None) -> Page:
+    """Have the run measured, and put what the page shows into words and pictures.
+
+    Args:
+        beside: the folder of the page, from which it links to images in it.
+    """
     run = code_summary.summarise_run(state)
-    labelled, side = run.counts_KC is not None, _side(state)
-    codes, spreads = [], {}
-    for code in code_summary.summarise_codes(state, run, SHOWN_CODES):
-        codes.append(_code(state, run, code, side))
+    labelled, originals = run.counts_KC is not None, Originals(state, beside)
+    shown = min(SHOWN_GROUPS, state.config.classes)
+    side = _side(state, shown)
+    shots = Shots(state, run, side, originals)
+    groups, spreads = [], {}
+    for code in code_summary.summarise_codes(state, run, SHOWN_GROUPS):
+        groups.append(group_card(code, shots, side, pictures_a_row(shown)))
         spreads[code.number] = code.spread
+    by_number = sorted(groups, key=lambda group: group.number)
     counts = [] if run.counts_KC is None else run.counts_KC.tolist()
-    stand_for = {code.stands_for for code in codes}
-    shown = chart_names(run.class_names if labelled else [])
+    names = chart_names(run.class_names if labelled else [])
+    stand_for = {group.stands_for for group in groups}
     evaluated: dict[str, Any] = next((row for row in reversed(state.rows) if "confidence" in row), {})
     return Page(
-        title=f"{_name(state)}: classes, their frequencies and generated images",
-        data=_data(state, run),
+        title=_title(state, run),
+        about=_data(state, run),
+        files=state.images.paths is not None,
         summary=_summary(state, run),
-        findings=code_summary.diagnose(state, run, spreads),
+        findings=_with_pictures(code_summary.diagnose(state, run, spreads), shots),
         hardly_trained=run.hardly_trained,
-        codes=codes,
-        codes_left_out=state.config.classes - len(codes),
+        groups=groups,
+        by_number=by_number,
+        hidden_groups=state.config.classes - len(groups),
         pixelated=side < 64,
-        frequencies=_frequencies(codes, shown, labelled=labelled),
-        numbered=[(number, name) for number, name in shown.numbered if name in stand_for],
+        **_alike(state, run, shots),
+        **_map(state, run, originals, [group.number for group in groups]),
+        frequencies=_frequencies(by_number, names, labelled=labelled),
+        numbered=[(number, name) for number, name in names.numbered if name in stand_for],
         charts=_charts(state.rows),
         classes=run.class_names if labelled else [],
-        confusion=[(code.number, counts[code.number]) for code in codes] if labelled else [],
+        confusion=[(group.number, counts[group.number]) for group in by_number] if labelled else [],
         figures=_figures(evaluated),
         figures_after=evaluated.get("images_seen", 0),
         withheld=_withheld(evaluated, labelled=labelled),
@@ -120,35 +158,49 @@ def collect(state: RunState) -> Page:
     )
 
 
-def _side(state: RunState) -> int:
-    """Pixels of the side of each picture of a code."""
-    shown = min(SHOWN_CODES, state.config.classes)
-    return images.side(state.images.images.shape, 2 * SHOWN_PICTURES * shown)
+def _side(state: RunState, groups: int) -> int:
+    """Pixels of the side of each picture, judged by some of the images."""
+    count = len(state.images.images)
+    tried = torch.arange(0, count, max(1, count // 24))
+    return images.suited_side(code_summary.chosen_images(state.images, tried), most_pictures(groups))
 
 
-def _code(state: RunState, run: RunSummary, code: CodeSummary, side: int) -> Code:
-    """A code with pictures of its first samples and of the real images that Q is surest of."""
-    about = "" if code.stands_for is None else f", which mostly gets class {code.stands_for}"
-    made = [
-        Picture(images.png(image, side), f"Generated image {i + 1} of code {code.number}{about}")
-        for i, image in enumerate(code.samples_SCHW[:SHOWN_PICTURES])
-    ]
-    surest, labels = code.surest_N[:SHOWN_PICTURES], state.images.labels
-    real = []
-    for i, image in zip(surest.tolist(), code_summary.chosen_images(state.images, surest), strict=True):
-        text = f"Real image that Q gives code {code.number} with {float(run.confidences_N[i]):.0%}"
-        text += "" if labels is None else f", of class {run.class_names[int(labels[i])]}"
-        real.append(Picture(images.png(image, side), text))
-    return Code(
-        number=code.number,
-        probability=code.probability,
-        share=code.share,
-        confidence=code.confidence,
-        stands_for=code.stands_for,
-        true_share=code.true_share,
-        samples=made,
-        real=real,
-    )
+def _with_pictures(findings: Sequence[Finding], shots: Shots) -> list[tuple[Finding, list[Strip]]]:
+    """Each finding with the images that show it."""
+    return [(finding, [Strip(each.caption, shots(each.images)) for each in finding.shown]) for finding in findings]
+
+
+def _alike(state: RunState, run: RunSummary, shots: Shots) -> dict[str, Any]:
+    """The images unlike the rest of their group, and those that are there twice."""
+    unlike = outliers(run.readings, state.config.classes).index_M.tolist()
+    found = near_duplicates(state.images.images, state.config.seed)
+    pairs = []
+    for pair in found[:SHOWN_PAIRS]:
+        first, second = shots([pair.first, pair.second])
+        text = "the same pixels" if pair.distance == 0 else f"{pair.distance:.0%} of the usual difference"
+        codes = run.codes_N[pair.first], run.codes_N[pair.second]
+        apart = "" if codes[0] == codes[1] else f"; in groups {int(codes[0])} and {int(codes[1])}"
+        pairs.append(Pair(first, second, f"{text}{apart}"))
+    return {
+        "outliers": shots(unlike[:SHOWN_OUTLIERS]),
+        "outlier_count": len(unlike),
+        "duplicates": pairs,
+        "duplicate_count": len(found),
+    }
+
+
+def _map(state: RunState, run: RunSummary, originals: Originals, numbers: Sequence[int]) -> dict[str, Any]:
+    """The map of images, as a picture, in words, and as what the script is given."""
+    found = image_map(run.readings.embeddings_ND, run.codes_N, state.config.seed)
+    sheet, picture = map_picture.draw(found, state.images, run.codes_N[found.index_M].tolist(), numbers)
+    total, shown = len(run.codes_N), len(found.index_M)
+    which = f"All {total:,} images" if shown == total else f"{shown:,} of {total:,} images, drawn by lot,"
+    key = f"fastgan {_name(state)} {state.images_seen} {float(run.confidences_N.double().sum()):.6f}"
+    return {
+        "map": picture,
+        "map_text": f"{which} laid out by {found.method} of what Q sees in them: what it finds alike lies together.",
+        "data": script_data(run, originals, found, sheet, key),
+    }
 
 
 def _data(state: RunState, run: RunSummary) -> str:
@@ -169,6 +221,11 @@ def _figures(evaluated: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _title(state: RunState, run: RunSummary) -> str:
+    used = len(run.sizes_K) - len(run.unused)
+    return f"{_name(state)}: {pluralize(used, 'group')} of images"
+
+
 def _name(state: RunState) -> str:
     """The name of the data set, or of the folder that holds one's own images."""
     folder = state.config.data_dir if state.config.dataset == "folder" else None
@@ -176,23 +233,25 @@ def _name(state: RunState) -> str:
 
 
 def _summary(state: RunState, run: RunSummary) -> list[str]:
-    """How many classes, how frequent, how sure: a sentence each."""
-    count, sizes_K, prior_K, seen = len(run.sizes_K), run.sizes_K, run.prior_K, state.images_seen
+    """How many groups, how large, how sure: a sentence each."""
+    count, sizes_K, seen = len(run.sizes_K), run.sizes_K, state.images_seen
     order = sizes_K.argsort(descending=True, stable=True).tolist()
     used = [k for k in order if k not in set(run.unused)]
     first, last = used[0], used[-1]
     sure, planned = float(run.confidences_N.mean()), run.images_planned
     return [
-        f"The model was given {count} codes and "
-        + ("uses them all" if not run.unused else f"uses {len(used)}")
-        + f"; its prior amounts to {run.effective:.1f} equally frequent classes.",
-        f"The largest cluster of real images is that of code {first} ({float(sizes_K[first]):.1%}; probability "
-        f"{float(prior_K[first]):.1%})"
-        + (f", the smallest in use that of code {last} ({float(sizes_K[last]):.1%}; " if len(used) > 1 else ".")
-        + (f"probability {float(prior_K[last]):.1%})." if len(used) > 1 else ""),
+        f"The {pluralize(len(run.codes_N), 'image')} fall into {pluralize(len(used), 'group')}"
+        + ("." if not run.unused else f"; {len(run.unused)} of the {count} that were allowed stay empty or nearly so.")
+        + f" The largest, group {first}, holds {_share(sizes_K[first])} of them"
+        + (f"; the smallest, group {last}, {_share(sizes_K[last])}." if len(used) > 1 else "."),
         f"Q, which tells the code of an image, is {sure:.1%} sure on average; {1 / count:.1%} would be a guess.",
         f"Trained on {seen:,} images" + (" in all." if seen >= planned else f" of the {planned:,} that were planned."),
     ]
+
+
+def _share(share: Tensor) -> str:
+    """25% or, where that would say little, 2.5%."""
+    return f"{float(share):.0%}" if share >= 0.095 else f"{float(share):.1%}"
 
 
 def _withheld(evaluated: dict[str, Any], *, labelled: bool) -> str:
@@ -207,7 +266,7 @@ def _withheld(evaluated: dict[str, Any], *, labelled: bool) -> str:
     return f"{judge.withheld(accuracy, required)}."
 
 
-def _frequencies(codes: Sequence[Code], shown: ChartNames, *, labelled: bool) -> Picture:
+def _frequencies(codes: Sequence[Group], shown: ChartNames, *, labelled: bool) -> Picture:
     """The prior beside the cluster sizes and, with labels, the true frequencies."""
     bars = {"prior": [code.probability for code in codes], "real images by Q": [code.share for code in codes]}
     if labelled:

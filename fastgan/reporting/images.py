@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,13 @@ from typing import IO, Any
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, features
 from torch import Tensor
 from torchvision.utils import save_image
 
-PIXEL_BUDGET = 2_000_000  # bytes of pixels on a page
+BUDGET = 2_400_000  # characters of all pictures on a page
+LARGEST, SIDES = 96, (64, 48, 32, 24, 16)  # of a picture, in pixels
+EXACT = 32  # pixels of a side, at most, of pictures whose pixels a reader can tell apart
 
 
 @dataclass(frozen=True)
@@ -31,24 +32,43 @@ class Picture:
     dark: str | None = None
 
 
-def side(shape: torch.Size, count: int) -> int:
-    """The side in pixels of each of `count` pictures of images [N, C, H, W]: their own, at most 64, and less (but at
-    least 24) where the page would grow too large."""
-    _, channels, height, _ = shape
-    fits = math.isqrt(PIXEL_BUDGET // (count * channels))
-    return min(height, 64, max(fits, 24))
+def suited_side(images_NCHW: Tensor, count: int) -> int:
+    """The side in pixels of each of `count` pictures: that of the images, up to LARGEST, and less where the page would
+    grow too large.
+
+    Args:
+        images_NCHW: some of the images, in [-1, 1], as encoded as all others.
+    """
+    own = images_NCHW.shape[-1]
+    sides = sorted({min(own, LARGEST), *(each for each in SIDES if each < min(own, LARGEST))}, reverse=True)
+    for each in sides[:-1]:
+        if sum(len(embedded(image, each)) for image in images_NCHW) / len(images_NCHW) * count <= BUDGET:
+            return each
+    return sides[-1]
 
 
-def png(image: Tensor, side: int) -> str:
-    """An image [C, H, W] in [-1, 1], of 1 or 3 channels, as the data: URI of a PNG of at most side x side."""
-    if image.shape[-1] > side:
-        image = F.interpolate(image[None], size=(side, side), mode="bilinear", antialias=True)[0]
-    pixels = ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy()).save(
-        file, format="PNG", optimize=True
-    )
-    return _uri(file.getvalue(), "image/png")
+def embedded(image_CHW: Tensor, side: int) -> str:
+    """An image in [-1, 1], of 1 or 3 channels, as the data: URI of a picture of at most side x side.
+
+    Small pictures are PNG, whose pixels are exact; larger ones WebP, which takes a tenth.
+    """
+    if image_CHW.shape[-1] > side:
+        image_CHW = F.interpolate(image_CHW[None], size=(side, side), mode="bilinear", antialias=True)[0]
+    return encoded(pillow_image(image_CHW), exact=image_CHW.shape[-1] <= EXACT)
+
+
+def pillow_image(image_CHW: Tensor) -> Image.Image:
+    """An image in [-1, 1] as Pillow's, grey or RGB."""
+    pixels = ((image_CHW + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def encoded(image: Image.Image, *, exact: bool) -> str:
+    """The data: URI of a picture, as PNG if `exact`, else as WebP, or as JPEG where Pillow has no WebP."""
+    file, kind = io.BytesIO(), "png" if exact else "webp" if features.check("webp") else "jpeg"
+    options: dict[str, Any] = {"optimize": True} if exact else {"quality": 80}
+    image.save(file, format=kind, **options)
+    return _uri(file.getvalue(), f"image/{kind}")
 
 
 def _uri(content: bytes, kind: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from fastgan.text import printable, words
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, style: str = "style.css", script: str | None = None, **values: Any) -> str:
+def render(template: str, style: str = "style.css", scripts: Sequence[str] = (), **values: Any) -> str:
     """A page as HTML.
 
     Args:
-        template, style, script: names of files in templates/. The template puts `style` and `script` into their
+        template, style, scripts: names of files in templates/. The template puts `style` and `script` into their
             elements, with nothing else in them, and `policy` into its Content-Security-Policy.
         values: what the template shows.
     """
@@ -36,7 +37,7 @@ def render(template: str, style: str = "style.css", script: str | None = None, *
         lstrip_blocks=True,
     )
     environment.filters |= {"flags": _flags, "listed": words}
-    css, code = (_source(name) if name else "" for name in (style, script))
+    css, code = _source(style), "".join(map(_source, scripts))
     return environment.get_template(template).render(
         style=Markup(css), script=Markup(code), policy=policy(css, code), **values
     )

@@ -15,6 +15,7 @@ from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import diagnosis, metrics
 from fastgan.inference import labelling, trained_run, unlike
 from fastgan.inference.assignments import write_table
+from fastgan.inference.group_names import folder_names
 from fastgan.inference.sorted_before import LIST
 from fastgan.inference.sorting import SortResult, sort_into
 from fastgan.reporting import labels
@@ -22,8 +23,12 @@ from fastgan.reporting.class_table import class_table
 from fastgan.text import pluralize, printable
 
 
-def label(args: ClusterConfig, out: Path) -> int:
-    """Read, label, write. Returns the exit code."""
+def label(args: ClusterConfig, out: Path, class_names: dict[int, str] | None = None) -> int:
+    """Read, label, write. Returns the exit code.
+
+    Args:
+        class_names: of --names.
+    """
     device = trained_run.choose_processor(args.device, args.threads)
     run = trained_run.load(args.run, device)
     config = run.config_at(args.data_dir, args.cache_dir)
@@ -31,19 +36,20 @@ def label(args: ClusterConfig, out: Path) -> int:
     paths = [place / path for path in images.paths or ()]
     codes, confidences = labelling.best_two(run.networks, images.images, run.config, device)
     names: list[str | int] = [str(path) for path in paths] or list(range(len(codes)))
-    write_table(out, names, "path" if paths else "index", codes, confidences)
+    write_table(out, names, "path" if paths else "index", codes, confidences, class_names)
     sizes_K = metrics.cluster_sizes(codes[:, 0], run.config.classes)
     used, sure = run.config.classes - len(metrics.unused_codes(sizes_K)), float(confidences[:, 0].mean())
     print(f"wrote the {'class' if len(names) == 1 else 'classes'} of {pluralize(len(names), 'image')} to {out}")
     in_use = f"{used} of {run.config.classes} classes {'is' if used == 1 else 'are'} in use"
     print(f"{in_use}, and Q's mean confidence is {sure:.2f}:")
     known = images if args.labels_from_folders else None
-    print(class_table(codes[:, 0], confidences[:, 0], run.config.classes, known))
+    print(class_table(codes[:, 0], confidences[:, 0], run.config.classes, known, class_names))
     if known is not None and known.labels is not None:
         figures = metrics.clustering(codes[:, 0], known.labels, run.config.classes, known.label_count)
         print(labels.table({f"cluster_{name}": value for name, value in figures.items()}))
     if args.sort_into is not None:
-        result = sort_into(args.sort_into, paths, codes[:, 0].tolist(), args.sort_as, force=args.force)
+        folders = None if class_names is None else folder_names(class_names, run.config.classes)
+        result = sort_into(args.sort_into, paths, codes[:, 0].tolist(), args.sort_as, force=args.force, folders=folders)
         _say_sorted(args.sort_into, result)
     if note := unlike.note(run, images):
         print(f"note: {note}", file=sys.stderr)

@@ -51,15 +51,15 @@ def test_the_run_is_counted_by_code_and_class(state: RunState) -> None:
     assert run.effective == pytest.approx(2**1.5)
 
 
-def test_codes_have_their_majority_class_and_surest_images(state: RunState) -> None:
-    zero, one, none = code_summary.summarise_codes(state, code_summary.summarise_run(state), most=3)
-    assert [code.number for code in (zero, one, none)] == [0, 1, 2]
+def test_codes_have_their_majority_class_and_their_images(state: RunState) -> None:
+    one, zero, none = code_summary.summarise_codes(state, code_summary.summarise_run(state), most=3)
+    assert [code.number for code in (one, zero, none)] == [1, 0, 2], "the largest first"
     assert one.stands_for == "dog" and one.true_share == 0.75 and one.share == 0.75 and one.probability == 0.5
-    assert one.surest_N.tolist() == [3, 1, 0]
+    assert one.images.unsure_M.tolist() == [0, 1, 3]
     assert one.confidence == pytest.approx(float(LOGITS.softmax(1)[[0, 1, 3], 1].mean()))
     assert one.samples_SCHW.shape == (code_summary.SAMPLES, 1, 16, 16) and one.spread > 0
     assert math.isnan(zero.spread), "one real image has no distance to another"
-    assert (none.confidence, none.stands_for, none.true_share) == (None, None, None) and not len(none.surest_N)
+    assert (none.confidence, none.stands_for, none.true_share) == (None, None, None) and not len(none.images.typical_M)
 
 
 def test_only_the_codes_with_most_images_are_summarised(state: RunState) -> None:
