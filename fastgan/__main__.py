@@ -32,7 +32,7 @@ COMMANDS = {
     "train": Command("train", "photos --classes 12", "learn which classes there are, and how frequent"),
     "label": Command("cluster", "RUN photos", "the class of each image, as a table"),
     "sample": Command("sample", "RUN --code 7", "draw images of a class"),
-    "report": Command("page", "RUN", "the run's report.html, written again"),
+    "report": Command("page", "RUN", "its report.html again; of several, a comparison"),
     "evaluate": Command("evaluate", "RUN", "how good a run is, in figures"),
     "export": Command("export", "RUN", "its networks, for torch alone"),
     "reproduce": Command("reproduce", "--splits 1-3", "the paper's variants, and their table"),

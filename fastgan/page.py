@@ -1,28 +1,48 @@
-"""python -m fastgan.page RUN: write the report of a run again, finished or not."""
+"""python -m fastgan.page RUN: write the report of a run again, finished or not.
+
+With several runs: one page that compares them.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from fastgan.config.command_line import parse, run_command
 from fastgan.config.commands import PageConfig
+from fastgan.errors import ConfigError
 from fastgan.runs import run_folder
 from fastgan.runtime import outputs
 from fastgan.runtime.libraries import loading
 
+DESCRIPTION = "Write a run's report, report.html; of several runs on the same images, a comparison, compare.html."
+
 
 def main(argv: Sequence[str]) -> int:
     """Parse, check, write. Returns the exit code."""
-    args = parse(PageConfig, argv, command="page", description="Write a run's report, report.html.")
-    run_folder.read_settings(args.run)
-    out = args.out if args.out is not None else args.run / run_folder.REPORT
+    args = parse(PageConfig, argv, command="page", description=DESCRIPTION)
+    runs = [args.run, *args.others]
+    for run in runs:
+        run_folder.read_settings(run)
+    _check_apart(runs)
+    name = run_folder.COMPARISON if args.others else run_folder.REPORT
+    out = args.out if args.out is not None else args.run / name
     outputs.check_file("--out", out, force=args.force or args.out is None, endings=(".html", ".htm"))
     with run_folder.owning_outputs(out):
         with loading():
-            from fastgan.tasks import page as task
-        task.write(args, out)
+            from fastgan.tasks import compare, page
+        (compare if args.others else page).write(args, out)
     return 0
+
+
+def _check_apart(runs: Sequence[Path]) -> None:
+    """Raise ConfigError where a run is named twice."""
+    seen: set[Path] = set()
+    for run in runs:
+        if run.resolve() in seen:
+            raise ConfigError(f"{run}: is named twice; name each run once")
+        seen.add(run.resolve())
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from fastgan.text import pluralize
 
 
 def runs_of(args: ReproduceConfig) -> dict[RunKey, TrainConfig]:
-    """Every requested run, validated, grouped by method; raises ConfigError naming a flag."""
+    """Every requested run, validated, split by split, in each all methods; raises ConfigError naming a flag."""
     if args.runs_at_once < 0:
         raise ConfigError(f"--runs-at-once {args.runs_at_once}: must be 1 or more, or 0 to leave it to the machine")
     methods = parse_methods(args.methods)
@@ -31,9 +31,9 @@ def runs_of(args: ReproduceConfig) -> dict[RunKey, TrainConfig]:
     base = dataclasses.replace(preset(args.dataset, args.recipe), eval_every=5, save_every=1, **changes)
     return {
         RunKey(method, split, seed): validate(dataclasses.replace(with_method(base, method), split=split, seed=seed))
-        for method in methods
         for split in splits
         for seed in seeds
+        for method in methods
     }
 
 

@@ -130,12 +130,15 @@ class PageConfig:
 
     run: Annotated[Path, positional()]
     """The run's folder."""
+    others: Annotated[tuple[Path, ...], positional()] = ()
+    """The folders of more runs on the same images: one page then compares them all, which groups are the same, which
+    images moved and, over several K, which K suits."""
     data_dir: Path | None = None
     """Where the run's data set is now, if it has moved."""
     cache_dir: Path | None = None
     """Where decoded images are kept. Left out: where the run kept them."""
     out: Path | None = None
-    """The file to write. Left out: RUN/report.html, which is renewed."""
+    """The file to write. Left out: RUN/report.html, or RUN/compare.html with more runs; either is renewed."""
     force: bool = False
     """Replace a file of --out that is there already."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -105,6 +105,11 @@ def agreement(first_N: Tensor, second_N: Tensor, first_codes: int, second_codes:
     return {f"agreement_{name}": found[name] for name in ("ari", "nmi", "accuracy")}
 
 
+def rand_index(first_N: Tensor, second_N: Tensor) -> float:
+    """Adjusted Rand index of two labelings, int64 on the CPU: 1 for the same groups, 0 by chance."""
+    return float(adjusted_rand_score(first_N.numpy(), second_N.numpy()))
+
+
 def frechet_distance(first_ND: Tensor, second_ND: Tensor) -> float:
     """Frechet distance of two sets of features, as Gaussians: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 

@@ -20,6 +20,7 @@ from fastgan.errors import ConfigError, FastganError, RunWriteError
 from fastgan.runs import ownership
 
 REPORT = "report.html"  # of a run, in its folder
+COMPARISON = "compare.html"  # with other runs, in the folder of the first
 
 
 @dataclass(frozen=True)

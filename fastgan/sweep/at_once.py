@@ -4,7 +4,7 @@ One run leaves most of a GPU idle. Launching eight captured iterations takes a f
 one process can launch those of several runs, each in its own stream. On a CPU a run is work of the host, which Python
 does in one thread at a time, so each run gets its own process.
 
-Runs are handed out one by one in their order, so that runs of one method share a trainer (one per thread or process).
+Runs are handed out one by one in their order; each thread or process keeps a trainer for the runs of each method.
 After a failure no new run is started; those under way are finished and kept.
 """
 
@@ -34,13 +34,14 @@ RUN_BYTES = 3 << 30  # of GPU memory per run: networks, two graphs with their ac
 STREAMS = 32  # torch's pool per device; beyond that it reuses streams
 
 
-def on_gpu(requested: int, left: int, device: torch.device, *, captured: bool) -> int:
+def on_gpu(requested: int, left: int, device: torch.device, *, captured: bool, methods: int = 1) -> int:
     """The number of concurrent runs on a GPU, as threads of this process.
 
     Args:
         requested: --runs-at-once; 0 for the default.
         left: runs still to be trained.
         captured: whether steps are CUDA graphs. Without them a step is the host's work, which threads cannot speed up.
+        methods: of those runs; each thread keeps a trainer of each.
 
     Raises:
         ConfigError: more runs than streams.
@@ -49,7 +50,7 @@ def on_gpu(requested: int, left: int, device: torch.device, *, captured: bool) -
         raise ConfigError(f"--runs-at-once {requested}: a GPU has streams for {STREAMS}; lower it")
     if not requested:
         free, _ = torch.cuda.mem_get_info(device)
-        requested = min(MOST, int(free) // RUN_BYTES) if captured else 1
+        requested = min(MOST, int(free) // (RUN_BYTES * max(1, methods))) if captured else 1
     return max(1, min(requested, left))
 
 

@@ -1,7 +1,7 @@
 """Many runs, shared among ranks: each is trained once, kept as a row, and continued if it was interrupted.
 
-Ranks share only the results folder. Each goes through all runs, starting at a different one, and trains those that are
-neither finished nor claimed. A claim ends with its process, so a killed rank loses only its current run, and of that
+Ranks share only the results folder. Each goes through all runs in their order and trains those that are neither
+finished nor claimed. A claim ends with its process, so a killed rank loses only its current run, and of that
 only what came after the last checkpoint.
 """
 
@@ -34,7 +34,7 @@ from fastgan.runtime.process import peak_memory
 from fastgan.runtime.ranks import RankInfo
 from fastgan.runtime.turns import NO_OTHERS, SharedTurns, Turns
 from fastgan.step.losses import LOSSES
-from fastgan.sweep import rivals
+from fastgan.sweep import rivals, time_left
 from fastgan.sweep.results import Results, RunKey
 from fastgan.sweep.rivals import RIVALS
 from fastgan.text import pluralize
@@ -53,7 +53,8 @@ class Sweep:
 
     Args:
         results: where rows are kept.
-        runs: every run of the sweep, the same for all ranks; consecutive runs of one method share a trainer.
+        runs: every run of the sweep, in the order in which they are trained, the same for all ranks; runs whose steps
+            have the same operations share a trainer.
         pictures: the runs that draw their grids and curves.
         held_out: score real images that the run was not trained on as well, where the data set has them.
         named: start each line with the run's name, for concurrent runs.
@@ -72,14 +73,15 @@ class Sweep:
         self.results, self.runs, self.device, self.ranks = results, runs, device, ranks
         self.pictures, self.named, self.held_out = pictures, named, held_out
         self.turns: Turns = NO_OTHERS
-        self._trainer: Engine | None = None
+        self.at_once = ranks.world_size  # runs that are made at the same time, as far as this process knows
+        self._trainers: list[Engine] = []
         self._everything: ImageSet | None = None
 
     def beside(self, turns: SharedTurns) -> Sweep:
         """A copy on the same images, for a thread that trains some of the runs while other threads train the rest."""
         self._images(next(iter(self.runs.values())))
         other = copy.copy(self)
-        other.turns, other.named, other._trainer = turns, True, None
+        other.turns, other.named, other._trainers = turns, True, []
         return other
 
     def keep_judge(self) -> None:
@@ -89,9 +91,9 @@ class Sweep:
 
     @property
     def keys(self) -> list[RunKey]:
-        """All runs, starting with the one where this rank begins."""
+        """All runs in their order, rank r starting with the r-th: together the ranks finish split by split."""
         keys = list(self.runs)
-        first = self.ranks.rank * len(keys) // self.ranks.world_size
+        first = self.ranks.rank % max(len(keys), 1)
         return keys[first:] + keys[:first]
 
     def train(self) -> int | None:
@@ -162,8 +164,12 @@ class Sweep:
     def _say(self, key: RunKey, row: dict[str, Any], seconds: float) -> None:
         last = row["evaluations"][max(row["evaluations"], key=int)]
         figures = ", ".join(f"{name} {last[name]:.3f}" for name in SHOWN if last.get(name) is not None)
-        done = sum(self.results.has(each) for each in self.runs)
+        left = [each for each in self.runs if not self.results.has(each)]
+        done = len(self.runs) - len(left)
         runs = f"{done} of {pluralize(len(self.runs), 'run')} {'is' if done == 1 else 'are'} finished"
+        device = row.get("environment", {}).get("device")
+        rest = time_left.in_words(self.results.folder, left, device, self.at_once)
+        runs += f", {rest}" if rest else ""
         stages.say(f"{'' if self.named else f'{key.name}: '}{figures}; {seconds:.0f} s; {runs}")
 
     def _images(self, config: TrainConfig) -> ImageSet:
@@ -178,15 +184,19 @@ class Sweep:
         return loading.load_held_out(config, self._everything) if self.held_out else None
 
     def _trainer_for(self, config: TrainConfig, images: ImageSet) -> Engine:
-        """The trainer of the previous run, with its compiled and captured parts, if it fits; otherwise a new one."""
-        if self._trainer is not None and self._trainer.fits(config):
+        """The trainer of an earlier run, with its compiled and captured parts, if one fits; otherwise a new one.
+
+        All are kept, since the methods of a split follow one another and each comes again with the next split.
+        """
+        trainer = next((each for each in self._trainers if each.fits(config)), None)
+        if trainer is not None:
             with self.turns.one():  # initialising weights uses the process's global random generator
-                self._trainer.restart(config, images)
+                trainer.restart(config, images)
         else:
             with self.turns.alone():
-                self._trainer = None  # frees its memory before the next is made
-                self._trainer = Engine(config, images, self.device)
-        return self._trainer
+                trainer = Engine(config, images, self.device)
+            self._trainers.append(trainer)
+        return trainer
 
     def _folder(self, config: TrainConfig, trainer: Engine, images: Identity) -> RunFolder:
         """The run's folder, new or existing; raises ConfigError if it holds a run with other settings or images."""

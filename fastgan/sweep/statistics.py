@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from scipy.stats import t as student
+
 from fastgan.sweep.methods import METHOD_NAMES, display_name
 
 
@@ -55,6 +57,15 @@ class Gain:
     better: int
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval of one figure's mean over seeds: mean ± half, of n seeds."""
+
+    mean: float
+    half: float
+    n: int
+
+
 def summarise(rows: Iterable[Row]) -> dict[tuple[str, int], dict[str, Cell]]:
     """The figures that at least one run has, for every (method, epoch), in the table's order."""
     runs = checked_rows(rows)
@@ -97,6 +108,39 @@ def gains(
             better = sum(d > 0 if merit.higher_is_better else d < 0 for d in differences)
             found[key] = Gain(fmean(differences), _std(differences), len(differences), better)
     return found
+
+
+CONFIDENCE = 0.95
+
+
+def intervals(rows: Iterable[Row]) -> list[tuple[str, int, dict[str, Interval]]]:
+    """(method, last epoch, intervals of its figures) of every method that was run with two seeds or more.
+
+    A seed's value is its mean over the splits on which every seed of the method has the figure, so that seeds do not
+    differ by their splits. Student's t with n - 1 degrees of freedom, two-sided, at CONFIDENCE.
+    """
+    runs, found = checked_rows(rows), []
+    for method in methods_of(runs):
+        own = [row for row in runs if row["run"]["method"] == method]
+        epoch = max((epoch for row in own for epoch in epochs_of(row)), default=0)
+        cells = {key: cell for key in MERITS if (cell := _interval(own, epoch, key)) is not None}
+        if cells:
+            found.append((method, epoch, cells))
+    return found
+
+
+def _interval(own: list[Row], epoch: int, key: str) -> Interval | None:
+    """The interval of one figure of a method's runs; None for fewer than two seeds or no split in common."""
+    values: dict[int, dict[Any, float]] = {}
+    for row in own:
+        if (value := figure_of(row, epoch, key)) is not None:
+            values.setdefault(row["run"]["seed"], {})[row["run"]["split"]] = value
+    shared = set.intersection(*map(set, values.values())) if values else set()
+    if len(values) < 2 or not shared:
+        return None
+    means = [fmean(of_seed[split] for split in shared) for of_seed in values.values()]
+    wide = float(student.ppf((1 + CONFIDENCE) / 2, len(means) - 1))
+    return Interval(fmean(means), wide * stdev(means) / math.sqrt(len(means)), len(means))
 
 
 def checked_rows(rows: Iterable[Row]) -> list[Row]:

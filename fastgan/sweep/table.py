@@ -23,14 +23,17 @@ from fastgan.runs import run_folder
 from fastgan.sweep import results
 from fastgan.sweep.methods import METHOD_NAMES, display_name
 from fastgan.sweep.statistics import (
+    CONFIDENCE,
     MERITS,
     Cell,
     Gain,
+    Interval,
     Row,
     checked_rows,
     compared_with_uniform,
     epochs_of,
     figure_of,
+    intervals,
     mean_times,
     methods_of,
     summarise,
@@ -54,6 +57,10 @@ GAINS = (
     "paired gain over uniform InfoGAN, on the same split and seed, at the last common epoch: the difference as it is "
     "(below 0 is better for ENT and prior error), and in how many of the n pairs it is better (better/n)"
 )
+SEEDS = (
+    f"{CONFIDENCE:.0%} confidence interval of the mean over seeds at the last epoch (Student's t; a seed counts once, "
+    "as its mean over the splits that all of the method's seeds have; n: seeds)"
+)
 WIDTH = 120
 MARKERS = "osD^vPX*"
 
@@ -70,6 +77,12 @@ def as_text(rows: Iterable[Row]) -> str:
     lines += ["", TIMES]
     for name, seconds, n, epochs, device in mean_times(runs):
         lines += textwrap.wrap(f"  {name}: {seconds:.2f} s, {epochs} epochs, n {n}, on {device}", WIDTH)
+    lines += ["", *textwrap.wrap(SEEDS, WIDTH)]
+    over_seeds = {
+        method: [[[str(epoch)], *(_interval_parts(key, found.get(key)) for key in MERITS)]]
+        for method, epoch, found in intervals(runs)
+    }
+    lines += _aligned(["mean", "±", "n"], over_seeds) if over_seeds else ["  no method has two seeds"]
     lines += ["", *textwrap.wrap(GAINS, WIDTH)]
     differences = {
         method: [[[str(epoch)], *(_gain_parts(key, found.get(key)) for key in MERITS)]]
@@ -88,6 +101,10 @@ def as_markdown(rows: Iterable[Row]) -> str:
         parts = [_cell_parts(key, cells.get(key)) for key in MERITS]
         main.append([display_name(method), str(epoch), *(f"{m} ± {s}, worst {w}, n {n}" for m, s, w, n in parts)])
     times = [[name, f"{s:.2f}", str(epochs), str(n), device] for name, s, n, epochs, device in mean_times(runs)]
+    over_seeds = []
+    for method, epoch, cells_of in intervals(runs):
+        parts = [_interval_parts(key, cells_of.get(key)) for key in MERITS]
+        over_seeds.append([display_name(method), str(epoch), *(f"{m} ± {half}, n {n}" for m, half, n in parts)])
     differences = []
     for method, epoch, found in compared_with_uniform(runs):
         signed = [_gain_parts(key, found.get(key)) for key in MERITS]
@@ -100,6 +117,8 @@ def as_markdown(rows: Iterable[Row]) -> str:
             ARTICLE_LINE,
             TIMES + ":",
             markdown_table(["method", "train seconds", "epochs", "n", "device"], times),
+            SEEDS,
+            markdown_table(["method", "epoch", *names], over_seeds) if over_seeds else "No method has two seeds.",
             GAINS,
             markdown_table(["method", "epoch", *names], differences) if differences else "No pairs.",
         ]
@@ -157,6 +176,13 @@ def _cell_parts(key: str, cell: Cell | None) -> list[str]:
     if cell is None:
         return ["-", "-", "-", "0"]
     return [*(_number(key, value) for value in (cell.mean, cell.std, cell.worst)), str(cell.n)]
+
+
+def _interval_parts(key: str, interval: Interval | None) -> list[str]:
+    """Mean, half width and number of seeds, as text."""
+    if interval is None:
+        return ["-", "-", "0"]
+    return [_number(key, interval.mean), _number(key, interval.half), str(interval.n)]
 
 
 def _gain_parts(key: str, gain: Gain | None) -> list[str]:

@@ -50,6 +50,7 @@ class Part:
     parent: int
     command: Sequence[str]
     held_out: bool = False
+    at_once: int = 1
 
 
 class Worker:
@@ -130,6 +131,7 @@ def in_processes(sweep: Sweep, keys: Sequence[RunKey], count: int, kernels: str,
         os.getpid(),
         command,
         sweep.held_out,
+        sweep.at_once,
     )
     workers: list[Worker] = []
 
@@ -164,7 +166,10 @@ def _sweep(part: Part) -> Sweep:
     device.choose_kernels(part.kernels)
     threads.choose(part.threads)
     results = Results(part.folder, **part.sweep)
-    return Sweep(results, part.runs, torch.device("cpu"), RankInfo(), part.pictures, named=True, held_out=part.held_out)
+    cpu = torch.device("cpu")
+    sweep = Sweep(results, part.runs, cpu, RankInfo(), part.pictures, named=True, held_out=part.held_out)
+    sweep.at_once = part.at_once
+    return sweep
 
 
 def _answer(sweep: Sweep, key: RunKey) -> int | None | tuple[str, int]:

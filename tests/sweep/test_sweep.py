@@ -113,6 +113,13 @@ def test_runs_that_share_a_trainer_are_independent(tmp_path: Path, monkeypatch: 
     runs = tiny_runs(["uniform", "ground-truth", "elastic"], [1, 3])
     Sweep(open_results(tmp_path / "together"), runs, CPU, RankInfo()).train()
     assert len(made) == 2, "one for both fixed priors and one for the learned one"
+    made.clear()
+    turned = dict(sorted(runs.items(), key=lambda run: run[0].split or 0))  # split by split, as reproduce has it
+    Sweep(open_results(tmp_path / "by-split"), turned, CPU, RankInfo()).train()
+    assert len(made) == 2, "a method's trainer is kept until its next split"
+    assert {name: figures(row) for name, row in by_name(tmp_path / "by-split").items()} == {
+        name: figures(row) for name, row in by_name(tmp_path / "together").items()
+    }
     for key, config in runs.items():
         Sweep(open_results(tmp_path / "apart"), {key: config}, CPU, RankInfo()).train()
     together, apart = by_name(tmp_path / "together"), by_name(tmp_path / "apart")

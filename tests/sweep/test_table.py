@@ -229,3 +229,28 @@ def test_other_formats_and_mixed_sweeps_are_errors() -> None:
     with pytest.raises(ValueError) as error:
         statistics.summarise([*_sweep(), other])
     _one_line(error, "mnist with recipe own", "mnist with recipe paper")
+
+
+def _of_seeds() -> list[Any]:
+    """Three seeds on splits 1 and 2; seed 2 has also split 3, which the others lack. One seed of another method."""
+    values = {(1, 0): 0.5, (2, 0): 0.7, (1, 1): 0.6, (2, 1): 0.8, (1, 2): 0.7, (2, 2): 0.9, (3, 2): 0.1}
+    rows = [_row("elastic", split, seed, e20=_figures(nmi, None)) for (split, seed), nmi in values.items()]
+    return [*rows, _row("uniform", 1, 0, e20=_figures(0.4, 0.2))]
+
+
+def test_the_interval_over_seeds_is_students() -> None:
+    ((method, epoch, found),) = statistics.intervals(_of_seeds())
+    # Means over splits 1 and 2: 0.6, 0.7, 0.8, of standard deviation 0.1; t of 2 degrees at 97.5% is 4.30265.
+    assert (method, epoch, list(found)) == ("elastic", 20, ["nmi"])
+    assert found["nmi"].mean == pytest.approx(0.7) and found["nmi"].n == 3
+    assert found["nmi"].half == pytest.approx(4.30265 * 0.1 / math.sqrt(3), rel=1e-5)
+
+
+def test_the_interval_is_in_both_tables_and_its_absence_is_said() -> None:
+    lines = table.as_text(_of_seeds()).splitlines()
+    below = lines[next(i for i, line in enumerate(lines) if "confidence interval" in line) :]
+    shown = below[below.index("Elastic-InfoGAN") + 1].split()
+    assert shown[:7] == ["20", "-", "-", "0", "0.700", "0.248", "3"]
+    assert "0.700 ± 0.248, n 3" in table.as_markdown(_of_seeds())
+    assert "no method has two seeds" in table.as_text(_sweep())
+    assert "No method has two seeds." in table.as_markdown(_sweep())
