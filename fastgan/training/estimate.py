@@ -22,6 +22,7 @@ from fastgan.runtime.process import peak_memory
 from fastgan.runtime.stages import stage
 from fastgan.step.step import Step
 from fastgan.training.engine import Engine
+from fastgan.training.pixel_graphs import pixel_graphs
 from fastgan.training.pseudo_labels import find_groups
 from fastgan.training.spectral import DIRECTIONS, FEW, PARTS
 
@@ -137,8 +138,9 @@ def grouping_seconds(engine: Engine, pixels_NCHW: Tensor, images: int) -> float:
     read = time.perf_counter() - begin
     codes = logits.argmax(1).cpu() % classes
     begin = time.perf_counter()
-    find_groups(embeddings, codes, classes, config.grouping, config.seed, part)
-    slowness = (time.perf_counter() - begin) / grouping_cost(len(part), classes, config.grouping)
+    find_groups(embeddings, codes, classes, config.grouping, config.seed, part, pixel_graphs(config))
+    once = dataclasses.replace(config.grouping, at=(1,))
+    slowness = (time.perf_counter() - begin) / grouping_cost(len(part), classes, once)
     return read * images / len(part) + slowness * grouping_cost(images, config.classes, config.grouping)
 
 
@@ -146,6 +148,7 @@ def grouping_cost(images: int, classes: int, grouping: GroupingConfig) -> float:
     """Seconds that a grouping takes on one core of an AMD EPYC: its operations, each by what it took there.
 
     Constants are of groupings of 1,000 to 60,000 images into 2 to 100 classes; see bench/results/estimates-of-runs.md.
+    The first of a run also compares pixels, a share of which each of its groupings has here.
     """
     landmarks = min(grouping.landmarks, images)
     vectors = DIRECTIONS[-1] * classes
@@ -157,8 +160,10 @@ def grouping_cost(images: int, classes: int, grouping: GroupingConfig) -> float:
     starts = len(DIRECTIONS) * sum(centers)
     compared = sum(DIRECTIONS) * classes * sum(centers) * landmarks
     clustering = 1.8e-4 * starts + 1.2e-7 * landmarks * starts + 2.7e-9 * compared
-    merges = len(DIRECTIONS) * sum(max(count - classes, 0) * (5e-5 + 2.7e-10 * count**2) for count in centers)
-    cuts = len(DIRECTIONS) * len(PARTS)
+    ways = 2 if grouping.pixel_views else 1
+    merges = ways * len(DIRECTIONS) * sum(max(count - classes, 0) * (5e-5 + 2.7e-10 * count**2) for count in centers)
+    cuts = ways * len(DIRECTIONS) * len(PARTS)
+    pixels = grouping.pixel_views * landmarks * (6e-9 * landmarks + 6e-5) / max(len(grouping.at), 1)
     votes = 2e-9 * cuts * images * classes
     compare = 4e-8 * (cuts * grouping.samples) ** 2 * classes**2 / grouping.samples
-    return grouping.samples * (similarities + eigenvectors + clustering + merges + votes + compare)
+    return grouping.samples * (similarities + eigenvectors + clustering + merges + votes + compare + pixels)
