@@ -68,8 +68,8 @@ def _mixes(counts_KC: Tensor, names: Sequence[str], used: Sequence[int], classes
     remedy = (
         f"There are {len(counts_KC)} groups for {classes} classes: train again with --classes {classes} or more."
         if few
-        else "Do not take them for a class. Train again with another --seed, or with more --classes, so that each class "
-        "has room for a group of its own."
+        else "Do not take them for a class. Train again with another --seed, or with more --classes, so that each "
+        "class has room for a group of its own."
     )
     title = "A group mixes classes" if len(codes) == 1 else f"{len(codes)} groups mix classes"
     more = _more(len(codes), "group")
