@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fastgan.data import digits, loading, mnist
 from fastgan.data.image_set import ImageSet
-from fastgan.evaluation import code_summary, followed, properties, trust
+from fastgan.evaluation import code_summary, followed, properties, told_apart, trust
 from fastgan.evaluation.code_summary import RunState
 from fastgan.inference import trained_run
 from fastgan.runs import run_folder
@@ -60,6 +60,21 @@ def on_true_classes(name: str, images: ImageSet, draw: np.random.Generator) -> I
             f"{name:14s} {count:2d} classes: follows something {alarms:2d} of {draws}, "
             f"neighbours disagree {near} of {draws}, highest score {max(scores):.2f}"
         )
+
+
+def told_apart_on_true_classes(name: str, images: ImageSet, draw: np.random.Generator) -> Iterator[str]:
+    """False alarms of classes that one property is said to tell apart, by the number of classes, unlabelled."""
+    assert images.labels is not None
+    for count in (3, 4, 5, 6, 8, 10):
+        draws = DRAWS if count < images.label_count else 1
+        alarms = 0
+        for _ in range(draws):
+            classes = draw.permutation(images.label_count)[:count]
+            rows = np.flatnonzero(np.isin(images.labels.numpy(), classes))
+            chosen = torch.from_numpy(np.sort(draw.permutation(rows)[:IMAGES]))
+            looked = followed.Looked(chosen.numpy(), images.labels[chosen].numpy())
+            alarms += bool(told_apart.splits(looked, properties.measure(images, None, chosen)))
+        yield f"{name:14s} {count:2d} classes: told apart by what another has both kinds of {alarms} of {draws}"
 
 
 def on_quantities(name: str, images: ImageSet, draw: np.random.Generator) -> Iterator[str]:
@@ -126,6 +141,8 @@ def main() -> None:
         for line in on_true_classes(name, images, draw):
             say(line)
         for line in on_quantities(name, images, draw):
+            say(line)
+        for line in told_apart_on_true_classes(name, images, np.random.default_rng(1)):
             say(line)
     for path in args.runs:
         for line in of_run(path):

@@ -17,7 +17,7 @@ from fastgan.config import schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
 from fastgan.data.image_set import ImageSet, to_unit_range
-from fastgan.evaluation import class_findings, confusion, diagnosis, followed, metrics, properties, trust
+from fastgan.evaluation import class_findings, confusion, diagnosis, followed, metrics, properties, told_apart, trust
 from fastgan.evaluation.confusion import MergeCandidate
 from fastgan.evaluation.group_images import GroupImages, Readings, group_images
 from fastgan.evaluation.trust import Trust
@@ -213,9 +213,16 @@ def of_groups(state: RunState, summary: RunSummary) -> list[diagnosis.Finding]:
         chosen_M.numpy(), summary.codes_N[chosen_M].numpy(), None if labels is None else labels[chosen_M].numpy()
     )
     folder = None if state.images.paths is None else loading.data_folder(state.config)
-    found = followed.follow(looked.codes_M, properties.measure(state.images, folder, chosen_M), looked.labels_M)
+    measured = properties.measure(state.images, folder, chosen_M)
+    found = followed.follow(looked.codes_M, measured, looked.labels_M)
+    named = {each.what.name for each in found if each.clearly}
+    apart = told_apart.splits(looked, [each for each in measured if each.name not in named])
     classes = None if summary.counts_KC is None else int((summary.counts_KC.sum(0) > 0).sum())
-    findings = [followed.finding(found, looked), trust.finding(summary.trust, classes)]
+    findings = [
+        followed.finding(found, looked),
+        told_apart.finding(apart, looked),
+        trust.finding(summary.trust, classes),
+    ]
     if summary.counts_KC is not None:
         findings += class_findings.class_findings(summary.counts_KC, summary.class_names, summary.unused)
     return [finding for finding in findings if finding is not None]
