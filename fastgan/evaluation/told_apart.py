@@ -61,15 +61,17 @@ def finding(found: Sequence[Split], looked: Looked) -> Finding | None:
     one, other, both = (_groups(numbers) for numbers in (split.first, split.second, split.both))
     also = f" ({', '.join(each.what.name for each in found[1:])} too)" if len(found) > 1 else ""
     text = (
-        f"{one[0].upper()}{one[1:]} and {other} are told apart by {name}{also}: nearly all images of the one are of "
-        f"one kind of it, nearly all of the other of the other kind, and {both} "
-        f"{'has' if len(split.both) == 1 else 'have'} both. They may be one kind, split by it."
+        f"{one[0].upper()}{one[1:]} and {other} are told apart by {name}{also}, of which each has nearly one kind "
+        f"alone, and {both} {'has' if len(split.both) == 1 else 'have'} both. The two may hold the same kinds of "
+        "image, parted by it."
     )
     remedy = "Look at the pictures: do they differ in what you look for, or in this alone?"
     remedy += f" To even it out, {EVEN_OUT[name]}." if name in EVEN_OUT else f" {PLACES}"
     shown = [_shown(looked, groups[0], None) for groups in (split.first, split.second)]
     shown += [_shown(looked, split.both[0], split.kinds_M)]
-    return Finding(f"Groups differ in {name} alone, perhaps", text, remedy, tuple(shown))
+    two = len(split.first) == len(split.second) == 1
+    title = f"{'Two groups' if two else 'Groups'} may differ in {name} alone"
+    return Finding(title, text, remedy, tuple(shown))
 
 
 def _two_kinds(each: Property) -> NDArray[np.int64] | None:

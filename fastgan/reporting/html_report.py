@@ -250,7 +250,11 @@ def _summary(state: RunState, run: RunSummary) -> list[str]:
     planned = run.images_planned
     return [
         f"The {pluralize(len(run.codes_N), 'image')} fall into {pluralize(len(used), 'group')}"
-        + ("." if not run.unused else f"; {len(run.unused)} of the {count} that were allowed stay empty or nearly so.")
+        + (
+            ", the number that was asked for."
+            if not run.unused
+            else f"; {len(run.unused)} of the {count} that were allowed stay empty or nearly so."
+        )
         + f" The largest, group {first}, holds {_share(sizes_K[first])} of them"
         + (f"; the smallest, group {last}, {_share(sizes_K[last])}." if len(used) > 1 else "."),
         *trust.in_words(run.trust),
