@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ import torch  # noqa: E402 - see above
 # Without a GPU, Triton's kernels run under its interpreter: set before any of them is imported.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +68,21 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags += ["--epochs", "2", "--eval-every", "1", "--grouping.at", "1", "--run-dir", str(run)]
     assert command_line.run_command(train.main, flags) == 0
     return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium without a window, one for all tests of a process; skips where it or playwright is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install -e .[dev]")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"no {', '.join(BROWSERS)} on the PATH: docs/install.md says how to get one")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -164,7 +164,7 @@ def finding(trust: Trust, classes: int | None = None) -> Finding | None:
         "Sure is not right",
         f"Q is {trust.stated:.1%} sure on average, but {'; '.join(against)}.",
         "Do not take its confidence for how often it is right. Look at the pictures, and train a second run with "
-        "another --seed: what both find (python -m fastgan.evaluate RUN --beside OTHER) is in the data. Other numbers "
+        "another --seed: what both find (fastgan.evaluate --beside) is in the data. Other numbers "
         "of --classes may fit better.",
     )
 

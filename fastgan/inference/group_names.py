@@ -47,7 +47,7 @@ def read_names(path: Path, classes: int) -> dict[int, str]:
     except (ValueError, RecursionError) as error:
         cause = " ".join(str(error).split())
         raise ConfigError(
-            f"--names {path}: is no JSON ({cause}); download names.json from the run's report.html again"
+            f"--names {path}: is no JSON ({cause}); save names.json from the run's report.html again"
         ) from error
     try:
         return _checked(values, classes)

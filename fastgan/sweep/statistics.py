@@ -59,10 +59,10 @@ class Gain:
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval of one figure's mean over seeds: mean ± half, of n seeds."""
+    """A confidence interval of one figure's mean over seeds: mean ± half_width, of n seeds."""
 
     mean: float
-    half: float
+    half_width: float
     n: int
 
 

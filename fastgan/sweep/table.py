@@ -182,7 +182,7 @@ def _interval_parts(key: str, interval: Interval | None) -> list[str]:
     """Mean, half width and number of seeds, as text."""
     if interval is None:
         return ["-", "-", "0"]
-    return [_number(key, interval.mean), _number(key, interval.half), str(interval.n)]
+    return [_number(key, interval.mean), _number(key, interval.half_width), str(interval.n)]
 
 
 def _gain_parts(key: str, gain: Gain | None) -> list[str]:

@@ -7,7 +7,6 @@ say which of them is missing. Nothing is loaded from a network, and pages are op
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +15,6 @@ from typing import Any
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PHONE, DESK = 390, 1300  # CSS pixels
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]  # WCAG 2 at A and AA
 # Listens before the page's own first line.
@@ -55,19 +52,6 @@ class Visit:
         """Print it on A4, and count the pages."""
         self.page.pdf(path=str(path), format="A4")
         return len(re.findall(rb"/Type\s*/Page\b", path.read_bytes()))
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium without a window; skips where it or playwright is missing."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install -e .[dev]")
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip(f"no {', '.join(NAMES)} on the PATH: docs/install.md says how to get one")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=found, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import re
 import shutil
 import xml.etree.ElementTree
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,6 @@ from fastgan.evaluation.run_reading import RunReading
 from fastgan.reporting import comparison_charts, comparison_page
 
 SMALL = "--network.width 4 --network.hidden 16 --network.embedding 8 --device cpu --grouping.at 1 --threads 1"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -135,28 +135,24 @@ def test_the_chart_is_svg_and_the_same_each_time(seeds: float | None) -> None:
     assert drawn != comparison_charts.stability_chart(levels, None, "dark")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome in PATH")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1300])
-def test_anyone_can_read_it_on_any_screen(tmp_path: Path, width: int, scheme: str) -> None:
+def test_anyone_can_read_it_on_any_screen(tmp_path: Path, browser: Any, width: int, scheme: str) -> None:
     """With every part open: axe-core and the console say nothing, every picture is there, the page is not too wide."""
-    playwright = pytest.importorskip("playwright.sync_api")
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     readings = [reading(KIND_N // 2, 3), reading(moved(5), 6), reading(split(2, 0), 12, views=0.6)]
     (tmp_path / "page.html").write_text(rendered(readings, images(named=True)), encoding="utf-8")
     said: list[str] = []
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = browser.new_context(color_scheme=scheme, offline=True, viewport={"width": width, "height": 844})
-        shown = context.new_page()
-        shown.on("console", lambda message: said.append(message.text))
-        shown.goto((tmp_path / "page.html").as_uri())
-        shown.eval_on_selector_all("details", "all => all.forEach(each => { each.open = true; })")
-        wrong = axe.Axe().run(shown).response["violations"]
-        empty = "[...document.images].filter(image => !image.naturalWidth || !image.clientWidth)"
-        found = shown.evaluate(f"[document.images.length, {empty}.length]")
-        too_wide = shown.evaluate("document.documentElement.scrollWidth - innerWidth")
-        browser.close()
+    context = browser.new_context(color_scheme=scheme, offline=True, viewport={"width": width, "height": 844})
+    shown = context.new_page()
+    shown.on("console", lambda message: said.append(message.text))
+    shown.goto((tmp_path / "page.html").as_uri())
+    shown.eval_on_selector_all("details", "all => all.forEach(each => { each.open = true; })")
+    wrong = axe.Axe().run(shown).response["violations"]
+    empty = "[...document.images].filter(image => !image.naturalWidth || !image.clientWidth)"
+    found = shown.evaluate(f"[document.images.length, {empty}.length]")
+    too_wide = shown.evaluate("document.documentElement.scrollWidth - innerWidth")
+    context.close()
     assert [(each["id"], each["nodes"][0]["html"]) for each in wrong] == []
     assert said == [] and found[0] > 30 and found[1] == 0 and too_wide <= 0
 

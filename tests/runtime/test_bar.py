@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import sys
 
 import pytest
@@ -85,7 +86,9 @@ def test_in_a_terminal_of_that_width(columns: int, monkeypatch: pytest.MonkeyPat
                 one.set_note(LOSSES.format(10.0**number))
                 one.bar.refresh()
         terminal.flush()
-        text = os.read(ours, 1 << 16).decode()
+        text = ""
+        while select.select([ours], [], [], 0.5)[0]:  # a terminal hands over what it has in pieces
+            text += os.read(ours, 1 << 16).decode()
     os.close(ours)
     lines = [line.rstrip() for line in re.split(r"[\r\n]+", text.replace("\x1b[A", "")) if line.strip()]
     bars = {re.search(r"\|.*?\|", line).span() for line in lines}  # type: ignore[union-attr]

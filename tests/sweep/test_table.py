@@ -243,7 +243,7 @@ def test_the_interval_over_seeds_is_students() -> None:
     # Means over splits 1 and 2: 0.6, 0.7, 0.8, of standard deviation 0.1; t of 2 degrees at 97.5% is 4.30265.
     assert (method, epoch, list(found)) == ("elastic", 20, ["nmi"])
     assert found["nmi"].mean == pytest.approx(0.7) and found["nmi"].n == 3
-    assert found["nmi"].half == pytest.approx(4.30265 * 0.1 / math.sqrt(3), rel=1e-5)
+    assert found["nmi"].half_width == pytest.approx(4.30265 * 0.1 / math.sqrt(3), rel=1e-5)
 
 
 def test_the_interval_is_in_both_tables_and_its_absence_is_said() -> None:
