@@ -61,7 +61,7 @@ def test_every_word_for_a_flag_is_a_parameter() -> None:
     """Or an argument of a method; those of data sets and ranks that Python has not are known."""
     known = set(inspect.signature(ElasticInfoGAN).parameters) | {"images", "path", "force", "resume", "y"}
     unreachable = {"identities", "frame_stride", "split", "emnist_split", "imbalance", "beside", "sort_into", "names"}
-    unreachable |= {"resume_on_other_ranks"}
+    unreachable |= {"resume_on_other_ranks", "like"}
     names = set()
     for text in _messages():
         for flag in re.findall(r"(?<![\w/-])--(?:no-)?([a-z]+(?:-[a-z]+)*)", text):
