@@ -6,7 +6,7 @@ FROM python:3.11-slim-bookworm
 # installing names it for CPUs. Left out, torch is the lock's. Everything else is as in the lock, less what needs a GPU.
 ARG TORCH_INDEX=""
 COPY requirements.lock /tmp/
-RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch==2.11.0 torchvision==0.26.0 \
+RUN PIP_INDEX_URL="$TORCH_INDEX" pip install --no-cache-dir torch==2.11.0 torchvision==0.26.0 \
     && python -c "import re; text = open('/tmp/requirements.lock').read(); blocks = re.split(r'\n(?=\S)', text); \
 skipped = re.compile(r'(torch|torchvision|triton|nvidia-[\w-]+|cuda-[\w-]+)==|#'); \
 open('/tmp/cpu.lock', 'w').write('\n'.join(block for block in blocks if not skipped.match(block)))" \
