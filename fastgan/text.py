@@ -32,7 +32,12 @@ def words(codes: Sequence[int], most: int = 12) -> str:
     shown = [str(code) for code in codes[:most]]
     if len(codes) > most:
         shown.append(f"{len(codes) - most} more")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return joined(shown)
+
+
+def joined(parts: Sequence[str], word: str = "and") -> str:
+    """One or more texts as a list in a sentence: a, b and c."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {word} {parts[-1]}"
 
 
 def in_bytes(count: float) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastgan.evaluation.diagnosis import Finding
-from fastgan.text import pluralize
+from fastgan.text import joined, pluralize
 
 MOSTLY = 0.75  # share of a group's images that one class needs for the group to be called mostly that class
 NAMED = 0.1  # share of a group's images, or of a class's, from which another one is named
@@ -63,7 +63,7 @@ def _mixes(counts_KC: Tensor, names: Sequence[str], used: Sequence[int], classes
     told = []
     for k in codes[:MOST_TOLD]:
         parts = [f"{share:.0%} class {name}" for name, share in makeup(counts_KC[k], names)]
-        told.append(f"Group {k} ({pluralize(int(counts_KC[k].sum()), 'image')}) is {_listed(parts)}")
+        told.append(f"Group {k} ({pluralize(int(counts_KC[k].sum()), 'image')}) is {joined(parts)}")
     few = len(counts_KC) < classes
     remedy = (
         f"There are {len(counts_KC)} groups for {classes} classes: train again with --classes {classes} or more."
@@ -83,7 +83,7 @@ def _without(counts_KC: Tensor, names: Sequence[str], owned: dict[int, list[int]
     told = []
     for c in lost[:MOST_TOLD]:
         where = [f"{count:,} in group {k}" for k, count in _where(counts_KC[:, c])]
-        told.append(f"Class {names[c]} ({pluralize(int(counts_KC[:, c].sum()), 'image')}): {_listed(where)}")
+        told.append(_of_class(counts_KC, names, c, where))
     title = "A class has no group" if len(lost) == 1 else f"{len(lost)} classes have no group"
     return Finding(
         title,
@@ -108,7 +108,7 @@ def _several(
     for c in list(within)[:MOST_TOLD]:
         parts = [f"{int(counts_KC[k, c]):,} in group {k}" for k in within[c][:MOST_TOLD]]
         parts += [f"the rest in {len(within[c]) - MOST_TOLD} more"] if len(within[c]) > MOST_TOLD else []
-        told.append(f"Class {names[c]} ({pluralize(int(counts_KC[:, c].sum()), 'image')}): {_listed(parts)}")
+        told.append(_of_class(counts_KC, names, c, parts))
     title = "A class is in several groups" if len(within) == 1 else f"{len(within)} classes are in several groups"
     return Finding(
         title,
@@ -125,8 +125,9 @@ def _where(counts_K: Tensor) -> list[tuple[int, int]]:
     return [(k, int(counts_K[k])) for k in order if counts_K[k] >= max(1.0, least)] or [(order[0], int(counts_K.max()))]
 
 
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+def _of_class(counts_KC: Tensor, names: Sequence[str], c: int, parts: Sequence[str]) -> str:
+    """A class, its number of images, and where they are."""
+    return f"Class {names[c]} ({pluralize(int(counts_KC[:, c].sum()), 'image')}): {joined(parts)}"
 
 
 def _more(count: int, one: str, many: str | None = None) -> str:

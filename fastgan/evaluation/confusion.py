@@ -5,6 +5,7 @@ Legend: N images, M images whose transforms are read, K codes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,6 +33,15 @@ class MergeCandidate:
     first: int
     second: int
     confusion: float
+
+
+def merged(pairs: Sequence[MergeCandidate], count: int) -> list[int]:
+    """For each of `count` codes the group that it is in once all pairs are merged."""
+    group = list(range(count))
+    for pair in pairs:
+        old, new = group[pair.second], group[pair.first]
+        group = [new if name == old else name for name in group]
+    return group
 
 
 def confusion(probabilities_NK: Tensor, codes_N: Tensor) -> Tensor:

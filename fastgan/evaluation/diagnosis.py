@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from fastgan.config.schedule import SHOWN
-from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
+from fastgan.evaluation.confusion import CONFUSED, MergeCandidate, merged
 from fastgan.evaluation.metrics import UNUSED_SHARE, effective_classes, unused_codes
 from fastgan.text import pluralize, words
 
@@ -197,7 +197,7 @@ def _confused(facts: Facts) -> Finding | None:
     pairs = [f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in facts.merge[:6]]
     more = f", and {pluralize(len(facts.merge) - 6, 'more pair')}" if len(facts.merge) > 6 else ""
     # Codes linked through pairs are one group: every code of a group but one is a class too many.
-    left = max(2, len(facts.sizes_K) - _spare(facts.merge, len(facts.sizes_K)))
+    left = max(2, len(set(merged(facts.merge, len(facts.sizes_K)))))
     fewer = f"; if they do, read them as one, or train again with --classes {left}" if left < len(facts.sizes_K) else ""
     return Finding(
         "Q confuses codes" if len(facts.merge) > 1 else "Q confuses two codes",
@@ -205,15 +205,6 @@ def _confused(facts: Facts) -> Finding | None:
         "where 0.5 is as good as one code.",
         f"See whether they show the same kind of image{fewer}. If Q is unsure of everything, train for more --epochs.",
     )
-
-
-def _spare(merge: Sequence[MergeCandidate], count: int) -> int:
-    """How many fewer codes there are when all pairs are merged."""
-    group = list(range(count))
-    for pair in merge:
-        old, new = group[pair.second], group[pair.first]
-        group = [new if name == old else name for name in group]
-    return count - len(set(group))
 
 
 def _prior(facts: Facts) -> Finding | None:

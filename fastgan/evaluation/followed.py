@@ -16,6 +16,7 @@ from sklearn.metrics.cluster import expected_mutual_information
 
 from fastgan.evaluation.diagnosis import Finding, Shown
 from fastgan.evaluation.properties import Property
+from fastgan.text import joined
 
 MOST_BINS = 10  # of a quantity
 WORTH = 0.3  # the lowest score that is ever spoken of
@@ -166,14 +167,21 @@ def _cuts(each: Property, known_M: NDArray[np.bool_], groups: int) -> list[Kinds
         return [each.kinds_M]
     assert each.values_MD is not None
     values_MD, bins = each.values_MD[known_M], max(2, min(groups, MOST_BINS))
-    values_MD = (values_MD - values_MD.mean(0)) / np.maximum(values_MD.std(0), 1e-12)
+    values_MD = standardised(values_MD)
     if values_MD.shape[1] > 1:
-        return [_k_means(values_MD, number) for number in sorted({2, bins})]
+        return [k_means(values_MD, number) for number in sorted({2, bins})]
     edges = np.unique(np.quantile(values_MD[:, 0], np.arange(1, bins) / bins))
-    return [np.searchsorted(edges, values_MD[:, 0], side="right").astype(np.int64), _k_means(values_MD, 2)]
+    return [np.searchsorted(edges, values_MD[:, 0], side="right").astype(np.int64), k_means(values_MD, 2)]
 
 
-def _k_means(values_MD: NDArray[np.float64], number: int) -> Kinds:
+def standardised(values_MD: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each number with mean 0 and, where it varies, standard deviation 1."""
+    scaled_MD: NDArray[np.float64] = (values_MD - values_MD.mean(0)) / np.maximum(values_MD.std(0), 1e-12)
+    return scaled_MD
+
+
+def k_means(values_MD: NDArray[np.float64], number: int) -> Kinds:
+    """As many kinds, or as many as there are different values."""
     number = min(number, len(np.unique(values_MD, axis=0)))
     return KMeans(number, n_init=3, random_state=SEED).fit_predict(values_MD).astype(np.int64)
 
@@ -194,8 +202,8 @@ def finding(found: Sequence[Followed], looked: Looked) -> Finding | None:
         else:
             within = f" These figures count what a group tells within one class; of the labels it tells {score:.2f}."
     scale = "0 is chance, 1 means that one tells the other"
-    text = f"The groups follow {_joined([_named(each) for each in clear], 'and')}"
-    text += f", not {_joined(denied, 'or')}" if denied else ""
+    text = f"The groups follow {joined([_named(each) for each in clear])}"
+    text += f", not {joined(denied, 'or')}" if denied else ""
     text += f": {scale}.{within} It may be what they were made by, or the kinds may differ in it."
     even = list(dict.fromkeys(EVEN_OUT[each.what.name] for each in clear if each.what.name in EVEN_OUT))
     remedy = "Look at the pictures: do the groups differ in what you look for, or in this alone?"
@@ -206,10 +214,6 @@ def finding(found: Sequence[Followed], looked: Looked) -> Finding | None:
 
 def _named(each: Followed) -> str:
     return f"{each.what.name} ({each.score:.2f})"
-
-
-def _joined(parts: Sequence[str], word: str) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {word} {parts[-1]}"
 
 
 def _extremes(each: Property, looked: Looked) -> tuple[Shown, ...]:
@@ -248,7 +252,7 @@ def _of_kinds(each: Property, groups: Sequence[int], looked: Looked) -> tuple[Sh
 
 def _along(values_MD: NDArray[np.float64]) -> NDArray[np.float64]:
     """One number for each image: the quantity, or its place along the direction in which several vary most, [M]."""
-    centred_MD = (values_MD - values_MD.mean(0)) / np.maximum(values_MD.std(0), 1e-12)
+    centred_MD = standardised(values_MD)
     if centred_MD.shape[1] == 1:
         return centred_MD[:, 0]
     return centred_MD @ np.linalg.svd(centred_MD, full_matrices=False)[2][0]

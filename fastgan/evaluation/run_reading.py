@@ -17,7 +17,7 @@ from fastgan.config import schedule
 from fastgan.config.schema import TrainConfig
 from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import diagnosis, metrics
-from fastgan.evaluation.confusion import MergeCandidate, merge_candidates, read_transforms
+from fastgan.evaluation.confusion import MergeCandidate, merge_candidates, merged, read_transforms
 from fastgan.evaluation.diagnosis import Finding
 from fastgan.inference.labelling import read
 from fastgan.inference.trained_run import TrainedRun
@@ -63,12 +63,8 @@ class RunReading:
     @property
     def distinct(self) -> int:
         """How many codes are left once unused ones are dropped and confused ones read as one."""
-        group = list(range(self.classes))
-        for pair in self.merge:
-            old, new = group[pair.second], group[pair.first]
-            group = [new if name == old else name for name in group]
         unused = set(self.unused)
-        return len({group[code] for code in range(self.classes) if code not in unused})
+        return len({group for code, group in enumerate(merged(self.merge, self.classes)) if code not in unused})
 
 
 def read_run(run: TrainedRun, config: TrainConfig, images: ImageSet, name: str) -> RunReading:

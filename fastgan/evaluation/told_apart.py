@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 
 from fastgan.evaluation.diagnosis import Finding, Shown
-from fastgan.evaluation.followed import EVEN_OUT, FEWEST, PLACES, Looked
+from fastgan.evaluation.followed import EVEN_OUT, FEWEST, PICTURES, PLACES, Looked, k_means, standardised
 from fastgan.evaluation.properties import Property
 from fastgan.text import words
 
@@ -27,8 +26,6 @@ OF_BOTH = 0.2  # share of the images that groups with both kinds hold at least
 # a normal distribution that is cut in two it is 2.6, of a uniform one 3.5.
 GAP = 5.0
 SAME_CLASSES = 0.5  # overlap of two groups' classes, where these are known, from which they may be one
-PICTURES = 8  # of each group
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,9 @@ def _two_kinds(each: Property) -> NDArray[np.int64] | None:
     values_MD = each.values_MD[known_M]
     if len(np.unique(values_MD, axis=0)) < 2:
         return None
-    values_MD = (values_MD - values_MD.mean(0)) / np.maximum(values_MD.std(0), 1e-12)
+    values_MD = standardised(values_MD)
     kinds_M = np.full(len(known_M), -1, np.int64)
-    kinds_M[known_M] = KMeans(2, n_init=3, random_state=SEED).fit_predict(values_MD)
+    kinds_M[known_M] = k_means(values_MD, 2)
     sides = [values_MD[kinds_M[known_M] == kind] for kind in (0, 1)]
     axis_D = sides[1].mean(0) - sides[0].mean(0)
     apart, spread = float(axis_D @ axis_D), [float((side @ axis_D).var()) for side in sides]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fastgan.evaluation import metrics
 from fastgan.evaluation.diagnosis import DISAGREE, Finding
+from fastgan.text import joined
 
 SURE = 0.8  # mean confidence from which Q is called sure
 GAP = 0.1  # less than this below it, a second view bears the confidence out
@@ -103,7 +104,7 @@ def measure(
         neighbours=None if near_M is None else float(near_M.mean()),
         chance=float(sizes_K.square().sum()),
         labels=float(counts_KC.amax(1).sum() / counts_KC.sum()) if counts_KC is not None and known else None,
-        seeds=None if beside_N is None else same_classes(codes_N, beside_N),
+        seeds=None if beside_N is None else metrics.rand_index(codes_N, beside_N),
         views_K=torch.bincount(own_M, weights=same_M, minlength=count) / asked_K,
         bins=_bins(confidences_N[chosen_M].double(), same_M, near_M),
     )
@@ -128,7 +129,7 @@ def in_words(trust: Trust) -> list[str]:
     told = [each for each in trust.bins if each.images >= FEW_IMAGES]
     if len(told) > 1:
         parts = [f"{each.views:.0%} where it is {_range(each)} sure" for each in reversed(told)]
-        found.append(f"The second view agrees in {', '.join(parts[:-1])} and {parts[-1]}.")
+        found.append(f"The second view agrees in {joined(parts)}.")
     return found
 
 
@@ -167,12 +168,6 @@ def finding(trust: Trust, classes: int | None = None) -> Finding | None:
         "another --seed: what both find (fastgan.evaluate --beside) is in the data. Other numbers "
         "of --classes may fit better.",
     )
-
-
-def same_classes(codes_N: Tensor, beside_N: Tensor) -> float:
-    """Adjusted Rand index of the codes that two runs give the same images: 0 by chance, 1 for the same groups."""
-    codes, others = (int(each.max()) + 1 for each in (codes_N, beside_N))
-    return metrics.agreement(codes_N, beside_N, codes, others)["agreement_ari"]
 
 
 def neighbours_agree(images_NCHW: Tensor, own_M: Tensor, chosen_M: Tensor) -> Tensor | None:

@@ -45,8 +45,13 @@ def pixels(images_NCHW: Tensor, index_M: NDArray[np.int64]) -> Tensor:
     parts = []
     for chosen in torch.from_numpy(index_M).split(BATCH):
         images = images_NCHW[chosen.to(images_NCHW.device)].float() / 255.0
-        parts.append(torch.nn.functional.adaptive_avg_pool2d(images, min(SIDE, *images.shape[2:])).flatten(1))
+        parts.append(pooled(images))
     return torch.cat(parts)
+
+
+def pooled(images_BCHW: Tensor) -> Tensor:
+    """Images averaged to SIDE x SIDE pixels at most, [B, P]."""
+    return torch.nn.functional.adaptive_avg_pool2d(images_BCHW, min(SIDE, *images_BCHW.shape[2:])).flatten(1)
 
 
 def nearest_to_views(unit_LP: Tensor, views_VLP: Sequence[Tensor], count: int) -> tuple[Tensor, Tensor]:

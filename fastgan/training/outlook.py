@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastgan.config.schedule import Phases
 from fastgan.config.schema import TrainConfig
 from fastgan.data.facts import BYTES, FLAT
 from fastgan.data.identity import Identity
@@ -65,8 +66,7 @@ def outlook(trainer: Engine, images: ImageSet) -> Outlook:
         pretraining, rate = _rates(trainer)
         busy = threads.busy_with_others(before)
         trainer.restart(config, images)
-    seconds = (phases.total - phases.pretrained) / rate + len(config.grouping.at) * grouping
-    seconds += phases.pretrained / pretraining if phases.pretrained else 0.0
+    seconds = _step_seconds(phases, pretraining, rate) + len(config.grouping.at) * grouping
     evaluations = max(phases.total // (config.eval_every * trainer.epoch_images), 1)
     # The last evaluation writes the page, which labels all images again.
     shown = (evaluations + 1) * count + evaluations * (2 * _judged(config, images))
@@ -86,6 +86,12 @@ def _rates(trainer: Engine) -> tuple[float, float]:
     form: dict[str, Any] = {"warm_up": WARM_UP, "least": LEAST, "most": MOST, "seconds": SECONDS}
     first = step_rate(trainer, 0, **form) if pretrained else 0.0
     return first, step_rate(trainer, pretrained, **form)
+
+
+def _step_seconds(phases: Phases, pretraining: float, rate: float) -> float:
+    """Of all steps of a run, at these images a second in pretraining and after it."""
+    seconds = (phases.total - phases.pretrained) / rate
+    return seconds + (phases.pretrained / pretraining if phases.pretrained else 0.0)
 
 
 def _read_seconds(trainer: Engine, images: Tensor) -> float:
@@ -110,10 +116,7 @@ def _narrower(trainer: Engine, images: ImageSet, seconds: float) -> str:
         narrow = replace(config, network=replace(config.network, width=width), compile=False)
         with torch.random.fork_rng(devices=[]):
             other = Engine(narrow, images, trainer.device)
-        pretraining, rate = _rates(other)
-        phases = other.phases
-        seconds = (phases.total - phases.pretrained) / rate
-        seconds += phases.pretrained / pretraining if phases.pretrained else 0.0
+        seconds = _step_seconds(other.phases, *_rates(other))
     if width == config.network.width:
         return "more than an hour: fewer --epochs, a smaller --image-size or a GPU shorten it"
     flag = f"--network.width {width} instead of {config.network.width}"

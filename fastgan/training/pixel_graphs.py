@@ -17,7 +17,7 @@ from fastgan.augment.tensor import TensorTransform
 from fastgan.config.schema import TrainConfig, TransformConfig
 from fastgan.seeding import stream_seed
 from fastgan.training import spectral
-from fastgan.training.neighbours import BATCH, SIDE, nearest_to_views
+from fastgan.training.neighbours import BATCH, SIDE, nearest_to_views, pooled
 
 
 class PixelGraphs:
@@ -60,10 +60,10 @@ class PixelGraphs:
             if min(images.shape[2:]) > 2 * SIDE:  # what is lost is lost in the comparison anyhow
                 smaller = torch.nn.functional.adaptive_avg_pool2d(images.float(), 2 * SIDE)
                 images = smaller.round().to(torch.uint8)
-            views[0].append(_small(images.float() / 127.5 - 1.0))
+            views[0].append(pooled(images.float() / 127.5 - 1.0))
             for view in range(1, self.views):
                 draw.start(images, view * len(chosen_L) + start)
-                views[view].append(_small(draw.finish()))
+                views[view].append(pooled(draw.finish()))
         found = [torch.cat(parts) for parts in views]
         mean_P = found[0].mean(0)
         return [torch.nn.functional.normalize(view_LP - mean_P, dim=1) for view_LP in found]
@@ -73,8 +73,3 @@ def pixel_graphs(config: TrainConfig) -> PixelGraphs | None:
     """Those of a run, None where its settings leave pixels out."""
     views = config.grouping.pixel_views
     return PixelGraphs(config.transform, views, config.seed) if views else None
-
-
-def _small(images_BCHW: Tensor) -> Tensor:
-    side = min(SIDE, *images_BCHW.shape[2:])
-    return torch.nn.functional.adaptive_avg_pool2d(images_BCHW, side).flatten(1)
