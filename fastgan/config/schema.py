@@ -150,9 +150,9 @@ class TrainConfig:
     dataset: Dataset = "digits"
     """Which images: digits (scikit-learn's 8x8 digits, shipped with it), mnist, fashion-mnist; kmnist, emnist, usps,
     cifar10, svhn (their training parts); folder (your own: every image file in the folder --data-dir and below it), npz
-    (arrays in the .npz or .npy file --data-dir), hf (the folder --data-dir of a Hugging Face data set: of save_to_disk,
-    or of parquet files), or youtube-faces (that data set's frames, laid out as it is published; the central 110 x 110
-    pixels of each). docs/data.md lists them all."""
+    (arrays in the .npz or .npy file --data-dir), hf (a Hugging Face data set: the folder --data-dir of save_to_disk, or
+    of parquet files or WebDataset's .tar files, or one of these files), or youtube-faces (that data set's frames, laid
+    out as it is published; the central 110 x 110 pixels of each). docs/data.md lists them all."""
     recipe: Literal["default", "paper"] = "default"
     """default: Q and the front end also learn that an image and its transform have the same code, and which real images
     belong together, from groups of nearest neighbours found before chosen epochs. The prior is pulled towards the code

@@ -46,8 +46,11 @@ HEADINGS = {
     "network": "Networks",
     "config": "Settings from a file",
 }
-OPERAND = ("[PATH]", "Your images: a folder, the same as --dataset folder --data-dir PATH, or a .npz or .npy file.")
-ARRAYS = (".npz", ".npy")
+OPERAND = (
+    "[PATH]",
+    "Your images: a folder, the same as --dataset folder --data-dir PATH, or a .npz, .npy, .parquet or .tar file.",
+)
+ARRAYS, ROWS = (".npz", ".npy"), (".parquet", ".tar")  # of --dataset npz and hf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,8 @@ def _start(argv: Sequence[str], earlier: Sources, path: str | None) -> TrainConf
         dataset = earlier.value("dataset", "digits")
         if path is not None and path.lower().endswith(ARRAYS):
             dataset = "npz"
+        elif path is not None and path.lower().endswith(ROWS):
+            dataset = "hf"
         elif path is not None and dataset not in OWN_FILES:
             dataset = "folder"
     return preset(dataset, flag_value(argv, "--recipe") or earlier.value("recipe", "default"))

@@ -46,7 +46,7 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
     images, _ = _partition(config, load_everything(config) if everything is None else everything)
     check_count(config, len(images.images))
     if images.facts is not None:
-        flat = remarks.nothing_to_learn(images.facts, images.paths or (), config.ground)
+        flat = remarks.nothing_to_learn(images.facts, images.paths or ("row 0",), config.ground)
         if flat is not None:
             raise DataError(f"{data_folder(config)}: {flat}")
     return images
