@@ -133,6 +133,9 @@ class PageConfig:
     others: Annotated[tuple[Path, ...], positional()] = ()
     """The folders of more runs on the same images: one page then compares them all, which groups are the same, which
     images moved and, over several K, which K suits."""
+    labels_from_folders: bool = False
+    """For runs on a folder without labels: an image's class is its first subfolder, and the page shows how far the
+    groups are these."""
     data_dir: Path | None = None
     """Where the run's data set is now, if it has moved."""
     cache_dir: Path | None = None
