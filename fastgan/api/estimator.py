@@ -222,8 +222,10 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
             return config_of(parameters, self.recipe, base, dataset="folder", data_dir=Path(images), **own), None, None
         found, labels = as_arrays(images)
         labels = labels if y is None else as_labels(y, len(found))
-        if y is not None and labels is not None and len(np.unique(labels)) == 1:
-            raise ValueError("y: all labels are the same; give those of two classes or more, or leave y out")
+        if labels is not None and len(np.unique(labels)) == 1:
+            if y is not None:
+                raise ValueError("y: all labels are the same; give those of two classes or more, or leave y out")
+            labels = None  # of a data set with one class, such as one folder's
         side, channels = arrays.suited_form(found)
         parameters["image_size"] = side if self.image_size is None else self.image_size
         parameters["channels"] = channels if self.channels is None else self.channels

@@ -176,6 +176,11 @@ def test_numbers_of_numpy_and_labels_of_pandas_kind_are_taken(tmp_path: Path) ->
     assert "cluster_accuracy" in model.history_[-1] and ElasticInfoGAN.load(tmp_path / "run").n_classes == 2
 
 
+def test_one_class_of_a_data_set_is_none() -> None:
+    model = ElasticInfoGAN(**SETTINGS).fit([(image, 3) for image in IMAGES])
+    assert "cluster_accuracy" not in model.history_[-1]
+
+
 def test_images_in_an_array_of_arrays_become_one_size() -> None:
     assert ElasticInfoGAN(**SETTINGS).fit(IMAGES).predict(RAGGED).shape == (2,)
 
