@@ -43,6 +43,7 @@ RANGE_LIMIT = Limit(
 GROUND_LIMIT = Limit("black, white, grey or #rrggbb", lambda value: re.fullmatch(GROUNDS, value) is not None)
 OWN_FILES = ("folder", "youtube-faces")  # data sets of image files in --data-dir
 OWN_IMAGES = (*OWN_FILES, "npz", "hf")  # data sets that are the user's own
+ARRAYS = (".npz", ".npy")  # endings of files of arrays
 OPEN_FORM = ("npz", "hf")  # whose side and channels may be left to the images
 CHANNELS = {"cifar10": 3, "svhn": 3}  # of the published data sets that are not grey
 IMBALANCE_OF = {"deepdpm": ("mnist", "fashion-mnist"), "fmnist-5": ("fashion-mnist",)}  # for these data sets only

@@ -18,7 +18,7 @@ from fastgan.config.command_line import asks_for_help, by_name, find_operand, fl
 from fastgan.config.earlier import Sources
 from fastgan.config.help_text import Layout
 from fastgan.config.presets import PRESETS, derived, preset
-from fastgan.config.schema import OWN_FILES, Dataset, TrainConfig, TransformConfig
+from fastgan.config.schema import ARRAYS, OWN_FILES, Dataset, TrainConfig, TransformConfig
 from fastgan.config.validation import validate
 from fastgan.errors import ConfigError
 from fastgan.text import shell_quoted
@@ -50,7 +50,7 @@ OPERAND = (
     "[PATH]",
     "Your images: a folder, the same as --dataset folder --data-dir PATH, or a .npz, .npy, .parquet or .tar file.",
 )
-ARRAYS, ROWS = (".npz", ".npy"), (".parquet", ".tar")  # of --dataset npz and hf
+ROWS = (".parquet", ".tar")  # of --dataset hf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,10 @@ BAD_IMAGES: list[tuple[Any, str]] = [
     (torch.zeros(4, 8), "images: an array of shape (4, 8); give"),
     ("nowhere", "nowhere: no such folder; name the one with your images"),
     (b"bytes", "images: item 0"),
+    (
+        torch.utils.data.DataLoader(list(IMAGES)),
+        "images: DataLoader is neither an array nor a sequence of images; give its dataset",
+    ),
 ]
 BAD_LABELS: list[tuple[Any, str]] = [
     (LABELS[:-1], "y: 15 labels for 16 images; give one for each"),
