@@ -1,11 +1,9 @@
 """Nearest neighbours by cosine similarity, exact, a batch at a time on the device of the vectors.
 
-Legend: N images, L others, D dimensions, M neighbours, P pixels, CHW an image.
+Legend: N images, L others, D dimensions, M neighbours, B of a batch, V views, P pixels, CHW an image.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -42,11 +40,14 @@ def nearest(unit_ND: Tensor, others_LD: Tensor, count: int, *, skip_first: bool)
 
 def pixels(images_NCHW: Tensor, index_M: NDArray[np.int64]) -> Tensor:
     """Some of the uint8 images, averaged to SIDE x SIDE pixels at most, float32 [M, P], on their device."""
-    parts = []
-    for chosen in torch.from_numpy(index_M).split(BATCH):
-        images = images_NCHW[chosen.to(images_NCHW.device)].float() / 255.0
-        parts.append(pooled(images))
-    return torch.cat(parts)
+    found_MP = torch.empty(0)
+    for start in range(0, len(index_M), BATCH):
+        chosen = torch.from_numpy(index_M[start : start + BATCH]).to(images_NCHW.device)
+        part_BP = pooled(images_NCHW[chosen].float() / 255.0)
+        if start == 0:  # made once and filled, as in `nearest`
+            found_MP = part_BP.new_empty(len(index_M), part_BP.shape[1])
+        found_MP[start : start + BATCH] = part_BP
+    return found_MP
 
 
 def pooled(images_BCHW: Tensor) -> Tensor:
@@ -54,12 +55,12 @@ def pooled(images_BCHW: Tensor) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool2d(images_BCHW, min(SIDE, *images_BCHW.shape[2:])).flatten(1)
 
 
-def nearest_to_views(unit_LP: Tensor, views_VLP: Sequence[Tensor], count: int) -> tuple[Tensor, Tensor]:
+def nearest_to_views(unit_LP: Tensor, views_VLP: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Cosine similarities and indices [L, M] of the images of which one view is nearest, on the CPU.
 
     Args:
         unit_LP: unit vectors of the images, more than `count` of them.
-        views_VLP: unit vectors [L, P] of each view of them; an image is not its own neighbour.
+        views_VLP: unit vectors of each view of them; an image is not its own neighbour.
     """
     similarity_LM = torch.empty(len(unit_LP), count)
     index_LM = torch.empty(len(unit_LP), count, dtype=torch.int64)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fastgan.seeding import shuffled
 from fastgan.training import spectral
-from fastgan.training.neighbours import nearest, pixels
+from fastgan.training.neighbours import BATCH, nearest, pixels
 
 VOTERS = 10  # nearest labelled images, by pixels
 REFERENCE = 30_000  # labelled images among which they are sought
@@ -36,9 +36,13 @@ def decide_disputed(group_N: Groups, images_NCHW: Tensor, share: float, seed: in
     if len(disputed_M) == 0 or len(known_N) == 0:
         return group_N
     known_N = np.sort(known_N[shuffled(len(known_N), seed, "pixels")[:REFERENCE].numpy()])
-    disputed_MP, known_NP = pixels(images_NCHW, disputed_M), pixels(images_NCHW, known_N)
-    mean_P = known_NP.mean(0)
-    voted_MV = _votes(_centred(disputed_MP, mean_P), _centred(known_NP, mean_P), group_N[known_N])
+    known_NP = pixels(images_NCHW, known_N)
+    mean_P, voted = known_NP.mean(0), []
+    known_NP = _centred(known_NP, mean_P)
+    for start in range(0, len(disputed_M), BATCH):  # there may be many more of them than of those that are known
+        asked_MP = pixels(images_NCHW, disputed_M[start : start + BATCH])
+        voted.append(_votes(_centred(asked_MP, mean_P), known_NP, group_N[known_N]))
+    voted_MV = torch.cat(voted)
     winner_M = voted_MV.mode(1).values
     agree_M = (voted_MV == winner_M[:, None]).double().mean(1)
     decided_N = group_N.copy()
@@ -101,8 +105,10 @@ def _islands(graph_LL: sparse.csr_matrix, group_L: Groups, classes: int) -> Iter
 
 
 def _centred(pixels_MP: Tensor, mean_P: Tensor) -> Tensor:
-    """Unit vectors [M, P]."""
-    return torch.nn.functional.normalize(pixels_MP - mean_P, dim=1)
+    """Unit vectors [M, P], in place of the pixels: beside them they would take as much memory twice."""
+    pixels_MP -= mean_P
+    torch.nn.functional.normalize(pixels_MP, dim=1, out=pixels_MP)
+    return pixels_MP
 
 
 def _votes(asked_MP: Tensor, known_LP: Tensor, group_L: Groups) -> Tensor:
