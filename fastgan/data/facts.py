@@ -28,7 +28,7 @@ SOURCE = [
     ("low", "<f8"),  # of the file's values; NaN of 8 bits
     ("high", "<f8"),
     ("format", "S8"),  # Pillow's name
-    ("chroma", "u1"),  # levels between the channels of the file, in the mean of its pixels
+    ("chroma", "u1"),  # of what is made grey: levels between the channels of the file, in the mean of its pixels
     ("width", "<u4"),  # of the file
     ("height", "<u4"),
 ]
@@ -71,7 +71,7 @@ class Facts:
 
     @property
     def coloured(self) -> NDArray[np.bool_]:
-        """Whether an image's file has colours, also where it was made grey, [N]."""
+        """Whether the file of an image that was made grey has colours, [N]."""
         return self.rows["chroma"] > COLOURED
 
     def twins(self) -> NDArray[np.int64]:
