@@ -65,18 +65,29 @@ class Measured:
 def measure(images_NCHW: Tensor) -> Measured:
     """Measure uint8 images; of more than SAMPLE a random part that depends only on their number."""
     index_N = shuffled(len(images_NCHW), 0, "suited")[:SAMPLE]
-    # As floats the sample would take more memory than training does, which a process then keeps (runtime/process.py).
-    parts = [_seen(images_NCHW[rows.to(images_NCHW.device)].cpu().float() / 255.0) for rows in index_N.split(TOGETHER)]
-    plain_N, bright_N, coloured_N, own_NP, mirrored_NP = (torch.cat(each) for each in zip(*parts, strict=True))
+    count, small = len(index_N), images_NCHW.shape[1] * SIDE**2
+    # As floats the sample would take more memory than training, which a process keeps (runtime/process.py). What is
+    # found is allocated once: small parts of it between large blocks would fragment the memory.
+    plain_N, bright_N, coloured_N = found = torch.empty(3, count)
+    own_NP, mirrored_NP = torch.empty(2, count, small)
+    for start in range(0, count, TOGETHER):
+        rows = slice(start, start + TOGETHER)
+        part = images_NCHW[index_N[rows].to(images_NCHW.device)].cpu().float() / 255.0
+        found[:, rows], own_NP[rows], mirrored_NP[rows] = _seen(part), _small(part), _small(part.flip(3))
     bright_M = bright_N[bright_N.isfinite()]
     spread = bright_M.std() if len(bright_M) > 1 else torch.zeros(())
     mirror = _mirror(own_NP, mirrored_NP)
-    return Measured(float(plain_N.float().mean()), mirror, float(spread), float(coloured_N.mean()))
+    return Measured(float(plain_N.mean()), mirror, float(spread), float(coloured_N.mean()))
 
 
-def _seen(images_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Of images in [0, 1]: the share of a plain border [N], the mean brightness of what stands on it [N], NaN where
-    nothing does, the mean difference between channels [N], and the images and their mirror images, small [N, P]."""
+def _small(images_NCHW: Tensor) -> Tensor:
+    """Images as neighbours are compared, [N, P]."""
+    return F.adaptive_avg_pool2d(images_NCHW, SIDE).flatten(1)
+
+
+def _seen(images_NCHW: Tensor) -> Tensor:
+    """Of images in [0, 1] the share of the border that is plain, the mean brightness of what stands on it, NaN where
+    nothing does, and the mean difference between channels, [3, N]."""
     edges = (images_NCHW[:, :, 0], images_NCHW[:, :, -1], images_NCHW[:, :, :, 0], images_NCHW[:, :, :, -1])
     border_NCE = torch.cat(edges, dim=2)
     ground_NC1 = border_NCE.median(2, keepdim=True).values
@@ -84,8 +95,7 @@ def _seen(images_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     front_NCP = (images_NCHW.flatten(2) - ground_NC1).abs() > NEAR
     bright_N = (images_NCHW.flatten(2) * front_NCP).flatten(1).sum(1) / front_NCP.flatten(1).sum(1)
     coloured_N = (images_NCHW.amax(1) - images_NCHW.amin(1)).flatten(1).mean(1)
-    own_NP, mirrored_NP = (F.adaptive_avg_pool2d(each, SIDE).flatten(1) for each in (images_NCHW, images_NCHW.flip(3)))
-    return plain_N, bright_N, coloured_N, own_NP, mirrored_NP
+    return torch.stack((plain_N, bright_N, coloured_N))
 
 
 def _mirror(own_NP: Tensor, mirrored_NP: Tensor) -> float:
@@ -94,12 +104,12 @@ def _mirror(own_NP: Tensor, mirrored_NP: Tensor) -> float:
         return 1.0
 
     def nearest(rows_NP: Tensor) -> Tensor:
-        found = []
+        found_N = torch.empty(len(rows_NP))
         for start in range(0, len(rows_NP), TOGETHER):
             distance_BN = torch.cdist(rows_NP[start : start + TOGETHER], own_NP)
             distance_BN.diagonal(start).fill_(torch.inf)  # neither image has itself for a neighbour
-            found.append(distance_BN.min(1).values)
-        return torch.cat(found)
+            found_N[start : start + TOGETHER] = distance_BN.min(1).values
+        return found_N
 
     return float((nearest(mirrored_NP) / nearest(own_NP).clamp_min(1e-6)).median())
 

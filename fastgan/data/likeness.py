@@ -93,6 +93,11 @@ def differences(before: Look, images: ImageSet) -> list[str]:
     return found
 
 
+def _looked_at(images: ImageSet) -> NDArray[np.int64]:
+    count = len(images.images)
+    return np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).round().astype(np.int64))
+
+
 def _coloured(images: ImageSet) -> NDArray[Any]:
     """Whether each of the images that are looked at has colours, [n]; or a share of all, [1]."""
     if images.images.shape[1] == 3:
@@ -104,19 +109,19 @@ def _coloured(images: ImageSet) -> NDArray[Any]:
 
 def _pixels(images: ImageSet) -> Iterator[NDArray[np.uint8]]:
     """Those that are looked at, uint8 [n, C, S, S], a few at a time: as floats they take four times as much."""
-    count = len(images.images)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).round().astype(np.int64))
+    chosen = _looked_at(images)
     for start in range(0, len(chosen), TOGETHER):
         yield images.images[chosen[start : start + TOGETHER]].cpu().numpy()
 
 
 def _figures(images: ImageSet) -> dict[str, NDArray[Any]]:
     """Each of FIGURES, [n]."""
-    found: dict[str, list[NDArray[Any]]] = {name: [] for name in FIGURES}
+    found = {name: np.empty(_looked_at(images).size, np.float32) for name in FIGURES}
+    done = 0
     for part in _pixels(images):
-        pixels = part.reshape(len(part), int(np.prod(part.shape[1:])))
-        found["brightest"].append(pixels.max(axis=1))
-        found["darkest"].append(pixels.min(axis=1))
-        found["mean"].append(pixels.mean(axis=1, dtype=np.float32))
-        found["contrast"].append(pixels.std(axis=1, dtype=np.float32))
-    return {name: np.concatenate(values) for name, values in found.items()}
+        pixels, rows = part.reshape(len(part), int(np.prod(part.shape[1:]))), slice(done, done + len(part))
+        found["brightest"][rows], found["darkest"][rows] = pixels.max(axis=1), pixels.min(axis=1)
+        found["mean"][rows] = pixels.mean(axis=1, dtype=np.float32)
+        found["contrast"][rows] = pixels.std(axis=1, dtype=np.float32)
+        done += len(part)
+    return found

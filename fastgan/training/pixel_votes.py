@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fastgan.seeding import shuffled
 from fastgan.training import spectral
-from fastgan.training.neighbours import BATCH, nearest, pixels
+from fastgan.training.neighbours import centred, nearest, pixels
 
 VOTERS = 10  # nearest labelled images, by pixels
 REFERENCE = 30_000  # labelled images among which they are sought
@@ -27,6 +27,7 @@ TORN = 0.15  # share of its affinity to the rest of its group below which a part
 SMALLEST = 20  # landmarks of an island
 ASKED = 100  # landmarks of an island that are asked at most, for all of it
 MAJORITY = 0.5  # share of the votes that moves an island, if its own group has at most a third of that
+AT_ONCE = 200  # disputed images that are asked; all their similarities are held
 Groups = NDArray[np.int64]
 
 
@@ -38,10 +39,10 @@ def decide_disputed(group_N: Groups, images_NCHW: Tensor, share: float, seed: in
     known_N = np.sort(known_N[shuffled(len(known_N), seed, "pixels")[:REFERENCE].numpy()])
     known_NP = pixels(images_NCHW, known_N)
     mean_P, voted = known_NP.mean(0), []
-    known_NP = _centred(known_NP, mean_P)
-    for start in range(0, len(disputed_M), BATCH):  # there may be many more of them than of those that are known
-        asked_MP = pixels(images_NCHW, disputed_M[start : start + BATCH])
-        voted.append(_votes(_centred(asked_MP, mean_P), known_NP, group_N[known_N]))
+    known_NP = centred(known_NP, mean_P)
+    for start in range(0, len(disputed_M), AT_ONCE):  # there may be many more of them than of those that are known
+        asked_MP = pixels(images_NCHW, disputed_M[start : start + AT_ONCE])
+        voted.append(_votes(centred(asked_MP, mean_P), known_NP, group_N[known_N]))
     voted_MV = torch.cat(voted)
     winner_M = voted_MV.mode(1).values
     agree_M = (voted_MV == winner_M[:, None]).double().mean(1)
@@ -72,7 +73,7 @@ def move_islands(
     before_L = group_N[landmark_L]
     group_L = before_L.copy()
     pixels_LP = pixels(images_NCHW, landmark_L)
-    pixels_LP = _centred(pixels_LP, pixels_LP.mean(0))
+    pixels_LP = centred(pixels_LP, pixels_LP.mean(0))
     for island in _islands(graph_LL, before_L, classes):
         if (group_L[island] != before_L[island]).any():
             continue  # a part of it, or what it is part of, has gone
@@ -102,13 +103,6 @@ def _islands(graph_LL: sparse.csr_matrix, group_L: Groups, classes: int) -> Iter
             side, share = spectral.two_way_cut(graph_LL[members][:, members])
             if share <= TORN:
                 left += [part for part in (members[side], members[~side]) if len(part) >= SMALLEST]
-
-
-def _centred(pixels_MP: Tensor, mean_P: Tensor) -> Tensor:
-    """Unit vectors [M, P], in place of the pixels: beside them they would take as much memory twice."""
-    pixels_MP -= mean_P
-    torch.nn.functional.normalize(pixels_MP, dim=1, out=pixels_MP)
-    return pixels_MP
 
 
 def _votes(asked_MP: Tensor, known_LP: Tensor, group_L: Groups) -> Tensor:

@@ -151,8 +151,13 @@ def test_mnists_test_images_are_like_its_training_images(mnist_dir: Path) -> Non
 def test_a_file_is_asked_for_colours_only_where_they_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere its pixels tell, and decoding a small file would take a third longer."""
     cut("flower", 32, np.random.default_rng(0)).save(tmp_path / "a.png")
-    asked: list[int] = []
-    monkeypatch.setattr(decode, "_chroma", lambda image: asked.append(1) or 99)
+    asked: list[Image.Image] = []
+
+    def colours(image: Image.Image) -> int:
+        asked.append(image)
+        return 99
+
+    monkeypatch.setattr(decode, "_chroma", colours)
     for channels in (3, 1):
         found = decode.decode_file(tmp_path / "a.png", decode.Form(16, channels))
         assert isinstance(found, decode.Picture)

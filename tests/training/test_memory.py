@@ -85,18 +85,18 @@ def test_a_look_is_taken_without_the_images_as_floats(images: Tensor) -> None:
     assert 0 < peak < 2 * images.nbytes
 
 
-def test_views_of_landmarks_are_held_once(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_of_landmarks_are_held_some_at_a_time(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (neighbours, pixel_graphs):
         monkeypatch.setattr(module, "BATCH", 100)
+    monkeypatch.setattr(pixel_graphs, "AT_ONCE", 10)
     views = 8
     graphs = pixel_graphs.PixelGraphs(TransformConfig(rotation=5.0), views, seed=0)
     held = most(lambda: graphs.of("all", images, torch.arange(COUNT), 5))
-    assert held < 1.7 * views * COUNT * PIXELS * 4
+    assert held < 0.5 * views * COUNT * PIXELS * 4
 
 
 def test_disputed_images_are_asked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (neighbours, pixel_votes):
-        monkeypatch.setattr(module, "BATCH", 100)
+    monkeypatch.setattr(neighbours, "BATCH", 100)
     kinds = torch.randint(0, 256, (2, 1, 16, 16), generator=torch.Generator().manual_seed(0))
     index_N = torch.arange(20_000) % 2
     groups_N = np.where(np.arange(20_000) < 200, index_N.numpy(), -1)
