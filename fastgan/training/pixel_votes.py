@@ -79,9 +79,7 @@ def move_islands(
             continue  # a part of it, or what it is part of, has gone
         outside = group_L >= 0
         outside[island] = False
-        voted_MV = _votes(
-            pixels_LP[island[:ASKED]], pixels_LP[torch.from_numpy(outside).to(pixels_LP.device)], group_L[outside]
-        )
+        voted_MV = _votes_of_some(pixels_LP[island[:ASKED]], pixels_LP, outside, group_L)
         share_K = np.bincount(voted_MV.ravel(), minlength=classes) / voted_MV.numel()
         best = int(share_K.argmax())
         if share_K[best] >= MAJORITY and 3 * share_K[before_L[island[0]]] <= share_K[best]:
@@ -108,6 +106,14 @@ def _islands(graph_LL: sparse.csr_matrix, group_L: Groups, classes: int) -> Iter
 def _votes(asked_MP: Tensor, known_LP: Tensor, group_L: Groups) -> Tensor:
     """The groups [L] of the known images that are nearest by centred pixels, int64 [M, V]."""
     _, nearest_MV = nearest(asked_MP, known_LP, min(VOTERS, len(known_LP)), skip_first=False)
+    return torch.from_numpy(group_L)[nearest_MV]
+
+
+def _votes_of_some(asked_MP: Tensor, known_LP: Tensor, which_L: NDArray[np.bool_], group_L: Groups) -> Tensor:
+    """As `_votes`, of some of the known images; of which no copy is made, as islands would each leave a hole behind."""
+    similarity_ML = asked_MP @ known_LP.T
+    similarity_ML.masked_fill_(torch.from_numpy(~which_L).to(similarity_ML.device), -torch.inf)
+    nearest_MV = similarity_ML.topk(min(VOTERS, int(which_L.sum()))).indices.cpu()
     return torch.from_numpy(group_L)[nearest_MV]
 
 

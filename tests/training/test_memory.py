@@ -21,7 +21,7 @@ from fastgan.augment import suited
 from fastgan.config.schema import TransformConfig
 from fastgan.data import likeness
 from fastgan.data.image_set import ImageSet
-from fastgan.training import neighbours, pixel_graphs, pixel_votes
+from fastgan.training import neighbours, pixel_graphs, pixel_votes, spectral
 
 COUNT, SHAPE = 1500, (3, 64, 64)
 PIXELS = 3 * neighbours.SIDE**2  # of an image as neighbours are compared
@@ -105,3 +105,19 @@ def test_disputed_images_are_asked_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     held = most(lambda: found.append(pixel_votes.decide_disputed(groups_N, pictures, 0.5, 0)))
     assert held < 0.5 * 20_000 * neighbours.SIDE**2 * 4
     assert np.array_equal(found[0], index_N.numpy())
+
+
+def test_islands_are_asked_without_a_copy_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many islands of one group, each of which the pixels of the rest are compared with."""
+    monkeypatch.setattr(neighbours, "BATCH", 50)
+    sizes = torch.tensor([600, *[30] * 20])
+    kind_L = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    kinds = torch.randint(0, 256, (len(sizes), 1, 16, 16), generator=torch.Generator().manual_seed(0))
+    unit = torch.eye(len(sizes))[kind_L]
+    graph = spectral.neighbour_graph(unit, 10)
+    groups_L = np.zeros(len(kind_L), np.int64)
+    everything = torch.arange(len(kind_L))
+    held = most(
+        lambda: pixel_votes.move_islands(groups_L, kinds.to(torch.uint8)[kind_L], unit, everything, graph, 10, 2)
+    )
+    assert held < 2.2 * len(kind_L) * neighbours.SIDE**2 * 4
