@@ -149,7 +149,7 @@ def test_a_parameter_that_cannot_be_used_is_refused(parameters: dict[str, Any], 
 def test_a_fitted_model_refuses_the_same_images(tmp_path: Path) -> None:
     model = ElasticInfoGAN(**SETTINGS).fit(IMAGES)
     for images, message in BAD_IMAGES:
-        if "all 16 are the same" in message:
+        if "give images that differ" in message:
             assert model.predict(images).shape == (16,)  # nothing is learned from these
             continue
         for method in (model.predict, model.predict_proba, model.transform):
