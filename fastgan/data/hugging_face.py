@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastgan.data import arrays, cache
+from fastgan.data import arrays, cache, facts
 from fastgan.data.classes import is_part
 from fastgan.data.decode import Form, Picture, decode, quiet
+from fastgan.data.facts import Facts
 from fastgan.data.image_set import ImageSet
 from fastgan.data.scan import unreadable
 from fastgan.errors import ConfigError, DataError
@@ -68,11 +69,11 @@ def image_set(
     if others and labels is None:
         return None
     form = Form(image_size, channels, ground)
-    images, good = _decoded(folder, chosen, form, skip_bad)
+    images, good, seen = _decoded(folder, chosen, form, skip_bad)
     if labels is None:
-        return ImageSet("hf", images, None, 0)
+        return ImageSet("hf", images, None, 0, facts=seen)
     numbers, names = labels
-    return ImageSet("hf", images, torch.from_numpy(numbers)[good], len(names), class_names=names)
+    return ImageSet("hf", images, torch.from_numpy(numbers)[good], len(names), class_names=names, facts=seen)
 
 
 def suited_form(folder: Path, cache_dir: Path | None = None) -> tuple[int, Literal[1, 3]]:
@@ -241,16 +242,18 @@ def _picture(value: Any, form: Form) -> Picture | str:
         return unreadable(error)
 
 
-def _decoded(folder: Path, part: Any, form: Form, skip_bad: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """The images, uint8 [n, C, S, S], and the rows that they are of, int64 [n]."""
+def _decoded(folder: Path, part: Any, form: Form, skip_bad: bool) -> tuple[torch.Tensor, torch.Tensor, Facts]:
+    """The images, uint8 [n, C, S, S], the rows that they are of, int64 [n], and what was seen of them."""
     pixels = np.empty((len(part), form.channels, form.image_size, form.image_size), np.uint8)
     good: list[int] = []
+    sources: list[tuple[Any, ...]] = []
     bad: list[tuple[int, str]] = []
     with stage(f"decoding {folder}", total=len(part)) as progress:
         for row, found in _pictures(folder, part, form):
             if isinstance(found, Picture):
                 pixels[len(good)] = found.pixels
                 good.append(row)
+                sources.append(found.source)
             else:
                 bad.append((row, found))
             progress.update(1)
@@ -263,4 +266,5 @@ def _decoded(folder: Path, part: Any, form: Form, skip_bad: bool) -> tuple[torch
                 + ("" if skip_bad else ", or leave them out with --skip-bad")
             )
         print(f"{folder}: left out {pluralize(len(bad), 'bad image')} ({named})", file=sys.stderr)
-    return torch.from_numpy(pixels[: len(good)]), torch.tensor(good)
+    pixels = pixels[: len(good)]
+    return torch.from_numpy(pixels), torch.tensor(good), Facts(facts.seen(sources, pixels))

@@ -45,10 +45,8 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
     """
     images, _ = _partition(config, load_everything(config) if everything is None else everything)
     check_count(config, len(images.images))
-    if images.facts is not None:
-        flat = remarks.nothing_to_learn(images.facts, images.paths or (), config.ground)
-        if flat is not None:
-            raise DataError(f"{data_folder(config)}: {flat}")
+    if (nothing := remarks.nothing_to_learn(images, config.ground)) is not None:
+        raise DataError(f"{data_folder(config)}: {nothing}")
     return images
 
 
