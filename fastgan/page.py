@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastgan.config.command_line import parse, run_command
-from fastgan.config.commands import PageConfig
+from fastgan.config.commands import PageConfig, check_labels_from_folders
 from fastgan.errors import ConfigError
 from fastgan.runs import run_folder
 from fastgan.runtime import outputs
@@ -25,6 +25,8 @@ def main(argv: Sequence[str]) -> int:
     runs = [args.run, *args.others]
     for run in runs:
         run_folder.read_settings(run)
+    if args.labels_from_folders:
+        check_labels_from_folders(args.run, run_folder.saved_config(args.run))
     _check_apart(runs)
     name = run_folder.COMPARISON if args.others else run_folder.REPORT
     out = args.out if args.out is not None else args.run / name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,3 +131,20 @@ def load_from_disk(path: str) -> Dataset | DatasetDict:
             {name: Dataset._read(Path(path) / name / "state.json") for name in json.loads(names.read_text())}
         )
     return Dataset._read(Path(path) / "state.json")
+
+
+def load_dataset(kind: str, *, data_files: dict[str, list[str]], split: str, cache_dir: str) -> Dataset:
+    """The rows of a WebDataset's tar files: members of one name, a column for each ending."""
+    assert kind == "webdataset" and Path(cache_dir).is_dir()
+    rows: dict[str, dict[str, Any]] = {}
+    for path in data_files[split]:
+        with tarfile.open(path) as shard:
+            for member in shard:
+                name, _, ending = member.name.partition(".")
+                content = shard.extractfile(member)
+                assert content is not None
+                found = content.read()
+                rows.setdefault(name, {})[ending] = int(found) if ending == "cls" else {"bytes": found, "path": None}
+    columns = {ending: [row[ending] for row in rows.values()] for ending in next(iter(rows.values()))}
+    kinds = {ending: Value("int64") if ending == "cls" else Image() for ending in columns}
+    return Dataset({**columns, "__key__": list(rows)}, Features({**kinds, "__key__": Value("string")}))

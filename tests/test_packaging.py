@@ -6,13 +6,16 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tarfile
+import venv
 import zipfile
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from own_images import speckled
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -42,7 +45,10 @@ def without(library: str, tmp_path: Path, *argv: str) -> subprocess.CompletedPro
     return subprocess.run([sys.executable, *argv], env=env, cwd=tmp_path, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(("library", "package"), [("torch", "torch"), ("sklearn", "scikit-learn"), ("PIL", "pillow")])
+@pytest.mark.parametrize(
+    ("library", "package"),
+    [("torch", "torch"), ("sklearn", "scikit-learn"), ("PIL", "pillow"), ("filelock", "filelock"), ("tyro", "tyro")],
+)
 def test_a_command_names_the_package_that_is_missing(library: str, package: str, tmp_path: Path) -> None:
     done = without(library, tmp_path, "-m", "fastgan.train", "--run-dir", "run")
     assert done.returncode == 2
@@ -145,6 +151,10 @@ def test_the_sdist_holds_what_its_readme_speaks_of(archives: Path) -> None:
     with tarfile.open(next(archives.glob("*.tar.gz"))) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert {"requirements.lock", "LICENSE", "CITATION.cff", "README.md", "CHANGELOG.md", "docs/README.md"} <= names
+    for name in ("docs", "docker", "examples"):
+        assert {
+            path.relative_to(ROOT).as_posix() for path in (ROOT / name).rglob("*.*") if path.suffix != ".pyc"
+        } <= names
 
 
 def test_the_wheel_holds_both_packages_and_their_data(archives: Path) -> None:
@@ -155,8 +165,70 @@ def test_the_wheel_holds_both_packages_and_their_data(archives: Path) -> None:
         path.relative_to(ROOT).as_posix()
         for package in ("fastgan", "kernels")
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".j2", ".csv", ".typed")
+        if path.suffix in (".py", ".j2", ".css", ".js", ".csv", ".typed")
     }
     assert ours <= names
     assert not {name for name in names if name.startswith(("tests", "bench"))}
     assert "](docs/" not in described and "](bench/" not in described  # links that would lead nowhere
+
+
+def installed(archives: Path, place: Path, *, libraries: bool) -> Path:
+    """The folder of the programs of a new environment with the wheel, and with the libraries of this one or without."""
+    venv.create(place, symlinks=True)
+    python = place / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, next(archives.glob("*.whl"))], check=True, capture_output=True)
+    if libraries:  # a path in a .pth file is searched, and the .pth files that lie there, such as ours, are not read
+        (packages,) = place.glob("lib/python*/site-packages")
+        (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
+    return python.parent
+
+
+def call(*argv: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Call a program with nothing of these sources on its way."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env |= {"XDG_CACHE_HOME": str(cwd / "cache")}
+    return subprocess.run([*map(str, argv)], cwd=cwd, env=env, capture_output=True, text=True)
+
+
+def test_in_an_empty_environment_every_command_says_what_is_missing(archives: Path, tmp_path: Path) -> None:
+    bin = installed(archives, tmp_path / "empty", libraries=False)
+    listed, version = (call(bin / "fastgan", *words, cwd=tmp_path) for words in ((), ("--version",)))
+    assert "fastgan train photos" in listed.stdout and version.stdout == f"fastgan {fastgan.__version__}\n"
+    for command in (
+        [bin / "fastgan", "train", "photos"],
+        [bin / "fastgan", "check", "."],
+        [bin / "python", "-m", "fastgan.train", "--help"],
+        [bin / "python", "-m", "fastgan.cluster", "run"],
+    ):
+        done = call(*command, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, ""), command
+        line, *rest = done.stderr.splitlines()
+        begin, _, packages = line.partition(" packages are not installed: pip install ")
+        assert begin == f"error: {len(requirements())}" and not rest
+        assert set(packages.split()) == {one.name for one in requirements()}
+    done = call(bin / "python", "-c", "from fastgan import ElasticInfoGAN", cwd=tmp_path)
+    assert done.stderr.splitlines()[-1].startswith(f"ImportError: {len(requirements())} packages are not installed: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.slow
+def test_from_the_wheel_every_command_works(archives: Path, tmp_path: Path) -> None:
+    program = installed(archives, tmp_path / "env", libraries=True) / "fastgan"
+    for number in range(40):
+        speckled(tmp_path / "photos" / ("cat" if number % 4 else "dog") / f"{number}.png", number)
+    small = "--image-size 8 --channels 1 --network.width 4 --network.hidden 8 --network.embedding 4 --batch-size 8"
+    for command, made in (
+        ("check photos", ""),
+        (f"train photos --classes 2 --epochs 1 --run-dir run --device cpu --grouping.at {small}", "report.html"),
+        ("label run photos --labels-from-folders --out table.csv --sort-into sorted", "../table.csv"),
+        ("sample run --code 1", "samples/code-1.png"),
+        ("report run --out again.html", "../again.html"),
+        ("evaluate run --labels-from-folders", ""),
+        ("export run", "export/labeller.pt2"),
+    ):
+        done = call(program, *command.split(), cwd=tmp_path)
+        assert done.returncode == 0, (command, done.stderr)
+        assert (tmp_path / "run" / made).exists() or not made, command
+    where = call(program.with_name("python"), "-c", "import fastgan; print(fastgan.__file__)", cwd=tmp_path)
+    assert Path(where.stdout).is_relative_to(tmp_path / "env")

@@ -1,4 +1,4 @@
-"""What does Python cost? Steps on arrays beside steps on files, and labels of arrays.
+"""What does Python cost? Starts, steps on arrays beside steps on files, and labels of arrays.
 
 `python -m bench.studies.from_python [--rounds 10] [--steps 10] [--threads 1]`.
 
@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -108,6 +111,25 @@ def label(threads: int) -> None:
         print(f"{LABELLED:,} {name} arrays of {SIDE}x{SIDE}: {used:.2f} s of processors, {wall:.2f} s")
 
 
+def start(rounds: int) -> None:
+    """Print what importing and help cost, each in a new process, on the processors and by the clock."""
+    for words in (
+        ["-c", ""],
+        ["-c", "import fastgan"],
+        ["-m", "fastgan", "--help"],
+        ["-m", "fastgan", "train", "--help"],
+    ):
+        used, walls = [], []
+        for _ in range(rounds):
+            before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+            subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+            walls.append(time.perf_counter() - begin)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        said = f"median {statistics.median(used):.2f} s of a processor, at most {max(used):.2f}"
+        print(f"python {' '.join(map(repr, words))}: {said}; {statistics.median(walls):.2f} s by the clock")
+
+
 def main() -> None:
     """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -118,6 +140,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     tune_malloc()
     print(machine())
+    start(args.rounds)
     compare(args.rounds, args.steps)
     label(args.threads)
 

@@ -21,6 +21,7 @@ from fastgan.api.callbacks import Callbacks
 from fastgan.api.images import as_arrays, as_labels, in_memory
 from fastgan.api.kept_images import DATA, kept
 from fastgan.api.messages import python_errors, python_lines
+from fastgan.api.parameters import documented
 from fastgan.api.portable import Portable
 from fastgan.api.settings import as_setting, check_base, config_of, resumed
 from fastgan.config.schema import Dataset, TrainConfig
@@ -45,11 +46,12 @@ from fastgan.text import pluralize
 OURS = {"recipe", "preset", "run_dir", "threads", "verbose"}
 
 
+@documented
 class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
     """Learn the classes of unlabelled images and how frequent each is, label images, and draw more of each class.
 
-    Parameters are settings of `python -m fastgan.train`, whose `--help-all` describes each; None leaves the default of
-    `preset`. The same settings, images and number of threads give the same weights as the command, bit for bit.
+    Parameters are settings of `python -m fastgan.train`; None leaves the default of `preset`. The same settings, images
+    and number of threads give the same weights as the command, bit for bit.
 
     Args:
         n_classes: K, the number of codes.
@@ -59,12 +61,11 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
         image_size: side of the images that it trains on, pixels. None: the images' own, at most 64.
         channels: 1 grey, 3 RGB. None: as the images have.
         epochs: passes over the images. None: enough to show 320,000 images, and at least 20.
-        network, transforms, grouping: dictionaries of the nested settings, such as {"width": 32, "hidden": 512}.
+        network, transforms, grouping: dictionaries of the settings below, such as {"width": 32, "hidden": 512}.
         run_dir: the run's folder, which must not hold a run. None: a temporary one, gone with this object.
-        device: auto, cpu or cuda.
         threads: of a CPU. 0: one for each processor that is free.
         verbose: print what the command prints.
-        others: see `python -m fastgan.train --help-all`.
+    SETTINGS
 
     Attributes:
         class_prior_: float64 [K], the learned frequencies.
@@ -222,8 +223,10 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
             return config_of(parameters, self.recipe, base, dataset="folder", data_dir=Path(images), **own), None, None
         found, labels = as_arrays(images)
         labels = labels if y is None else as_labels(y, len(found))
-        if y is not None and labels is not None and len(np.unique(labels)) == 1:
-            raise ValueError("y: all labels are the same; give those of two classes or more, or leave y out")
+        if labels is not None and len(np.unique(labels)) == 1:
+            if y is not None:
+                raise ValueError("y: all labels are the same; give those of two classes or more, or leave y out")
+            labels = None  # of a data set with one class, such as one folder's
         side, channels = arrays.suited_form(found)
         parameters["image_size"] = side if self.image_size is None else self.image_size
         parameters["channels"] = channels if self.channels is None else self.channels

@@ -47,7 +47,8 @@ def as_arrays(data: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
     if array is not None and array.ndim != 1:  # of Python objects; one axis of them are images
         raise ValueError(f"images: an array of Python objects, of shape {array.shape}; {KINDS}, of numbers")
     if isinstance(data, Image.Image) or not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
-        raise ValueError(f"images: {type(data).__name__} is neither an array nor a sequence of images; {KINDS}")
+        loader = "; give its dataset" if hasattr(data, "dataset") else f"; {KINDS}"
+        raise ValueError(f"images: {type(data).__name__} is neither an array nor a sequence of images{loader}")
     images, labels = [], []
     for index in range(len(data)):
         image, label = _parts(data[index])
@@ -103,7 +104,7 @@ def for_model(model: TrainedModel, images: Any) -> Tensor:
     A warning says where they are clearly unlike those of the training, as far as a run's folder tells.
 
     Args:
-        images: a folder's path, or what `as_arrays` takes.
+        images: the path of a folder or of a .npz or .npy file, or what `as_arrays` takes.
     """
     config = model.config
     if isinstance(images, (str, os.PathLike)):

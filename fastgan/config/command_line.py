@@ -102,10 +102,7 @@ def find_operand(kind: type[T], argv: Sequence[str], command: str) -> str | None
 
 def _parse(kind: type[T], argv: Sequence[str], default: T | None, command: str, **how: Any) -> tuple[T, list[str]]:
     """Parse; returns the words that tyro does not know, too, where `how` says so."""
-    try:
-        import tyro
-    except ImportError as error:
-        raise ConfigError("the command line needs the package tyro: pip install tyro") from error
+    import tyro  # takes a tenth of a second
 
     message, prog = io.StringIO(), program(command)
     try:
@@ -174,8 +171,7 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
             line = libraries.missing(error)
             if line is None:
                 raise
-            print(f"error: {line}", file=sys.stderr, flush=True)
-            os._exit(ConfigError.exit_code)  # half imported libraries may abort in Python's own cleanup
+            libraries.end_without(line)
         except FastganError as error:
             if signals.received() and isinstance(error, DataError):  # it ended the processes that decode, too
                 with signals.ignored():

@@ -50,8 +50,8 @@ class ClusterConfig:
     """The run's folder."""
     images: Annotated[Path | None, positional()] = None
     """A folder of image files, including its subfolders. A run on youtube-faces crops files named as in a
-    YouTube-Faces tree like its training images, and uses others whole. Left out: the run's own training images, by
-    path if they are files, else by index."""
+    YouTube-Faces tree like its training images, and uses others whole. Or a .npz or .npy file of arrays, whose images
+    are listed by index. Left out: the run's own training images, by path if they are files, else by index."""
     labels_from_folders: bool = False
     """An image's real class is its first subfolder, of IMAGES or of the folder that the run was trained on: print how
     far Q's classes are these."""
@@ -59,8 +59,8 @@ class ClusterConfig:
     """Leave out files of IMAGES that are not valid images, and list them; a run trained with this flag does so anyway.
     Otherwise they are an error."""
     out: Path | None = None
-    """The table to write, csv. Left out: RUN/assignments.csv, which is renewed where it lists files of the same
-    folder."""
+    """The table to write, csv. Left out: RUN/assignments.csv, of arrays in a file RUN/assignments-NAME.csv, which is
+    renewed where it lists files of the same folder."""
     names: Path | None = None
     """Names of the classes, as downloaded from report.html (names.json): the table gains them, and --sort-into makes
     folders with them. Classes with the same name count as one."""
@@ -133,6 +133,9 @@ class PageConfig:
     others: Annotated[tuple[Path, ...], positional()] = ()
     """The folders of more runs on the same images: one page then compares them all, which groups are the same, which
     images moved and, over several K, which K suits."""
+    labels_from_folders: bool = False
+    """For runs on a folder without labels: an image's class is its first subfolder, and the page shows how far the
+    groups are these."""
     data_dir: Path | None = None
     """Where the run's data set is now, if it has moved."""
     cache_dir: Path | None = None

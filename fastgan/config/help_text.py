@@ -82,6 +82,14 @@ def render(
     return "\n\n".join(parts)
 
 
+def described(kind: type, default: Any, headings: Mapping[str, str]) -> Iterator[tuple[str, Flag]]:
+    """Each setting of a dataclass, and of those within it, with the heading of its group."""
+    heading = ""
+    for flag in _flags(kind, default, headings, None):
+        heading = flag.heading or heading
+        yield heading, flag
+
+
 def _groups(flags: Iterator[Flag]) -> list[str]:
     parts: list[list[str]] = [[]]
     for flag in flags:

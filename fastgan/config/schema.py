@@ -43,6 +43,7 @@ RANGE_LIMIT = Limit(
 GROUND_LIMIT = Limit("black, white, grey or #rrggbb", lambda value: re.fullmatch(GROUNDS, value) is not None)
 OWN_FILES = ("folder", "youtube-faces")  # data sets of image files in --data-dir
 OWN_IMAGES = (*OWN_FILES, "npz", "hf")  # data sets that are the user's own
+ARRAYS = (".npz", ".npy")  # endings of files of arrays
 OPEN_FORM = ("npz", "hf")  # whose side and channels may be left to the images
 CHANNELS = {"cifar10": 3, "svhn": 3}  # of the published data sets that are not grey
 IMBALANCE_OF = {"deepdpm": ("mnist", "fashion-mnist"), "fmnist-5": ("fashion-mnist",)}  # for these data sets only
@@ -150,9 +151,9 @@ class TrainConfig:
     dataset: Dataset = "digits"
     """Which images: digits (scikit-learn's 8x8 digits, shipped with it), mnist, fashion-mnist; kmnist, emnist, usps,
     cifar10, svhn (their training parts); folder (your own: every image file in the folder --data-dir and below it), npz
-    (arrays in the .npz or .npy file --data-dir), hf (the folder --data-dir of a Hugging Face data set: of save_to_disk,
-    or of parquet files), or youtube-faces (that data set's frames, laid out as it is published; the central 110 x 110
-    pixels of each). docs/data.md lists them all."""
+    (arrays in the .npz or .npy file --data-dir), hf (a Hugging Face data set: the folder --data-dir of save_to_disk, or
+    of parquet files or WebDataset's .tar files, or one of these files), or youtube-faces (that data set's frames, laid
+    out as it is published; the central 110 x 110 pixels of each). docs/data.md lists them all."""
     recipe: Literal["default", "paper"] = "default"
     """default: Q and the front end also learn that an image and its transform have the same code, and which real images
     belong together, from groups of nearest neighbours found before chosen epochs. The prior is pulled towards the code

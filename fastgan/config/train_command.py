@@ -18,7 +18,7 @@ from fastgan.config.command_line import asks_for_help, by_name, find_operand, fl
 from fastgan.config.earlier import Sources
 from fastgan.config.help_text import Layout
 from fastgan.config.presets import PRESETS, derived, preset
-from fastgan.config.schema import OWN_FILES, Dataset, TrainConfig, TransformConfig
+from fastgan.config.schema import ARRAYS, OWN_FILES, Dataset, TrainConfig, TransformConfig
 from fastgan.config.validation import validate
 from fastgan.errors import ConfigError
 from fastgan.text import shell_quoted
@@ -46,8 +46,11 @@ HEADINGS = {
     "network": "Networks",
     "config": "Settings from a file",
 }
-OPERAND = ("[PATH]", "Your images: a folder, the same as --dataset folder --data-dir PATH, or a .npz or .npy file.")
-ARRAYS = (".npz", ".npy")
+OPERAND = (
+    "[PATH]",
+    "Your images: a folder, the same as --dataset folder --data-dir PATH, or a .npz, .npy, .parquet or .tar file.",
+)
+ROWS = (".parquet", ".tar")  # of --dataset hf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,8 @@ def _start(argv: Sequence[str], earlier: Sources, path: str | None) -> TrainConf
         dataset = earlier.value("dataset", "digits")
         if path is not None and path.lower().endswith(ARRAYS):
             dataset = "npz"
+        elif path is not None and path.lower().endswith(ROWS):
+            dataset = "hf"
         elif path is not None and dataset not in OWN_FILES:
             dataset = "folder"
     return preset(dataset, flag_value(argv, "--recipe") or earlier.value("recipe", "default"))

@@ -102,9 +102,12 @@ def image_set(name: str, arrays: Arrays, image_size: int, channels: int, *, othe
         return ImageSet(name, pixels, None, 0, coloured=coloured)
     own = _labels(labels, name)
     if len(own) != len(pixels):
-        raise DataError(f"{name}: {pluralize(len(pixels), 'image')} but {pluralize(len(own), 'label')}")
+        counts = f"{pluralize(len(pixels), 'image')} but {pluralize(len(own), 'label')}"
+        raise DataError(f"{name}: {counts}; give one for each, or leave them out")
     known = [_labels(each, name) for each in (arrays.labels, arrays.other_labels) if each is not None]
     values = np.unique(np.concatenate(known))
+    if len(values) == 1:
+        raise DataError(f"{name}: all labels are the same; give those of two classes or more, or leave them out")
     numbers = torch.from_numpy(np.searchsorted(values, own).astype(np.int64))
     named = tuple(str(value) for value in values)
     return ImageSet(name, pixels, numbers, len(values), class_names=named, coloured=coloured)
@@ -171,7 +174,7 @@ def channel_axis(images: NDArray[Any], name: str = "images") -> int | None:
         raise DataError(f"{name}: an array of type {images.dtype}; give numbers")
     if images.ndim not in (3, 4) or 0 in shape:
         side = isqrt(shape[1]) if images.ndim == 2 else 0
-        rows = f", such as {name}.reshape(-1, {side}, {side})" if side and side**2 == shape[1] else ""
+        rows = f", such as images.reshape(-1, {side}, {side})" if side and side**2 == shape[1] else ""
         raise DataError(f"{name}: an array of shape {shape}; give [N, H, W], [N, H, W, C] or [N, C, H, W]{rows}")
     if images.ndim == 3:
         return None

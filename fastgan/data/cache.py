@@ -1,7 +1,7 @@
 """The user's cache, and in it a folder's decoded images: a .npy file, a JSON index of its contents, and its facts.
 
     CACHE/folders/<digest of the folder>/   decoded images, so that they are decoded once
-    CACHE/hugging-face/<the same>/          what package datasets makes of parquet files (fastgan/data/hugging_face.py)
+    CACHE/hugging-face/<the same>/          what package datasets makes of parquet and tar files (data/hf_files.py)
     CACHE/judges/                           judges (fastgan/evaluation/judge.py)
 
 Nothing is written into the folder of the images, which may be read-only or shared. The cache may be removed at any
@@ -25,6 +25,7 @@ import os
 import tempfile
 import time
 import warnings
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from fastgan.data.decode import Form
 from fastgan.data.facts import ROW, Facts, note_pixels
 from fastgan.data.intensity import Deep
 from fastgan.data.scan import UNREADABLE, Scan, shown
+from fastgan.data.workers import Batch
 from fastgan.errors import ConfigError, DataError
 from fastgan.runtime.file_lock import lock_opened
 from fastgan.runtime.stages import stage
@@ -103,7 +105,14 @@ def place(folder: Path, chosen: Path | None = None, part: str = "folders") -> Pa
     return cache_dir(chosen) / part / owner
 
 
-def obtain(folder: Path, scan: Scan, form: Form, choice: str = "", chosen: Path | None = None) -> Decoded:
+def obtain(
+    folder: Path,
+    scan: Scan,
+    form: Form,
+    choice: str = "",
+    chosen: Path | None = None,
+    batches: Callable[[], Generator[Batch]] | None = None,
+) -> Decoded:
     """The decoded images of `scan`, from the cache if it has them, else decoded and cached.
 
     If no image is good, nothing is cached and `paths` is empty.
@@ -112,6 +121,7 @@ def obtain(folder: Path, scan: Scan, form: Form, choice: str = "", chosen: Path 
         choice: prefix of the file names, without "-": different choices from a folder are cached side by side, as are
             different forms.
         chosen: the folder of --cache-dir; None for the user's cache.
+        batches: decodes the entries, in order, where they are no files.
 
     Raises:
         ConfigError: when the cache cannot be written to.
@@ -126,7 +136,7 @@ def obtain(folder: Path, scan: Scan, form: Form, choice: str = "", chosen: Path 
         found = found if found is not None and found.intensity_range == form.intensity_range else None
     if found is None:
         check(chosen)
-        found = _make(base, folder, index, form)
+        found = _make(base, folder, index, form, batches)
     return found
 
 
@@ -141,6 +151,7 @@ def _index(scan: Scan, form: Form) -> dict[str, Any]:
         "intensity_range": values if isinstance(values, str) else list(values),
         "files": [[entry.path, entry.size, entry.mtime_ns, entry.crop] for entry in scan.entries],
         "out_of_reach": [list(each) for each in scan.bad],
+        **({"source": scan.source} if scan.source else {}),
     }
 
 
@@ -206,7 +217,9 @@ def _out_of_reach(index: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((path, reason) for path, reason in index["out_of_reach"])
 
 
-def _make(base: Path, folder: Path, index: dict[str, Any], form: Form) -> Decoded:
+def _make(
+    base: Path, folder: Path, index: dict[str, Any], form: Form, batches: Callable[[], Generator[Batch]] | None
+) -> Decoded:
     """Decode every image and write array, facts, index and list of bad files."""
     partial = _beside(base, f".npy.{os.getpid()}.tmp")
     try:
@@ -219,7 +232,8 @@ def _make(base: Path, folder: Path, index: dict[str, Any], form: Form) -> Decode
         ) from error
     _clear(base.parent)
     try:
-        bad, facts, chosen = _decode_into(partial, folder, index, form)
+        found_batches = _of_files(folder, index, form) if batches is None else batches()
+        bad, facts, chosen = _decode_into(partial, found_batches, index, form)
         good = len(facts)
         if good:
             partial.replace(_beside(base, ".npy"))
@@ -246,8 +260,14 @@ def _make(base: Path, folder: Path, index: dict[str, Any], form: Form) -> Decode
     return replace(found, new=True)
 
 
+def _of_files(folder: Path, index: dict[str, Any], form: Form) -> Generator[Batch]:
+    """The decoded files of the index."""
+    paths = [os.path.join(folder, path) for path, *_ in index["files"]]
+    return workers.decode_files(paths, form, crops=[crop for *_, crop in index["files"]])
+
+
 def _decode_into(
-    partial: Path, folder: Path, index: dict[str, Any], form: Form
+    partial: Path, batches: Generator[Batch], index: dict[str, Any], form: Form
 ) -> tuple[list[tuple[str, str]], Facts, IntensityRange]:
     """Write the good images of the index as a .npy file; returns (path, reason) of the bad ones, what was seen of the
     good ones, and the range of intensities."""
@@ -255,8 +275,6 @@ def _decode_into(
     bad: list[tuple[str, str]] = []
     waiting: list[tuple[int, int, bool]] = []
     rows, done, good = [np.zeros(0, ROW)], 0, 0
-    paths, crops = [os.path.join(folder, path) for path, *_ in files], [crop for *_, crop in files]
-    batches = workers.decode_files(paths, form, crops=crops)
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(partial.open("wb"))
         aside = stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(partial.parent)))

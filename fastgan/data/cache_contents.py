@@ -10,12 +10,12 @@ from pathlib import Path
 
 from fastgan.data import cache
 
-WORDS = {"folders": "decoded images", "hugging-face": "parquet files, unpacked", "judges": "judge"}
+WORDS = {"folders": "decoded images", "hugging-face": "parquet or tar files, unpacked", "judges": "judge"}
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One entry: decoded images or unpacked parquet files of one folder, or a judge.
+    """One entry: decoded images or unpacked rows of one folder, or a judge.
 
     of: that folder, if known; else "". size: bytes. used: when it was last read or written,
     seconds since 1970.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fastgan.config.schema import IntensityRange
-from fastgan.data import cache, remarks
+from fastgan.data import cache, classes, remarks
 from fastgan.data.decode import Form
 from fastgan.data.image_set import ImageSet
 from fastgan.data.other_sets import found_instead
@@ -69,6 +69,14 @@ def labelled(images: ImageSet, folder: Path) -> ImageSet:
     _refuse_loose(folder, paths)  # a bad file that is left out has no class
     labels, names = by_name([path.partition("/")[0] for path in paths])
     return replace(images, labels=labels, label_count=len(names), class_names=names)
+
+
+def by_subfolders(images: ImageSet, folder: Path) -> ImageSet:
+    """As `labelled`, of a run that had no labels; prints which classes there are."""
+    images = labelled(images, folder)
+    for line in classes.described(images):
+        print(line, file=sys.stderr)
+    return images
 
 
 def with_facts(images: ImageSet, decoded: cache.Decoded) -> ImageSet:

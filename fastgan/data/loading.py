@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fastgan.config.schema import OPEN_FORM, TrainConfig
+from fastgan.config.schema import ARRAYS, OPEN_FORM, TrainConfig
 from fastgan.config.validation import check_count
 from fastgan.data import arrays, digits, faces, folder, held_out, hugging_face, mnist, published, remarks
 from fastgan.data.image_set import ImageSet, JudgeSet
@@ -154,7 +154,16 @@ def _hugging_face(config: TrainConfig, *, others: bool = False) -> ImageSet | No
 
 
 def load_folder(config: TrainConfig, images: Path, *, skip_bad: bool) -> ImageSet:
-    """All images of any folder, without labels, decoded like the run's own. Raises DataError for bad files."""
+    """All images of any folder, or of a file of arrays, without labels, in the form of the run's own.
+
+    Raises:
+        DataError: for bad files.
+    """
+    if images.suffix.lower() in ARRAYS and not images.is_dir():
+        alone = replace(arrays.read(images), labels=None, other_images=None, other_labels=None)
+        found = arrays.image_set(images.name, alone, config.image_size, config.channels)
+        assert found is not None
+        return found
     read = faces.elsewhere if config.dataset == "youtube-faces" else folder.full
     return read(
         images,

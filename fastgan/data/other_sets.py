@@ -11,6 +11,7 @@ FILES = {
     "dataset_info.json": ("a Hugging Face data set", "hf"),
     "*.parquet": ("a Hugging Face data set", "hf"),
     "data/*.parquet": ("a Hugging Face data set", "hf"),
+    "*-[0-9]*.tar": ("a WebDataset, or an archive to unpack", "hf"),
     "*.npz": ("arrays in a file, which --data-dir must name", "npz"),
     "cifar-10-batches-py": ("CIFAR-10", "cifar10"),
     "cifar-10-python.tar.gz": ("CIFAR-10", "cifar10"),

@@ -68,6 +68,7 @@ class Scan:
     entries: the images, sorted by path. bad: (path, reason) of files and folders that could not be read. ignored: the
     number of files that are hidden or are no images by their suffix. unsupported: kind, number and first path of images
     of other kinds, sorted by kind. outputs: folders left out, since they hold what this program wrote, as a run's.
+    source: where the entries are no files, what they come from, which changes with it; else "".
     """
 
     entries: tuple[Entry, ...]
@@ -75,6 +76,7 @@ class Scan:
     ignored: int
     unsupported: tuple[tuple[str, int, str], ...] = ()
     outputs: tuple[str, ...] = ()
+    source: str = ""
 
 
 def unreadable(error: OSError) -> str:

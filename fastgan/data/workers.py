@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from fastgan.data import decode, facts
-from fastgan.data.decode import Form, quiet
+from fastgan.data.decode import Form, Picture, quiet
 from fastgan.data.intensity import Deep, Pixels
 from fastgan.errors import DataError
 from fastgan.runtime import threads
@@ -69,16 +69,21 @@ class _Batches(Dataset[Batch]):
         these = slice(number * self.files_per_batch, (number + 1) * self.files_per_batch)
         paths = self.paths[these]
         crops = [None] * len(paths) if self.crops is None else self.crops[these]
-        found = [decode.decode_file(path, self.form, crop) for path, crop in zip(paths, crops, strict=True)]
-        good = [each for each in found if not isinstance(each, str)]
-        side = self.form.image_size
-        images = np.empty((len(good), self.form.channels, side, side), np.uint8)
-        if good:
-            np.stack([each.pixels for each in good], out=images)
-        deep = {place: each.deep for place, each in enumerate(good) if each.deep is not None}
-        rows = facts.seen([each.source for each in good], images)
-        bad = {place: each for place, each in enumerate(found) if isinstance(each, str)}
-        return Batch(len(paths), images, rows, deep, bad)
+        return as_batch(
+            [decode.decode_file(path, self.form, crop) for path, crop in zip(paths, crops, strict=True)], self.form
+        )
+
+
+def as_batch(found: Sequence[Picture | str], form: Form) -> Batch:
+    """Decoded images, and the reasons for those that cannot be, as a batch."""
+    good = [each for each in found if not isinstance(each, str)]
+    images = np.empty((len(good), form.channels, form.image_size, form.image_size), np.uint8)
+    if good:
+        np.stack([each.pixels for each in good], out=images)
+    deep = {place: each.deep for place, each in enumerate(good) if each.deep is not None}
+    rows = facts.seen([each.source for each in good], images)
+    bad = {place: each for place, each in enumerate(found) if isinstance(each, str)}
+    return Batch(len(found), images, rows, deep, bad)
 
 
 def decode_files(

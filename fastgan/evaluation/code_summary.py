@@ -56,8 +56,9 @@ class RunSummary:
 
     codes_N, confidences_N: Q's most probable code and its probability; readings: all that Q says; sizes_K: shares of
     the real images; unused: codes that nearly no image gets; effective: number of equally frequent classes; counts_KC:
-    images of each code and real class, None without labels; merge: pairs of codes that Q confuses, not looked for in a
-    run hardly trained; chosen_M: the images of which more was asked; trust: how far their codes can be trusted.
+    images of each code and real class, None without labels; clustering: `metrics.clustering` of them; merge: pairs of
+    codes that Q confuses, not looked for in a run hardly trained; chosen_M: the images of which more was asked; trust:
+    how far their codes can be trusted.
     """
 
     prior_K: Tensor
@@ -69,6 +70,7 @@ class RunSummary:
     effective: float
     class_names: Sequence[str]
     counts_KC: Tensor | None
+    clustering: Mapping[str, float]
     images_planned: int
     hardly_trained: bool
     merge: Sequence[MergeCandidate]
@@ -134,6 +136,7 @@ def summarise_run(state: RunState) -> RunSummary:
         effective=metrics.effective_classes(prior_K),
         class_names=names,
         counts_KC=counts_KC,
+        clustering={} if labels is None else metrics.clustering(codes_N, labels, config.classes, len(names)),
         images_planned=planned,
         hardly_trained=hardly,
         merge=[] if hardly else confusion.merge_candidates(transformed_MK, codes_N[chosen_M]),

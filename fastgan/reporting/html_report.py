@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ def collect(state: RunState, beside: Path | None = None) -> Page:
         charts=_charts(state.rows, state.config.classes),
         classes=run.class_names if labelled else [],
         confusion=[(group.number, counts[group.number]) for group in by_number] if labelled else [],
-        figures=_figures(evaluated),
+        figures=_figures(evaluated, run.clustering if evaluated.get("images_seen") == state.images_seen else {}),
         figures_after=evaluated.get("images_seen", 0),
         withheld=_withheld(evaluated, labelled=labelled),
         effective=run.effective,
@@ -223,11 +223,10 @@ def _data(state: RunState, run: RunSummary) -> str:
     return f"{count:,} images of {size} x {size} pixels, {known}"
 
 
-def _figures(evaluated: dict[str, Any]) -> list[tuple[str, str]]:
-    """An evaluation's figures: what each means, and its value."""
-    return [
-        (meaning.strip(), figure(value)) for key, meaning in SHOWN.items() if (value := evaluated.get(key)) is not None
-    ]
+def _figures(evaluated: dict[str, Any], clustering: Mapping[str, float]) -> list[tuple[str, str]]:
+    """An evaluation's figures: what each means, and its value; those of labels that it did not have come from here."""
+    known = {f"cluster_{name}": value for name, value in clustering.items()} | evaluated
+    return [(meaning.strip(), figure(value)) for key, meaning in SHOWN.items() if (value := known.get(key)) is not None]
 
 
 def _title(state: RunState, run: RunSummary) -> str:

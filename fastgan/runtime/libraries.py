@@ -9,8 +9,9 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
+from fastgan.errors import ConfigError
 from fastgan.runtime import signals, stages
 
 # Names under which libraries are imported and installed, where the two differ.
@@ -25,6 +26,12 @@ def missing(error: ModuleNotFoundError) -> str | None:
     names = list(dict.fromkeys([PACKAGES.get(module, module), *_not_installed()]))
     which = f"the package {names[0]} is" if len(names) == 1 else f"{len(names)} packages are"
     return f"{which} not installed: pip install {' '.join(names)}"
+
+
+def end_without(line: str) -> NoReturn:
+    """End the process, a command, with a line from `missing`."""
+    print(f"error: {line}", file=sys.stderr, flush=True)
+    os._exit(ConfigError.exit_code)  # half imported libraries may abort in Python's own cleanup
 
 
 def _not_installed() -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastgan.config.commands import ClusterConfig
 from fastgan.config.schema import TrainConfig
-from fastgan.data import classes, folder, loading
+from fastgan.data import folder, loading
 from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import diagnosis, metrics
 from fastgan.inference import labelling, trained_run, unlike
@@ -65,9 +65,7 @@ def _images(args: ClusterConfig, config: TrainConfig) -> tuple[ImageSet, Path]:
     else:
         images, place = loading.load(config), loading.data_folder(config)
     if args.labels_from_folders:
-        images = folder.labelled(images, place)
-        for line in classes.described(images):
-            print(line, file=sys.stderr)
+        images = folder.by_subfolders(images, place)
     return images, place
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastgan.config.commands import PageConfig
-from fastgan.data import loading
+from fastgan.data import folder, loading
 from fastgan.data.identity import Identity, difference, identify
 from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError
@@ -26,7 +26,10 @@ def write(args: PageConfig, out: Path) -> None:
     device = trained_run.choose_processor(args.device, args.threads)
     paths = [args.run, *args.others]
     first = trained_run.load(paths[0], device)
-    images = loading.load(first.config_at(args.data_dir, args.cache_dir))
+    config = first.config_at(args.data_dir, args.cache_dir)
+    images = loading.load(config)
+    if args.labels_from_folders:
+        images = folder.by_subfolders(images, loading.data_folder(config))
     identity = identify(images)
     _check_same(first, first, identity)
     readings = [_read(first, args, images, paths)]

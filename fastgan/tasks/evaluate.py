@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastgan.config import schedule
 from fastgan.config.commands import EvaluateConfig
-from fastgan.data import classes, folder, loading
+from fastgan.data import folder, loading
 from fastgan.data.identity import identify
 from fastgan.errors import ConfigError
 from fastgan.evaluation import agreement, confusion, diagnosis
@@ -30,9 +30,7 @@ def evaluate(args: EvaluateConfig) -> int:
     config = run.config_at(args.data_dir, args.cache_dir)
     images = loading.load(config)
     if args.labels_from_folders:
-        images = folder.labelled(images, loading.data_folder(config))
-        for line in classes.described(images):
-            print(line, file=sys.stderr)
+        images = folder.by_subfolders(images, loading.data_folder(config))
     same_images.warn(run.run, identify(images))
     other = None if args.beside is None else agreement.load_beside(args.beside, run, config, images)
     for doubt in [] if other is None else agreement.doubts(run, other, images):

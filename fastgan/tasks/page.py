@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastgan.config.commands import PageConfig
-from fastgan.data import loading
+from fastgan.data import folder, loading
 from fastgan.data.identity import identify
 from fastgan.errors import ConfigError
 from fastgan.evaluation.code_summary import RunState
@@ -22,6 +22,8 @@ def write(args: PageConfig, out: Path) -> None:
     run = trained_run.load(args.run, trained_run.choose_processor(args.device, args.threads))
     config = run.config_at(args.data_dir, args.cache_dir)
     images = loading.load(config)
+    if args.labels_from_folders:
+        images = folder.by_subfolders(images, loading.data_folder(config))
     same_images.warn(run.run, identify(images))
     state = RunState(
         config=config,

@@ -65,6 +65,10 @@ BAD_IMAGES: list[tuple[Any, str]] = [
     (torch.zeros(4, 8), "images: an array of shape (4, 8); give"),
     ("nowhere", "nowhere: no such folder; name the one with your images"),
     (b"bytes", "images: item 0"),
+    (
+        torch.utils.data.DataLoader(list(IMAGES)),
+        "images: DataLoader is neither an array nor a sequence of images; give its dataset",
+    ),
 ]
 BAD_LABELS: list[tuple[Any, str]] = [
     (LABELS[:-1], "y: 15 labels for 16 images; give one for each"),
@@ -177,6 +181,11 @@ def test_numbers_of_numpy_and_labels_of_pandas_kind_are_taken(tmp_path: Path) ->
     read_only.flags.writeable = False
     model = ElasticInfoGAN(**settings).fit(read_only, words)
     assert "cluster_accuracy" in model.history_[-1] and ElasticInfoGAN.load(tmp_path / "run").n_classes == 2
+
+
+def test_one_class_of_a_data_set_is_none() -> None:
+    model = ElasticInfoGAN(**SETTINGS).fit([(image, 3) for image in IMAGES])
+    assert "cluster_accuracy" not in model.history_[-1]
 
 
 def test_images_in_an_array_of_arrays_become_one_size() -> None:

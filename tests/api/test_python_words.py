@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 from fastgan import ElasticInfoGAN
 from fastgan.api import messages
 from fastgan.api.messages import in_python_names
+from fastgan.config.presets import preset
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -99,6 +101,21 @@ def test_a_flag_becomes_a_parameter(text: str, expected: str) -> None:
 SMALL: dict[str, Any] = {"threads": 1, "device": "cpu", "network": {"width": 4, "hidden": 16, "embedding": 8}}
 SMALL |= {"epochs": 1, "pretrain_epochs": 0, "batch_size": 8, "grouping": {"at": ()}, "augment": "torchvision"}
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 8, 8), dtype=np.uint8)
+
+
+def test_help_tells_every_parameter_its_values_and_default() -> None:
+    said = ElasticInfoGAN.__doc__ or ""
+    for name in inspect.signature(ElasticInfoGAN).parameters:
+        assert re.search(rf"^        (.*, )?{name}(\[.*\]|, .*)?:", said, re.M), name
+    for outer in ("network", "transforms", "grouping"):
+        for field in dataclasses.fields(getattr(preset("npz"), outer.removesuffix("s"))):
+            assert f'{outer}["{field.name}"]: ' in said
+    assert "SETTINGS" not in said and not re.search(r"(?<!\w)--[a-z]", said) and "dataset folder" not in said
+    shift = said[said.index('transforms["shift"]') :].split("transforms", 2)[1]
+    assert "X\n" in shift and "a fraction of the image's side" in shift
+    assert f"(default: {preset('npz').transform.shift:g})" in shift
+    compiling = said[said.index("        compile: ") :].split("\n", 1)
+    assert compiling[0] == "        compile: True|False" and "Groups of images that belong together:" in said
 
 
 def test_a_fit_prints_no_advice_for_the_command_line(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

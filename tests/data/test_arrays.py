@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from fastgan import train
+from fastgan.config import command_line
 from fastgan.config.presets import preset
 from fastgan.config.train_command import train_config
 from fastgan.data import arrays, loading
@@ -187,7 +189,8 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str, content: bytes | None, m
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (LABELS[:4], "5 images but 4 labels"),
+        (LABELS[:4], "5 images but 4 labels; give one for each, or leave them out"),
+        (LABELS * 0, "all labels are the same; give those of two classes or more, or leave them out"),
         (LABELS / 2, "give one integer or word an image"),
         (np.eye(5, dtype=int), "give one integer or word an image"),
     ],
@@ -195,6 +198,16 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str, content: bytes | None, m
 def test_labels_that_do_not_match_are_refused(labels: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         arrays.image_set("a", arrays.Arrays(GREY, labels, None, None), 12, 1)
+
+
+def test_equal_images_are_refused_by_the_command_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = saved(tmp_path / "same.npz", images=np.repeat(GREY[:1], 20, 0))
+    words = f"--dataset npz --data-dir {file} --run-dir {tmp_path / 'run'} --classes 2 --batch-size 8 --device cpu"
+    assert command_line.run_command(train.main, words.split()) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {file}: all 20 images are equal; give different ones"
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_size_is_left_open_for_arrays_alone() -> None:

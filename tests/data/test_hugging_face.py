@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 import json
 import sys
 from collections.abc import Callable
@@ -13,77 +11,18 @@ from typing import Any
 import hf_stand_in
 import numpy as np
 import pytest
+from hf_sets import config, labels, made, png, save_one, save_parquet, save_parts, save_shards
 from PIL import Image
 from small_sets import pictures
 
 from fastgan import cluster, train
 from fastgan.config import command_line
-from fastgan.config.schema import TrainConfig
 from fastgan.config.train_command import train_config
 from fastgan.data import cache_contents, loading
-from fastgan.data.image_set import ImageSet
 from fastgan.errors import ConfigError, DataError
 
-INSTALLED = importlib.util.find_spec("datasets") is not None
 # Reading parquet files, the library leaves files of the cache open until they are collected.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(params=["stand-in", "installed"])
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Package `datasets`."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
-    if request.param == "installed":
-        if not INSTALLED:
-            pytest.skip("package datasets is not installed")
-        import datasets
-
-        datasets.disable_progress_bars()
-        return datasets
-    monkeypatch.setitem(sys.modules, "datasets", hf_stand_in)
-    return hf_stand_in
-
-
-def png(pixels: np.ndarray) -> dict[str, Any]:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return {"bytes": file.getvalue(), "path": None}
-
-
-def made(library: Any, count: int = 12, *, grey: bool = False, label: str = "label", image: str = "image") -> Any:
-    """Images of 20 x 17 pixels, cats and dogs in turn."""
-    shape = (count, 17, 20) if grey else (count, 17, 20, 3)
-    columns = {image: [png(pixels) for pixels in pictures(*shape)], "id": list(range(count))}
-    features = {image: library.Image(), "id": library.Value("int64")}
-    if label:
-        columns[label] = [row % 2 for row in range(count)]
-        features[label] = library.ClassLabel(names=["cat", "dog"])
-    return library.Dataset.from_dict(columns, features=library.Features(features))
-
-
-def config(folder: Path, flags: str = "") -> TrainConfig:
-    words = f"--dataset hf --data-dir {folder} --batch-size 4 --classes 2 {flags}".split()
-    return loading.sized(train_config(words, lambda _: pytest.fail("nothing is resumed")))
-
-
-def labels(images: ImageSet | None) -> list[int]:
-    assert images is not None and images.labels is not None
-    return images.labels.tolist()
-
-
-def save_one(library: Any, folder: Path) -> None:
-    made(library).save_to_disk(str(folder))
-
-
-def save_parts(library: Any, folder: Path) -> None:
-    library.DatasetDict(train=made(library), test=made(library, 5)).save_to_disk(str(folder))
-
-
-def save_parquet(library: Any, folder: Path) -> None:
-    (folder / "data").mkdir(parents=True)
-    made(library, 7).to_parquet(str(folder / "data" / "train-00000-of-00002.parquet"))
-    made(library, 5).to_parquet(str(folder / "data" / "train-00001-of-00002.parquet"))
-    made(library, 5).to_parquet(str(folder / "data" / "validation-00000-of-00001.parquet"))
 
 
 @pytest.mark.parametrize(("save", "held"), [(save_one, 0), (save_parts, 5), (save_parquet, 5)])
@@ -111,13 +50,14 @@ def test_pixels_are_decoded_as_files_are(library: Any, tmp_path: Path) -> None:
     assert loading.load(own).images.equal(loading.load(files).images)
 
 
-def test_what_becomes_of_parquet_files_is_listed_in_the_cache_and_removed_with_it(library: Any, tmp_path: Path) -> None:
+def test_what_is_kept_is_listed_in_the_cache_and_removed_with_it(library: Any, tmp_path: Path) -> None:
     save_parquet(library, tmp_path / "saved")
-    before = loading.load(config(tmp_path / "saved"))
+    before = loading.load(config(tmp_path / "saved")).images.clone()
     kept = cache_contents.contents()
-    assert [(each.kind, each.of) for each in kept] == [("parquet files, unpacked", str(tmp_path / "saved"))]
-    assert cache_contents.empty() == kept[0].size and cache_contents.contents() == ()
-    assert loading.load(config(tmp_path / "saved")).images.equal(before.images)
+    assert {each.kind for each in kept} == {"decoded images", "parquet or tar files, unpacked"}
+    assert [each.of for each in kept] == [str(tmp_path / "saved")] * 2
+    assert cache_contents.empty() == sum(each.size for each in kept) and cache_contents.contents() == ()
+    assert loading.load(config(tmp_path / "saved")).images.equal(before)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +149,17 @@ def two_sets(library: Any, folder: Path) -> None:
         made(library).to_parquet(str(folder / name / "train.parquet"))
 
 
+def two_kinds(library: Any, folder: Path) -> None:
+    save_shards(folder, "train-0.tar")
+    made(library).to_parquet(str(folder / "train.parquet"))
+
+
+def flat(library: Any, folder: Path) -> None:
+    columns = {"image": [png(np.full((16, 16), row, np.uint8)) for row in range(12)]}
+    features = library.Features({"image": library.Image()})
+    library.Dataset.from_dict(columns, features=features).save_to_disk(str(folder))
+
+
 def no_images(library: Any, folder: Path) -> None:
     features = library.Features({"text": library.Value("string")})
     library.Dataset.from_dict({"text": ["a", "b"]}, features=features).save_to_disk(str(folder))
@@ -222,7 +173,10 @@ def no_training_part(library: Any, folder: Path) -> None:
     ("write", "words"),
     [
         (lambda _, folder: None, "no such folder; name the one of save_to_disk"),
-        (lambda _, folder: folder.mkdir(), "no Hugging Face data set, which has state.json, dataset_dict.json or"),
+        (lambda _, folder: folder.mkdir(), "no Hugging Face data set, which has state.json, dataset_dict.json, or"),
+        (lambda _, folder: folder.touch(), "neither a folder nor a .parquet or .tar file; name one of these"),
+        (two_kinds, "holds files of two kinds"),
+        (flat, "all 12 images are of (nearly) one colour or equal to each other once decoded (row 0)"),
         (damage, "cannot be read as a Hugging Face data set"),
         (two_sets, "holds several data sets"),
         (no_images, "its columns text hold no images"),
@@ -234,7 +188,7 @@ def test_folders_that_cannot_be_used_are_one_line(
 ) -> None:
     write(library, tmp_path / "saved")
     with pytest.raises(DataError) as caught:
-        config(tmp_path / "saved")
+        loading.load(config(tmp_path / "saved"))
     assert words in str(caught.value) and str(tmp_path / "saved") in str(caught.value)
     assert "\n" not in str(caught.value)
 
