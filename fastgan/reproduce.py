@@ -48,7 +48,8 @@ def reproduce(args: ReproduceConfig) -> int:
     if args.dry_run and not (args.results / "sweep.json").exists():  # a dry run writes nothing
         print("\n".join(key.name for key in runs))
         return 0
-    found = Results(args.results, dataset=args.dataset, recipe=args.recipe, epochs=args.epochs)
+    keep, dataset = args.keep_checkpoints, args.dataset
+    found = Results(args.results, dataset=dataset, recipe=args.recipe, epochs=args.epochs, keep_checkpoints=keep)
     left = [key for key in runs if not found.has(key)]
     ranks = RankInfo.from_environment()
     if ranks.rank == 0:

@@ -71,7 +71,7 @@ def unescaped(text: str) -> str:
     return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
 
 
-def shell_quoted(path: Path) -> str:
+def shell_quoted(path: Path | str) -> str:
     """A path as a word of a shell's command line; in $'...', which bash and zsh know, if it is not printable."""
     if printable(str(path)) == str(path):
         return shlex.quote(str(path))

@@ -52,6 +52,14 @@ def test_a_folder_is_shown_with_a_command_that_suits_it(here: Path, capsys: pyte
     assert sorted(each.name for each in here.iterdir()) == ["bad.png", "china", "flower", "hopper"]
 
 
+def test_the_cache_that_is_named_is_the_one_of_the_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    natural_patches(here, per_class=24, side=16)
+    kept = here.parent / "a cache"
+    assert run_command(check.main, [str(here), "--threads", "1", "--cache-dir", str(kept)]) == 0
+    said = capsys.readouterr().out
+    assert f" in {kept}, " in said and f" --cache-dir '{kept}' --amp " in said
+
+
 def test_a_few_images_are_shown_without_an_estimate(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(here / "1.png", 1)
     assert run_command(check.main, [str(here), "--device", "cpu"]) == 0

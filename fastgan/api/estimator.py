@@ -25,7 +25,7 @@ from fastgan.api.parameters import documented
 from fastgan.api.portable import Portable
 from fastgan.api.settings import as_setting, check_base, config_of, resumed
 from fastgan.config.schema import Dataset, TrainConfig
-from fastgan.data import arrays, loading
+from fastgan.data import arrays, loading, remarks
 from fastgan.data.image_set import ImageSet
 from fastgan.inference import labelling, trained_run
 from fastgan.inference.trained_run import TrainedModel, TrainedRun
@@ -232,10 +232,8 @@ class ElasticInfoGAN(Portable, ClusterMixin, TransformerMixin, BaseEstimator):
         parameters["channels"] = channels if self.channels is None else self.channels
         config = config_of(parameters, self.recipe, self.preset, dataset="npz", data_dir=place / DATA, **own)
         given = in_memory(found, config)
-        if len(found) > 1 and bool((given.images == given.images[:1]).all()):
-            raise ValueError(
-                f"images: all {len(found):,} are the same; give different ones, or there is nothing to learn"
-            )
+        if (nothing := remarks.nothing_to_learn(given, config.ground)) is not None:
+            raise ValueError(f"images: {nothing}")
         return config, given, labels
 
     def _read(self, place: Path, given: ImageSet | None = None) -> None:

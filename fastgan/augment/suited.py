@@ -12,7 +12,7 @@ sets):
 - spread: the standard deviation, between images, of the mean brightness of what stands on the background. What varies
   much in brightness gets as much jitter of brightness and contrast.
 
-Legend: N images, CHW an image.
+Legend: N images, M those with something on their ground, B some of them, P pixels, E of the border, CHW an image.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from fastgan.data.image_set import ImageSet
 from fastgan.seeding import shuffled
 
 SAMPLE = 4000  # images that are measured, at most
+TOGETHER = 250  # of them, at a time
 SIDE = 14  # pixels, at which neighbours are compared
 NEAR = 0.05  # of the range of grey levels: as good as the same colour
 PLAIN = 0.6
@@ -63,32 +64,54 @@ class Measured:
 
 def measure(images_NCHW: Tensor) -> Measured:
     """Measure uint8 images; of more than SAMPLE a random part that depends only on their number."""
-    index = shuffled(len(images_NCHW), 0, "suited")[:SAMPLE]
-    sample = images_NCHW[index.to(images_NCHW.device)].cpu().float() / 255.0
-    edges = (sample[:, :, 0], sample[:, :, -1], sample[:, :, :, 0], sample[:, :, :, -1])
+    index_N = shuffled(len(images_NCHW), 0, "suited")[:SAMPLE]
+    count, small = len(index_N), images_NCHW.shape[1] * SIDE**2
+    # As floats the sample would take more memory than training, which a process keeps (runtime/process.py). What is
+    # found is allocated once: small parts of it between large blocks would fragment the memory.
+    plain_N, bright_N, coloured_N = found = torch.empty(3, count)
+    own_NP, mirrored_NP = torch.empty(2, count, small)
+    for start in range(0, count, TOGETHER):
+        rows = slice(start, start + TOGETHER)
+        part = images_NCHW[index_N[rows].to(images_NCHW.device)].cpu().float() / 255.0
+        found[:, rows], own_NP[rows], mirrored_NP[rows] = _seen(part), _small(part), _small(part.flip(3))
+    bright_M = bright_N[bright_N.isfinite()]
+    spread = bright_M.std() if len(bright_M) > 1 else torch.zeros(())
+    mirror = _mirror(own_NP, mirrored_NP)
+    return Measured(float(plain_N.mean()), mirror, float(spread), float(coloured_N.mean()))
+
+
+def _small(images_NCHW: Tensor) -> Tensor:
+    """Images as neighbours are compared, [N, P]."""
+    return F.adaptive_avg_pool2d(images_NCHW, SIDE).flatten(1)
+
+
+def _seen(images_NCHW: Tensor) -> Tensor:
+    """Of images in [0, 1] the share of the border that is plain, the mean brightness of what stands on it, NaN where
+    nothing does, and the mean difference between channels, [3, N]."""
+    edges = (images_NCHW[:, :, 0], images_NCHW[:, :, -1], images_NCHW[:, :, :, 0], images_NCHW[:, :, :, -1])
     border_NCE = torch.cat(edges, dim=2)
     ground_NC1 = border_NCE.median(2, keepdim=True).values
-    plain = ((border_NCE - ground_NC1).abs() < NEAR).all(1).float().mean()
-    front_NCP = (sample.flatten(2) - ground_NC1).abs() > NEAR
-    counted_N = front_NCP.flatten(1).sum(1)
-    bright_N = (sample.flatten(2) * front_NCP).flatten(1).sum(1) / counted_N.clamp_min(1)
-    spread = bright_N[counted_N > 0].std() if int((counted_N > 0).sum()) > 1 else torch.zeros(())
-    coloured = (sample.amax(1) - sample.amin(1)).mean()
-    return Measured(float(plain), _mirror(sample), float(spread), float(coloured))
+    plain_N = ((border_NCE - ground_NC1).abs() < NEAR).all(1).float().mean(1)
+    front_NCP = (images_NCHW.flatten(2) - ground_NC1).abs() > NEAR
+    bright_N = (images_NCHW.flatten(2) * front_NCP).flatten(1).sum(1) / front_NCP.flatten(1).sum(1)
+    coloured_N = (images_NCHW.amax(1) - images_NCHW.amin(1)).flatten(1).mean(1)
+    return torch.stack((plain_N, bright_N, coloured_N))
 
 
-def _mirror(images_NCHW: Tensor) -> float:
+def _mirror(own_NP: Tensor, mirrored_NP: Tensor) -> float:
     """The median over images of the distance of the mirrored image to its nearest neighbour, over that of the image."""
-    own = F.adaptive_avg_pool2d(images_NCHW, SIDE).flatten(1)
-    mirrored = F.adaptive_avg_pool2d(images_NCHW.flip(3), SIDE).flatten(1)
-    if len(own) < 2:
+    if len(own_NP) < 2:
         return 1.0
 
-    def nearest(rows: Tensor) -> Tensor:
-        distance = torch.cdist(rows, own)
-        return distance.fill_diagonal_(torch.inf).min(1).values  # neither image has itself for a neighbour
+    def nearest(rows_NP: Tensor) -> Tensor:
+        found_N = torch.empty(len(rows_NP))
+        for start in range(0, len(rows_NP), TOGETHER):
+            distance_BN = torch.cdist(rows_NP[start : start + TOGETHER], own_NP)
+            distance_BN.diagonal(start).fill_(torch.inf)  # neither image has itself for a neighbour
+            found_N[start : start + TOGETHER] = distance_BN.min(1).values
+        return found_N
 
-    return float((nearest(mirrored) / nearest(own).clamp_min(1e-6)).median())
+    return float((nearest(mirrored_NP) / nearest(own_NP).clamp_min(1e-6)).median())
 
 
 def suited(found: Measured) -> TransformConfig:

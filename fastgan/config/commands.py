@@ -171,6 +171,9 @@ class ReproduceConfig:
     """paper: everything as in the paper's recipe, including its transform."""
     results: Path = Path("results")
     """Where finished runs are kept, one JSON file each; a run found there is not repeated."""
+    keep_checkpoints: bool = False
+    """Leave the checkpoints of finished runs (two of 128 MB each for MNIST), so that `python -m fastgan.sample`,
+    `cluster` and `page` read them. Left out: only the figures stay."""
     table: bool = False
     """Print the table of the runs in --results, save it there as text, Markdown and a picture, and stop."""
     dry_run: bool = False
@@ -249,6 +252,9 @@ class WorldsConfig:
     """Which seeds of each: numbers and ranges."""
     results: Path = Path("results/worlds")
     """Where finished runs are kept, a folder for each world; a run that is there is not run again."""
+    keep_checkpoints: bool = False
+    """Leave the checkpoints of finished runs (two of 128 MB each for MNIST), so that `python -m fastgan.sample`,
+    `cluster` and `page` read them. Left out: only the figures stay."""
     table: bool = False
     """Print the table of the runs in --results, save it there, and stop."""
     dry_run: bool = False

@@ -171,7 +171,8 @@ def _laid(upright: Image.Image, form: Form, crop: int | None) -> tuple[Pixels, b
         upright = Image.alpha_composite(Image.new("RGBA", colours.size, (*form.under, 255)), colours).convert("RGB")
     if upright.mode not in ("1", "L", "RGB"):
         upright = upright.convert("RGB")
-    levels = 0 if upright.mode != "RGB" else _chroma(upright)
+    # Where the pixels keep their colours, these tell as much.
+    levels = _chroma(upright) if upright.mode == "RGB" and form.channels == 1 else 0
     wanted = "L" if form.channels == 1 else "RGB"
     # Each operation is skipped if it would change nothing, since it copies the image even then.
     square = _square(upright if upright.mode == wanted else upright.convert(wanted), form.image_size, crop)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ SOURCE = [
     ("low", "<f8"),  # of the file's values; NaN of 8 bits
     ("high", "<f8"),
     ("format", "S8"),  # Pillow's name
-    ("chroma", "u1"),  # levels between the channels of the file, in the mean of its pixels
+    ("chroma", "u1"),  # of what is made grey: levels between the channels of the file, in the mean of its pixels
     ("width", "<u4"),  # of the file
     ("height", "<u4"),
 ]
@@ -55,7 +57,7 @@ class Facts:
     @property
     def flat(self) -> NDArray[np.bool_]:
         """Whether an image is of (nearly) one colour, [N]."""
-        return self.rows["brightest"].astype(int) - self.rows["darkest"] <= FLAT
+        return is_flat(self.rows["darkest"], self.rows["brightest"])
 
     @property
     def hidden(self) -> NDArray[np.bool_]:
@@ -69,7 +71,7 @@ class Facts:
 
     @property
     def coloured(self) -> NDArray[np.bool_]:
-        """Whether an image's file has colours, also where it was made grey, [N]."""
+        """Whether the file of an image that was made grey has colours, [N]."""
         return self.rows["chroma"] > COLOURED
 
     def twins(self) -> NDArray[np.int64]:
@@ -100,18 +102,34 @@ class Facts:
         return cls(rows)
 
 
+def is_flat(darkest: NDArray[np.uint8], brightest: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether images with these darkest and brightest pixels are of (nearly) one colour, [n]."""
+    return brightest.astype(int) - darkest <= FLAT
+
+
+def seen(sources: Sequence[tuple[Any, ...]], images: NDArray[np.uint8]) -> NDArray[Any]:
+    """What was seen of decoded images, ROW [n], from the fields of SOURCE of each and its pixels."""
+    rows = np.zeros(len(images), ROW)
+    if len(images):
+        rows[[name for name, _ in SOURCE]] = np.array(sources, SOURCE)
+        note_pixels(rows, images)
+    return rows
+
+
 def note_pixels(rows: NDArray[Any], images: NDArray[np.uint8]) -> None:
     """Fill in what rows [n] say of decoded pixels, uint8 [n, C, S, S]."""
     flat = images.reshape(len(images), int(np.prod(images.shape[1:])))
     rows["darkest"], rows["brightest"] = flat.min(axis=1), flat.max(axis=1)
     rows["digest"] = np.frombuffer(digests(flat), "<u8")
-    rows["hidden"] &= rows["brightest"].astype(int) - rows["darkest"] <= FLAT
+    rows["hidden"] &= is_flat(rows["darkest"], rows["brightest"])
 
 
 def chroma(pixels: NDArray[Any], axis: int) -> NDArray[Any]:
     """Levels between the channels along `axis`, in the mean of each image's pixels, [n] of pixels [n, ...]."""
-    between = np.ptp(pixels, axis=axis).astype(np.float32)
-    return between.reshape(len(between), -1).mean(axis=1)
+    planes = np.moveaxis(pixels, axis, 0)  # NumPy reduces an axis of three numbers ten times as slowly
+    between = reduce(np.maximum, planes) - reduce(np.minimum, planes)
+    between = between.reshape(len(between), -1)
+    return np.add.reduce(between, axis=1, dtype=np.float32) / np.float32(between.shape[1])
 
 
 def digests(images: NDArray[np.uint8]) -> bytes:

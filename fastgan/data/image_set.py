@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fastgan.data.facts import Facts
@@ -55,6 +57,13 @@ class ImageSet:
             return None
         return torch.bincount(self.labels, minlength=self.label_count).double() / len(self.labels)
 
+    def extremes(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The darkest and the brightest value of each image, [N] each."""
+        if self.facts is not None:
+            return self.facts.rows["darkest"], self.facts.rows["brightest"]
+        parts = [extremes_of(part) for part in self.images.split(DIGESTED)]
+        return np.concatenate([low for low, _ in parts]), np.concatenate([high for _, high in parts])
+
     def add_pixels(self, hasher: hashlib._Hash) -> None:
         """Update `hasher` with the pixels, DIGESTED images at a time."""
         for part in self.images.split(DIGESTED):
@@ -84,6 +93,12 @@ def resized(images: Tensor, size: int) -> Tensor:
         for part in images.split(4096)
     ]
     return torch.cat(parts).round().clamp(0, 255).to(torch.uint8)
+
+
+def extremes_of(images_NCHW: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The darkest and the brightest value of each of some uint8 images, [N] each."""
+    pixels_NP = images_NCHW.flatten(1)
+    return pixels_NP.amin(1).cpu().numpy(), pixels_NP.amax(1).cpu().numpy()
 
 
 def to_unit_range(images_BCHW: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

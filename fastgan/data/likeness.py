@@ -13,6 +13,7 @@ Legend: N images, n those that are looked at, C channels, S the side.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from fastgan.data.facts import COLOURED, chroma
 from fastgan.data.image_set import ImageSet
 
 LOOKED_AT = 4096  # images, at most, spread evenly
+TOGETHER = 256  # of them, at a time
 FEWEST = 20  # training images, below which their ranges say little
 TAIL = 0.005  # share of the training images below, and above, a figure's range
 RARE = 0.02  # share of the training images up to which colours, or grey, are rare
@@ -91,7 +93,7 @@ def differences(before: Look, images: ImageSet) -> list[str]:
     return found
 
 
-def _some(images: ImageSet) -> NDArray[np.int64]:
+def _looked_at(images: ImageSet) -> NDArray[np.int64]:
     count = len(images.images)
     return np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).round().astype(np.int64))
 
@@ -99,24 +101,27 @@ def _some(images: ImageSet) -> NDArray[np.int64]:
 def _coloured(images: ImageSet) -> NDArray[Any]:
     """Whether each of the images that are looked at has colours, [n]; or a share of all, [1]."""
     if images.images.shape[1] == 3:
-        return chroma(_pixels(images), axis=1) > COLOURED
+        return np.concatenate([chroma(part, axis=1) > COLOURED for part in _pixels(images)])
     if images.facts is not None:
         return images.facts.coloured
     return np.array([images.coloured])
 
 
-def _pixels(images: ImageSet) -> NDArray[np.uint8]:
-    """Those that are looked at, uint8 [n, C, S, S]."""
-    found: NDArray[np.uint8] = images.images[_some(images)].cpu().numpy()
-    return found
+def _pixels(images: ImageSet) -> Iterator[NDArray[np.uint8]]:
+    """Those that are looked at, uint8 [n, C, S, S], a few at a time: as floats they take four times as much."""
+    chosen = _looked_at(images)
+    for start in range(0, len(chosen), TOGETHER):
+        yield images.images[chosen[start : start + TOGETHER]].cpu().numpy()
 
 
 def _figures(images: ImageSet) -> dict[str, NDArray[Any]]:
     """Each of FIGURES, [n]."""
-    pixels = _pixels(images).reshape(-1, int(np.prod(images.images.shape[1:])))
-    return {
-        "brightest": pixels.max(axis=1),
-        "darkest": pixels.min(axis=1),
-        "mean": pixels.mean(axis=1, dtype=np.float32),
-        "contrast": pixels.std(axis=1, dtype=np.float32),
-    }
+    found = {name: np.empty(_looked_at(images).size, np.float32) for name in FIGURES}
+    done = 0
+    for part in _pixels(images):
+        pixels, rows = part.reshape(len(part), int(np.prod(part.shape[1:]))), slice(done, done + len(part))
+        found["brightest"][rows], found["darkest"][rows] = pixels.max(axis=1), pixels.min(axis=1)
+        found["mean"][rows] = pixels.mean(axis=1, dtype=np.float32)
+        found["contrast"][rows] = pixels.std(axis=1, dtype=np.float32)
+        done += len(part)
+    return found

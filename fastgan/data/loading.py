@@ -10,7 +10,7 @@ from torch import Tensor
 from fastgan.config.schema import ARRAYS, OPEN_FORM, TrainConfig
 from fastgan.config.validation import check_count
 from fastgan.data import arrays, digits, faces, folder, held_out, hugging_face, mnist, published, remarks
-from fastgan.data.image_set import DIGESTED, ImageSet, JudgeSet
+from fastgan.data.image_set import ImageSet, JudgeSet
 from fastgan.data.imbalance import deepdpm, profiled, scaled_split
 from fastgan.errors import ConfigError, DataError
 from fastgan.seeding import shuffled
@@ -45,17 +45,9 @@ def load(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet:
     """
     images, _ = _partition(config, load_everything(config) if everything is None else everything)
     check_count(config, len(images.images))
-    if images.facts is None and config.own_images and _all_equal(images.images):
-        raise DataError(f"{data_folder(config)}: all {len(images.images):,} images are equal; give different ones")
-    if images.facts is not None:
-        flat = remarks.nothing_to_learn(images.facts, images.paths or ("row 0",), config.ground)
-        if flat is not None:
-            raise DataError(f"{data_folder(config)}: {flat}")
+    if (nothing := remarks.nothing_to_learn(images, config.ground)) is not None:
+        raise DataError(f"{data_folder(config)}: {nothing}")
     return images
-
-
-def _all_equal(images: Tensor) -> bool:
-    return len(images) > 1 and all(bool((part == images[:1]).all()) for part in images.split(DIGESTED))
 
 
 def load_held_out(config: TrainConfig, everything: ImageSet | None = None) -> ImageSet | None:

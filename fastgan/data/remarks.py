@@ -1,19 +1,21 @@
-"""What a user should know of decoded images, a line each; and when there is nothing to learn from them."""
+"""What a user should know of images, a line each; and when there is nothing to learn from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fastgan.config.schema import IntensityRange
-from fastgan.data.facts import FLAT, Facts
+from fastgan.data.facts import FLAT, Facts, is_flat
+from fastgan.data.image_set import DIGESTED, ImageSet, extremes_of
 from fastgan.data.intensity import COLOUR
 from fastgan.data.scan import Scan, shown
 from fastgan.text import pluralize
 
-DARK = 64  # of 255, below which 16-bit colour was probably saved from a camera of fewer bits
+DARK = 64  # of 255, below which values probably have a scale of their own, such as the bits of a camera
 
 
 def of_kinds(found: Scan) -> str | None:
@@ -86,17 +88,56 @@ def _of_range(facts: Facts, chosen: tuple[float, float], example: str) -> str:
     )
 
 
-def nothing_to_learn(facts: Facts, paths: Sequence[str], ground: str) -> str | None:
-    """Why no run can learn from these images, and the remedy; None if at least two differ and show something."""
-    if len(facts) < 2 or facts.telling() > 1:
+def of_scale(images: ImageSet) -> str | None:
+    """A line where all images are so dark that their values may have a scale of their own, as labels or 12 bits have;
+    None where they are not."""
+    most = int(images.extremes()[1].max())
+    if most == 0 or most >= DARK:
         return None
-    said = f"all {len(facts):,} images are of (nearly) one colour or equal to each other once decoded"
-    if facts.hidden.any():
-        return f"{said}, {int(facts.hidden.sum()):,} of them transparent on --ground {ground}; name another --ground"
-    deep = facts.rows[facts.deep]
-    if len(deep):
-        return (
-            f"{said}; their values are {deep['low'].min():g} to {deep['high'].max():g}: name those of the objects "
-            "with --intensity-range LOW HIGH"
-        )
-    return f"{said} ({shown(paths[0])}); name a folder of images that differ"
+    return f"no pixel is above {most} of 255, and they are taken as they are; {_own_scale(most)}"
+
+
+def _own_scale(most: int) -> str:
+    return f"if their values have a scale of their own, such as 0 to {most}, stretch them to 0 to 255"
+
+
+def nothing_to_learn(images: ImageSet, ground: str) -> str | None:
+    """Why no run can learn from these images, whatever they come from, and the remedy; None if at least two of them
+    differ and show something, which is more than FLAT levels.
+
+    Args:
+        ground: the setting.
+    """
+    count, facts = len(images.images), images.facts
+    if count < 2 or _tell(images):
+        return None
+    said = f"all {count:,} images are of (nearly) one colour or equal to each other"
+    if facts is not None:
+        said += " once decoded"
+        if facts.hidden.any():
+            return (
+                f"{said}, {int(facts.hidden.sum()):,} of them transparent on --ground {ground}; name another --ground"
+            )
+        deep = facts.rows[facts.deep]
+        if len(deep):
+            return (
+                f"{said}; their values are {deep['low'].min():g} to {deep['high'].max():g}: name those of the objects "
+                "with --intensity-range LOW HIGH"
+            )
+    example = f" ({shown(images.paths[0])})" if images.paths else ""
+    most = int(images.extremes()[1].max())
+    own = f", or {_own_scale(most)}" if 0 < most < DARK else ""
+    return f"{said}{example}; give images that differ{own}"
+
+
+def _tell(images: ImageSet) -> bool:
+    """Whether at least two images differ and show something; reads no more images than that takes."""
+    if images.facts is not None:
+        return images.facts.telling() > 1
+    first = None
+    for part in images.images.split(DIGESTED):
+        telling = part[torch.from_numpy(~is_flat(*extremes_of(part)))]
+        first = telling[:1] if first is None and len(telling) else first
+        if first is not None and bool((telling != first).any()):
+            return True
+    return False

@@ -26,6 +26,7 @@ from fastgan.data import decode, intensity, remarks, workers
 from fastgan.data.decode import Form
 from fastgan.data.facts import ROW, Facts, note_pixels
 from fastgan.data.folder import images_in
+from fastgan.data.image_set import ImageSet
 from fastgan.data.intensity import Deep
 from fastgan.data.scan import Entry
 from fastgan.runtime.stages import stage
@@ -56,8 +57,9 @@ class Sample:
     def remarks(self) -> list[str]:
         """What a user should know of them, a line each."""
         lines = remarks.of_images(self.facts, self.paths, self.intensity_range, Form.ground)
-        nothing = remarks.nothing_to_learn(self.facts, self.paths, Form.ground)
-        return lines if nothing is None else [*lines, nothing]
+        images = ImageSet("folder", self.images, None, 0, self.paths, facts=self.facts)
+        more = (remarks.nothing_to_learn(images, Form.ground) or remarks.of_scale(images)) if self.paths else None
+        return lines if more is None else [*lines, more]
 
 
 @dataclass(frozen=True)

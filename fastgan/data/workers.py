@@ -24,9 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from fastgan.data import decode
+from fastgan.data import decode, facts
 from fastgan.data.decode import Form, Picture, quiet
-from fastgan.data.facts import ROW, SOURCE, note_pixels
 from fastgan.data.intensity import Deep, Pixels
 from fastgan.errors import DataError
 from fastgan.runtime import threads
@@ -79,12 +78,10 @@ def as_batch(found: Sequence[Picture | str], form: Form) -> Batch:
     """Decoded images, and the reasons for those that cannot be, as a batch."""
     good = [each for each in found if not isinstance(each, str)]
     images = np.empty((len(good), form.channels, form.image_size, form.image_size), np.uint8)
-    rows = np.zeros(len(good), ROW)
     if good:
         np.stack([each.pixels for each in good], out=images)
-        rows[[name for name, _ in SOURCE]] = np.array([each.source for each in good], SOURCE)
     deep = {place: each.deep for place, each in enumerate(good) if each.deep is not None}
-    note_pixels(rows, images)
+    rows = facts.seen([each.source for each in good], images)
     bad = {place: each for place, each in enumerate(found) if isinstance(each, str)}
     return Batch(len(found), images, rows, deep, bad)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -108,8 +108,17 @@ def _say(judge: Judge, data: JudgeSet) -> None:
     )
 
 
-def train(data: JudgeSet, device: torch.device, how: Plan | None = None) -> Judge:
+def train(
+    data: JudgeSet,
+    device: torch.device,
+    how: Plan | None = None,
+    *,
+    seed: int = 0,
+    network: Callable[[], JudgeNetwork] | None = None,
+) -> Judge:
     """Train on data.train, measure on data.test; the same weights whenever the data, machine and threads are the same.
+
+    network: makes another network than the judge's own, for one that is asked whether the judge is right.
 
     The accuracy is the share of images classified correctly; for one's own images it is the mean over classes, so that
     a judge that knows only the most frequent class does not count as reliable. Images are read batch by batch, as they
@@ -123,30 +132,32 @@ def train(data: JudgeSet, device: torch.device, how: Plan | None = None) -> Judg
     precision = fastest(device)
     begun = stage("training the judge", total=how.steps * how.batch)
     with torch.random.fork_rng(devices=[]), begun as progress:
-        torch.manual_seed(stream_seed(0, "judge"))
-        network = JudgeNetwork(channels, data.train.label_count, size, deep=how.deep).to(device)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.02, fused=True)
+        torch.manual_seed(stream_seed(seed, "judge"))
+        classes = data.train.label_count
+        made = JudgeNetwork(channels, classes, size, deep=how.deep) if network is None else network()
+        made = made.to(device)
+        optimizer = torch.optim.AdamW(made.parameters(), lr=1e-3, weight_decay=0.02, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=how.steps)
         for index in islice(_batches(rows, labels, how), how.steps):
             x = _moved(to_unit_range(_take(images, index).to(device)), how)
             with precision.autocast(device):
-                loss = F.cross_entropy(network(x).float(), labels[index].to(device), label_smoothing=0.05)
+                loss = F.cross_entropy(made(x).float(), labels[index].to(device), label_smoothing=0.05)
             loss.backward()
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
             progress.update(how.batch)
-    network.eval()
-    judge = Judge(network, 0.0, how.required)
+    made.eval()
+    judge = Judge(made, 0.0, how.required)
     assert data.test.labels is not None
     rows = _rows(data.test, data.test_rows)
     judged, _ = judge(real_parts(data.test.images, rows))
     right, labels = (judged == data.test.labels[rows]).double(), data.test.labels[rows]
     if not how.own:
-        return Judge(network, float(right.mean()), how.required)
+        return Judge(made, float(right.mean()), how.required)
     tested = torch.bincount(labels)
     of_each = torch.zeros(len(tested), dtype=torch.float64).index_add(0, labels, right)[tested > 0]
-    return Judge(network, float((of_each / tested[tested > 0]).mean()), how.required)
+    return Judge(made, float((of_each / tested[tested > 0]).mean()), how.required)
 
 
 def real_parts(images: Tensor, rows: Tensor) -> Iterator[Tensor]:

@@ -3,7 +3,7 @@
 RESULTS/sweep.json            data set, recipe and epochs, the same for every run in the folder
 RESULTS/images.json           how many images its data set has, and their digest
 RESULTS/rows/<run>.json       a finished run: settings, environment, figures by epoch, losses
-RESULTS/runs/<run>/           its run folder; its checkpoints are removed once the run is finished
+RESULTS/runs/<run>/           its run folder; its checkpoints are removed once the run is finished, if not to be kept
 RESULTS/table.txt .md .png    written by --table
 """
 
@@ -47,12 +47,15 @@ def row_path(folder: Path, key: RunKey) -> Path:
 class Results:
     """The folder, opened for one data set, recipe and number of epochs.
 
+    Args:
+        keep_checkpoints: leave those of finished runs, whose folders every command then reads.
+
     Raises:
         ConfigError: naming the file, if the folder belongs to another sweep or cannot be read or written.
     """
 
-    def __init__(self, folder: Path, *, dataset: str, recipe: str, epochs: int) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, dataset: str, recipe: str, epochs: int, keep_checkpoints: bool = False) -> None:
+        self.folder, self.keep_checkpoints = folder, keep_checkpoints
         self.sweep = {"format": FORMAT, "dataset": dataset, "recipe": recipe, "epochs": epochs}
         try:
             for made in (self.rows_folder, self.runs_folder, folder / "locks"):

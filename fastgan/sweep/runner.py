@@ -152,7 +152,8 @@ class Sweep:
             codes, _ = assign(trainer.step.networks, held_out.images, config, self.device)
             row["evaluations"][str(config.epochs)] |= held_out_row(codes, held_out, images, config.classes)
         self._keep(key, row, begin)
-        shutil.rmtree(run.checkpoints, ignore_errors=True)
+        if not self.results.keep_checkpoints:
+            shutil.rmtree(run.checkpoints, ignore_errors=True)
         return None
 
     def _keep(self, key: RunKey, row: dict[str, Any], begin: float) -> None:

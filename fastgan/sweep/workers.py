@@ -120,6 +120,7 @@ def in_processes(sweep: Sweep, keys: Sequence[RunKey], count: int, kernels: str,
     """Train runs in `count` processes of `own_threads` each; returns the signal that stopped them, or None."""
     results = sweep.results
     arguments = {name: results.sweep[name] for name in ("dataset", "recipe", "epochs")}
+    arguments["keep_checkpoints"] = results.keep_checkpoints
     command = tuple(sys.orig_argv)
     part = Part(
         results.folder,

@@ -131,7 +131,9 @@ def _train(
     if not left:
         return None
     world = WORLDS[name]
-    results = Results(args.results / name, dataset=name, recipe="default", epochs=world.epochs)
+    results = Results(
+        args.results / name, dataset=name, recipe="default", epochs=world.epochs, keep_checkpoints=args.keep_checkpoints
+    )
     pictures = frozenset(key for key in runs if key.method == OURS and key.seed == 0 and key.split in (None, 1))
     sweep = Sweep(results, runs, device, RankInfo(), pictures, held_out=True)
     for key in left:

@@ -54,8 +54,9 @@ def look(args: CheckConfig, data: Path) -> None:
         print(f"  too few images to train on: {FEWEST} at least, and better hundreds of each kind")
     else:
         flags = advice(found, device.type == "cuda")
-        config = _config(data, flags, args.amp)
-        _print_flags(data, flags, args.amp)
+        own = _own_flags(data, args)
+        config = train_config([*own, *(word for flag in flags for word in (flag.flag, flag.value) if word)], _preset)
+        _print_flags(own, flags)
         told |= {"suggested": [dataclasses.asdict(flag) for flag in flags]}
         if args.time and len(found.sample.paths) >= config.batch_size:
             told |= {"estimate": dataclasses.asdict(_print_estimate(config, found, device))}
@@ -63,17 +64,20 @@ def look(args: CheckConfig, data: Path) -> None:
         args.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-def _config(data: Path, flags: Sequence[Advice], amp: bool) -> TrainConfig:
-    """The settings of a run with these flags."""
-    argv = ["--dataset", "folder", "--data-dir", str(data), *(["--amp"] if amp else [])]
-    argv += [word for flag in flags for word in (flag.flag, flag.value) if word]
-    return train_config(argv, lambda _: PRESETS["folder"])
+def _own_flags(data: Path, args: CheckConfig) -> list[str]:
+    """The flags of a run that are not advised: what it is on, and what this command was called with."""
+    cache_place = [] if args.cache_dir is None else ["--cache-dir", str(args.cache_dir)]
+    return ["--dataset", "folder", "--data-dir", str(data), *cache_place, *(["--amp"] if args.amp else [])]
 
 
-def _print_flags(data: Path, flags: Sequence[Advice], amp: bool) -> None:
+def _preset(_: Path) -> TrainConfig:
+    return PRESETS["folder"]
+
+
+def _print_flags(own: Sequence[str], flags: Sequence[Advice]) -> None:
     chosen = " ".join(f"{flag.flag} {flag.value}".strip() for flag in flags)
     print("\nto train on it:")
-    print(f"  python -m fastgan.train --dataset folder --data-dir {shell_quoted(data)}{' --amp' * amp} {chosen}")
+    print(f"  python -m fastgan.train {' '.join(shell_quoted(word) for word in own)} {chosen}")
     print(survey_table.as_text((f"{flag.flag} {flag.value}".strip(), flag.why) for flag in flags))
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from fastgan.config.schedule import Phases
 from fastgan.config.schema import TrainConfig
-from fastgan.data.facts import BYTES, FLAT
+from fastgan.data import remarks
+from fastgan.data.facts import BYTES, is_flat
 from fastgan.data.identity import Identity
 from fastgan.data.image_set import ImageSet
 from fastgan.inference import labelling
@@ -135,7 +136,10 @@ def describe(
         named: whether to say where one's own images are.
     """
     place = config.data_dir if named else images.name
-    lines = [f"{place}: {of_images(images, which)}"] if config.own_images else []
+    lines = []
+    if config.own_images:
+        own = [of_images(images, which), remarks.of_scale(images)]
+        lines += [f"{place}: {line}" for line in own if line is not None]
     if chosen:
         shown = f"{config.epochs:,}, for --epochs 0 leaves their number open: {trainer.phases.total:,} images are shown"
         lines.append(f"epochs: {shown}; 1 or more set another number")
@@ -159,15 +163,8 @@ def of_images(images: ImageSet, which: Identity) -> str:
     if facts is not None and len(facts) == count:
         kinds = Counter(kind.decode() for kind in facts.rows["format"].tolist())
         said += f" ({', '.join(f'{kind} {number:,}' for kind, number in kinds.most_common())})"
-        flat = int(facts.flat.sum())
-    else:
-        flat = sum(_flat(part) for part in images.images.split(1024))
+    flat = int(is_flat(*images.extremes()).sum())
     if which.each is not None:
         equal = count - len(np.unique(np.frombuffer(which.each, f"V{BYTES}")))
         said += f", {equal:,} equal to another" if equal else ""
     return said + (f", {flat:,} of (nearly) one colour" if flat else "")
-
-
-def _flat(images: Tensor) -> int:
-    pixels = images.flatten(1)
-    return int((pixels.amax(1).to(torch.int16) - pixels.amin(1) <= FLAT).sum())

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fastgan.seeding import shuffled
 from fastgan.training import spectral
-from fastgan.training.neighbours import nearest, pixels
+from fastgan.training.neighbours import centred, nearest, pixels
 
 VOTERS = 10  # nearest labelled images, by pixels
 REFERENCE = 30_000  # labelled images among which they are sought
@@ -27,6 +27,7 @@ TORN = 0.15  # share of its affinity to the rest of its group below which a part
 SMALLEST = 20  # landmarks of an island
 ASKED = 100  # landmarks of an island that are asked at most, for all of it
 MAJORITY = 0.5  # share of the votes that moves an island, if its own group has at most a third of that
+AT_ONCE = 200  # disputed images that are asked; all their similarities are held
 Groups = NDArray[np.int64]
 
 
@@ -36,9 +37,13 @@ def decide_disputed(group_N: Groups, images_NCHW: Tensor, share: float, seed: in
     if len(disputed_M) == 0 or len(known_N) == 0:
         return group_N
     known_N = np.sort(known_N[shuffled(len(known_N), seed, "pixels")[:REFERENCE].numpy()])
-    disputed_MP, known_NP = pixels(images_NCHW, disputed_M), pixels(images_NCHW, known_N)
-    mean_P = known_NP.mean(0)
-    voted_MV = _votes(_centred(disputed_MP, mean_P), _centred(known_NP, mean_P), group_N[known_N])
+    known_NP = pixels(images_NCHW, known_N)
+    mean_P, voted = known_NP.mean(0), []
+    known_NP = centred(known_NP, mean_P)
+    for start in range(0, len(disputed_M), AT_ONCE):  # there may be many more of them than of those that are known
+        asked_MP = pixels(images_NCHW, disputed_M[start : start + AT_ONCE])
+        voted.append(_votes(centred(asked_MP, mean_P), known_NP, group_N[known_N]))
+    voted_MV = torch.cat(voted)
     winner_M = voted_MV.mode(1).values
     agree_M = (voted_MV == winner_M[:, None]).double().mean(1)
     decided_N = group_N.copy()
@@ -68,15 +73,13 @@ def move_islands(
     before_L = group_N[landmark_L]
     group_L = before_L.copy()
     pixels_LP = pixels(images_NCHW, landmark_L)
-    pixels_LP = _centred(pixels_LP, pixels_LP.mean(0))
+    pixels_LP = centred(pixels_LP, pixels_LP.mean(0))
     for island in _islands(graph_LL, before_L, classes):
         if (group_L[island] != before_L[island]).any():
             continue  # a part of it, or what it is part of, has gone
         outside = group_L >= 0
         outside[island] = False
-        voted_MV = _votes(
-            pixels_LP[island[:ASKED]], pixels_LP[torch.from_numpy(outside).to(pixels_LP.device)], group_L[outside]
-        )
+        voted_MV = _votes_of_some(pixels_LP[island[:ASKED]], pixels_LP, outside, group_L)
         share_K = np.bincount(voted_MV.ravel(), minlength=classes) / voted_MV.numel()
         best = int(share_K.argmax())
         if share_K[best] >= MAJORITY and 3 * share_K[before_L[island[0]]] <= share_K[best]:
@@ -100,14 +103,17 @@ def _islands(graph_LL: sparse.csr_matrix, group_L: Groups, classes: int) -> Iter
                 left += [part for part in (members[side], members[~side]) if len(part) >= SMALLEST]
 
 
-def _centred(pixels_MP: Tensor, mean_P: Tensor) -> Tensor:
-    """Unit vectors [M, P]."""
-    return torch.nn.functional.normalize(pixels_MP - mean_P, dim=1)
-
-
 def _votes(asked_MP: Tensor, known_LP: Tensor, group_L: Groups) -> Tensor:
     """The groups [L] of the known images that are nearest by centred pixels, int64 [M, V]."""
     _, nearest_MV = nearest(asked_MP, known_LP, min(VOTERS, len(known_LP)), skip_first=False)
+    return torch.from_numpy(group_L)[nearest_MV]
+
+
+def _votes_of_some(asked_MP: Tensor, known_LP: Tensor, which_L: NDArray[np.bool_], group_L: Groups) -> Tensor:
+    """As `_votes`, of some of the known images; of which no copy is made, as islands would each leave a hole behind."""
+    similarity_ML = asked_MP @ known_LP.T
+    similarity_ML.masked_fill_(torch.from_numpy(~which_L).to(similarity_ML.device), -torch.inf)
+    nearest_MV = similarity_ML.topk(min(VOTERS, int(which_L.sum()))).indices.cpu()
     return torch.from_numpy(group_L)[nearest_MV]
 
 

@@ -13,7 +13,8 @@ import torch
 from own_images import PHOTOGRAPHS, cut
 from PIL import Image
 
-from fastgan.data import arrays, digits, folder, mnist
+from fastgan.data import arrays, decode, digits, folder, mnist
+from fastgan.data.facts import SOURCE
 from fastgan.data.image_set import ImageSet
 from fastgan.data.likeness import FEWEST, FIGURES, MARGIN, RARE, TAIL, Look, differences
 
@@ -145,3 +146,20 @@ def test_mnists_test_images_are_like_its_training_images(mnist_dir: Path) -> Non
     look = Look.of(ImageSet("mnist", pixels[:60_000], None, 0))
     assert differences(look, ImageSet("mnist", pixels[60_000:], None, 0)) == []
     assert differences(look, ImageSet("mnist", 255 - pixels[60_000:], None, 0))
+
+
+def test_a_file_is_asked_for_colours_only_where_they_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere its pixels tell, and decoding a small file would take a third longer."""
+    cut("flower", 32, np.random.default_rng(0)).save(tmp_path / "a.png")
+    asked: list[Image.Image] = []
+
+    def colours(image: Image.Image) -> int:
+        asked.append(image)
+        return 99
+
+    monkeypatch.setattr(decode, "_chroma", colours)
+    for channels in (3, 1):
+        found = decode.decode_file(tmp_path / "a.png", decode.Form(16, channels))
+        assert isinstance(found, decode.Picture)
+        names = [name for name, _ in SOURCE]
+        assert (len(asked), found.source[names.index("chroma")]) == ((1, 99) if channels == 1 else (0, 0))

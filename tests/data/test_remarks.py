@@ -126,7 +126,7 @@ def test_a_folder_that_shows_nothing_is_refused(here: Path, equal: bool) -> None
     for number in range(4):
         noise(here / f"{number}.tif", 0) if equal else put(here / f"{number}.png", 50 * number)
     config = dataclasses.replace(preset("folder"), data_dir=here, image_size=8, channels=1, batch_size=2, classes=2)
-    with pytest.raises(DataError, match="all 4 images are of .nearly. one colour or equal .*name a folder"):
+    with pytest.raises(DataError, match="all 4 images are of .nearly. one colour or equal .*give images that differ"):
         loading.load(config)
 
 

@@ -29,7 +29,7 @@ CHANGES = (
     ("--batch-size 64", "--batch-size (was 128)"),
     ("--network.width 8", "--network.width (was 4)"),
     ("--seed 4 --temperature 0.5", "seed (was 0)", "temperature (was "),
-    ("--learning-rate 1e-3", "--learning-rate (was "),
+    ("--learning-rate 5e-4", "--learning-rate (was "),
     ("--image-size 28", "--image-size (was 16)"),
     ("--prior uniform", "--prior (was learned)"),
     ("--amp", "--amp (was False)"),

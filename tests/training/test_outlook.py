@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_a_look_ahead_changes_nothing(engine: Engine) -> None:
     assert engine.step.networks.training and all(
         each.grad is None or not each.grad.any() for each in engine.step.networks.parameters()
     )
-    assert found.rate < found.pretraining_rate and found.seconds > 0 and found.memory > 10_000_000
+    assert min(found.rate, found.pretraining_rate, found.seconds) > 0 and found.memory > 10_000_000
     assert found.disk > checkpoint.KEPT * sum(each.nbytes for each in engine.step.networks.parameters())
 
 
@@ -142,6 +143,17 @@ def test_images_are_told_in_a_line(here: Path) -> None:
     assert outlook.of_images(plain, identify(plain)) == "5 images"
     both = ImageSet("a.npz", torch.cat([plain.images, plain.images[:1], torch.full((1, 1, 8, 8), 7).byte()]), None, 0)
     assert outlook.of_images(both, identify(both)) == "7 images, 1 equal to another, 1 of (nearly) one colour"
+
+
+@pytest.mark.parametrize(("most", "lines"), [(16, 2), (200, 1)])
+def test_values_of_a_scale_of_their_own_are_told_with_the_images(most: int, lines: int) -> None:
+    pixels = torch.arange(most + 1, dtype=torch.uint8).repeat(3, 1)[:, None, None]
+    images = ImageSet("images", pixels, None, 0)
+    elsewhere: Any = SimpleNamespace(device=torch.device("cuda"))  # where no time is guessed
+    config = dataclasses.replace(preset("npz"), data_dir=Path("a.npz"))
+    said = outlook.describe(config, elsewhere, images, identify(images), chosen=False, named=False)
+    assert said[0] == "images: 3 images, 2 equal to another" and len(said) == lines
+    assert lines == 1 or "no pixel is above 16 of 255" in said[1]
 
 
 def test_train_says_it_before_it_begins_and_ends_with_the_same_weights(

@@ -30,8 +30,8 @@ def shapes(kinds: int, seed: int) -> Tensor:
 def test_an_image_is_never_its_own_neighbour_and_the_nearest_view_counts() -> None:
     random = torch.Generator().manual_seed(0)
     unit, *others = torch.nn.functional.normalize(torch.randn(3, 1200, 12, generator=random), dim=2)
-    views = [unit, others[0], others[1]]
-    similarity, index = nearest_to_views(unit, views, 5)
+    views = torch.stack([unit, others[0], others[1]])
+    similarity, index = nearest_to_views(unit, views.split(500, dim=1), 5)
     full = torch.stack([unit @ view.T for view in views]).amax(0).fill_diagonal_(-2.0)
     expected = full.topk(5)
     torch.testing.assert_close(similarity, expected.values)
