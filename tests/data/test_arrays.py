@@ -206,7 +206,8 @@ def test_equal_images_are_refused_by_the_command_and_nothing_is_written(
     file = saved(tmp_path / "same.npz", images=np.repeat(GREY[:1], 20, 0))
     words = f"--dataset npz --data-dir {file} --run-dir {tmp_path / 'run'} --classes 2 --batch-size 8 --device cpu"
     assert command_line.run_command(train.main, words.split()) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == f"error: {file}: all 20 images are equal; give different ones"
+    said = "all 20 images are of (nearly) one colour or equal to each other; give images that differ"
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {file}: {said}"
     assert not (tmp_path / "run").exists()
 
 

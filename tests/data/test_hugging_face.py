@@ -176,7 +176,7 @@ def no_training_part(library: Any, folder: Path) -> None:
         (lambda _, folder: folder.mkdir(), "no Hugging Face data set, which has state.json, dataset_dict.json, or"),
         (lambda _, folder: folder.touch(), "neither a folder nor a .parquet or .tar file; name one of these"),
         (two_kinds, "holds files of two kinds"),
-        (flat, "all 12 images are of (nearly) one colour or equal to each other once decoded (row 0)"),
+        (flat, "all 12 images are of (nearly) one colour or equal to each other once decoded; give images that differ"),
         (damage, "cannot be read as a Hugging Face data set"),
         (two_sets, "holds several data sets"),
         (no_images, "its columns text hold no images"),
