@@ -20,6 +20,7 @@ from test_sweep import TINY
 from fastgan.config.schema import TrainConfig
 from fastgan.errors import DivergenceError, RunError
 from fastgan.evaluation import evaluator
+from fastgan.inference import trained_run
 from fastgan.runtime import signals, threads
 from fastgan.runtime.ranks import RankInfo
 from fastgan.runtime.signals import stop_signals
@@ -92,11 +93,15 @@ def test_processes_make_the_same_rows_as_sequential_runs(tmp_path: Path, capfd: 
     assert a_sweep(tmp_path / "one", ("uniform",)).train() is None
     capfd.readouterr()
     several = a_sweep(tmp_path / "two", ("uniform",))
+    several.results.keep_checkpoints = True
     assert in_processes(several, several.keys, 2, "auto", 1) is None
     assert bits(tmp_path / "two") == bits(tmp_path / "one")
+    first = several.keys[0].name
+    assert trained_run.load(tmp_path / "two" / "runs" / first, CPU).images_seen > 0, "--keep-checkpoints"
+    assert not (tmp_path / "one" / "runs" / first / "checkpoints").exists(), "only figures stay without it"
     printed = capfd.readouterr().err.splitlines()
     assert printed and all(line.startswith("uniform-split0") for line in printed)
-    settings = json.loads((tmp_path / "two" / "runs" / several.keys[0].name / "run.json").read_text())
+    settings = json.loads((tmp_path / "two" / "runs" / first / "run.json").read_text())
     assert settings["environment"]["threads"] == 1
 
 

@@ -22,7 +22,6 @@ from fastgan.config.schema import NetworkConfig, TrainConfig
 from fastgan.config.train_command import differences
 from fastgan.errors import ConfigError
 from fastgan.evaluation import evaluator
-from fastgan.inference import trained_run
 from fastgan.runs import checkpoint
 from fastgan.runtime.ranks import RankInfo
 from fastgan.sweep import runner
@@ -340,17 +339,3 @@ def test_the_table_and_the_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (tmp_path / "table.txt").read_text(encoding="utf-8").strip() == printed.strip()
     assert (tmp_path / "table.md").exists() and (tmp_path / "table.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "sweep.json").read_text())["dataset"] == "digits"
-
-
-def test_a_finished_run_keeps_its_checkpoints_if_asked(tmp_path: Path) -> None:
-    """Every command reads its folder then; without the flag only the figures stay."""
-    for keep in (True, False):
-        folder = tmp_path / str(keep)
-        results = Results(folder, dataset="digits", recipe="default", epochs=2, keep_checkpoints=keep)
-        runs = tiny_runs(["elastic"], [1])
-        assert Sweep(results, runs, CPU, RankInfo()).train() is None
-        run = results.runs_folder / next(iter(runs)).name
-        if keep:
-            assert trained_run.load(run, CPU).images_seen > 0
-        else:
-            assert not (run / "checkpoints").exists()
