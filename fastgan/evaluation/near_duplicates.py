@@ -1,6 +1,6 @@
 """Images that show the same: equal pixels, or nearly equal ones, as a file saved twice has.
 
-Legend: N images, P pixels, Q principal components.
+Legend: N images, M pairs, B of a batch, P pixels, Q principal components.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMPONENTS = 32  # in which candidates are looked for
 BLOCK = 1024  # images that are compared with the others at a time
 MOST_PAIRS = 200_000  # candidates, at most: where nearly all images are alike, more tell nothing
 DRAWN = 2000  # pairs of which the median distance is taken
-AT_ONCE = 4096  # images read at a time
+AT_ONCE = 256  # images read at a time, some of them as floats
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,23 @@ def _usual_distance(images_NCHW: Tensor, seed: int) -> float:
 
 def _distances(images_NCHW: Tensor, pairs_M2: Tensor) -> Tensor:
     """Euclidean distances in pixels [M], in grey levels."""
-    pairs_M2 = pairs_M2.to(images_NCHW.device)
-    first, second = (images_NCHW[pairs_M2[:, i]].cpu().flatten(1).float() for i in (0, 1))
-    return (first - second).norm(dim=1)
+    far_M = torch.empty(len(pairs_M2))
+    for start in range(0, len(pairs_M2), AT_ONCE):
+        pairs_B2 = pairs_M2[start : start + AT_ONCE].to(images_NCHW.device)
+        first, second = (images_NCHW[pairs_B2[:, i]].cpu().flatten(1).float() for i in (0, 1))
+        far_M[start : start + AT_ONCE] = (first - second).norm(dim=1)
+    return far_M
 
 
 def _few_dimensions(images_NCHW: Tensor) -> Tensor:
     """Images [N, Q], the first principal components of means of blocks of pixels, scaled so that no distance grows."""
     block = max(1, images_NCHW.shape[-1] // 8)
-    parts = [F.avg_pool2d(part.cpu().float(), block).flatten(1).mul_(block) for part in images_NCHW.split(AT_ONCE)]
-    pooled_NP = torch.cat(parts)
+    across, down = (extent // block for extent in images_NCHW.shape[2:])
+    # Made once and filled: small parts between large blocks would fragment the memory.
+    pooled_NP = torch.empty(len(images_NCHW), images_NCHW.shape[1] * across * down)
+    for start in range(0, len(images_NCHW), AT_ONCE):
+        part = images_NCHW[start : start + AT_ONCE].cpu().float()
+        pooled_NP[start : start + AT_ONCE] = F.avg_pool2d(part, block).flatten(1).mul_(block)
     pooled_NP -= pooled_NP.mean(0)
     _, axes_PP = torch.linalg.eigh(pooled_NP.T @ pooled_NP)
     return pooled_NP @ axes_PP.flip(1)[:, :COMPONENTS]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 BATCH = 1000
+AT_ONCE = 100  # images as floats in full size
 SIDE = 14  # pixels, at which images are compared
 
 
@@ -45,12 +46,12 @@ def nearest(unit_ND: Tensor, others_LD: Tensor, count: int, *, skip_first: bool)
 def pixels(images_NCHW: Tensor, index_M: NDArray[np.int64]) -> Tensor:
     """Some of the uint8 images, averaged to SIDE x SIDE pixels at most, float32 [M, P], on their device."""
     found_MP = torch.empty(0)
-    for start in range(0, len(index_M), BATCH):
-        chosen = torch.from_numpy(index_M[start : start + BATCH]).to(images_NCHW.device)
+    for start in range(0, len(index_M), AT_ONCE):
+        chosen = torch.from_numpy(index_M[start : start + AT_ONCE]).to(images_NCHW.device)
         part_BP = pooled(images_NCHW[chosen].float() / 255.0)
         if start == 0:  # made once and filled, as in `nearest`
             found_MP = part_BP.new_empty(len(index_M), part_BP.shape[1])
-        found_MP[start : start + BATCH] = part_BP
+        found_MP[start : start + AT_ONCE] = part_BP
     return found_MP
 
 

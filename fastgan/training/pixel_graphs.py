@@ -19,9 +19,7 @@ from fastgan.augment.tensor import TensorTransform
 from fastgan.config.schema import TrainConfig, TransformConfig
 from fastgan.seeding import stream_seed
 from fastgan.training import spectral
-from fastgan.training.neighbours import BATCH, SIDE, centred, nearest_to_views, pooled
-
-AT_ONCE = 100  # images as floats in full size
+from fastgan.training.neighbours import AT_ONCE, BATCH, SIDE, centred, nearest_to_views, pooled
 
 
 class PixelGraphs:

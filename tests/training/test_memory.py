@@ -21,6 +21,7 @@ from fastgan.augment import suited
 from fastgan.config.schema import TransformConfig
 from fastgan.data import likeness
 from fastgan.data.image_set import ImageSet
+from fastgan.evaluation.near_duplicates import near_duplicates
 from fastgan.training import neighbours, pixel_graphs, pixel_votes, spectral
 
 COUNT, SHAPE = 1500, (3, 64, 64)
@@ -121,3 +122,10 @@ def test_islands_are_asked_without_a_copy_of_the_others(monkeypatch: pytest.Monk
         lambda: pixel_votes.move_islands(groups_L, kinds.to(torch.uint8)[kind_L], unit, everything, graph, 10, 2)
     )
     assert held < 2.2 * len(kind_L) * neighbours.SIDE**2 * 4
+
+
+def test_duplicates_are_looked_for_without_the_images_as_floats(images: Tensor) -> None:
+    nearly = torch.cat([images, images[:1000] ^ 1])
+    found: list[object] = []
+    held = most(lambda: found.extend(near_duplicates(nearly, 0)))
+    assert found and held < 4 * nearly.nbytes
