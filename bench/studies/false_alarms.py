@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fastgan.data import digits, loading, mnist
 from fastgan.data.image_set import ImageSet
-from fastgan.evaluation import code_summary, followed, properties, told_apart, trust
+from fastgan.evaluation import code_summary, followed, properties, run_findings, told_apart, trust
 from fastgan.evaluation.code_summary import RunState
 from fastgan.inference import trained_run
 from fastgan.runs import run_folder
@@ -119,7 +119,7 @@ def of_run(path: Path) -> Iterator[str]:
         f"{asked.stated:.3f}, views {asked.views:.3f}, neighbours above chance {asked.above_chance or 0:.3f}, labels "
         f"{-1 if asked.labels is None else asked.labels:.3f}, calibration error {asked.error:.3f}"
     )
-    for finding in code_summary.of_groups(state, summary):
+    for finding in run_findings.of_groups(state, summary)[0]:
         yield f"    {finding.title}: {finding.text}"
 
 

@@ -133,6 +133,9 @@ class PageConfig:
     others: Annotated[tuple[Path, ...], positional()] = ()
     """The folders of more runs on the same images: one page then compares them all, which groups are the same, which
     images moved and, over several K, which K suits."""
+    beside: Path | None = None
+    """The folder of a second run on the same images, with another seed: the report then says which groups it finds too,
+    and how far both agree. Nothing else of it is shown; that is what naming several runs is for."""
     data_dir: Path | None = None
     """Where the run's data set is now, if it has moved."""
     cache_dir: Path | None = None

@@ -15,8 +15,9 @@ import torch
 from report_pages import ENDING, HOSTILE, check, of_files, script_values, state
 
 from fastgan.data.image_set import ImageSet
-from fastgan.evaluation import code_summary, confusion
-from fastgan.evaluation.diagnosis import Finding, Shown
+from fastgan.evaluation import code_summary, confusion, run_findings
+from fastgan.evaluation.finding import Action, Advice, Finding, Shown
+from fastgan.evaluation.run_findings import Found
 from fastgan.models.networks import Networks
 from fastgan.reporting import html_report, images
 from fastgan.reporting.script_data import in_script
@@ -107,13 +108,19 @@ def test_the_script_is_given_the_table_of_all_images(tmp_path: Path) -> None:
 
 
 def test_a_finding_shows_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    finding = Finding("Groups follow the light", "Dark and bright.", "Look.", (Shown("The darkest", [3, 1]),))
-    monkeypatch.setattr(code_summary, "diagnose", lambda *_: [finding])
+    finding = Finding(
+        "Groups follow the light", "Dark and bright.", "Look.", [Advice(Action.SEED)], [Shown("The darkest", [3, 1], 2)]
+    )
+    monkeypatch.setattr(run_findings, "diagnose", lambda *_: Found([finding], {1: ["it mixes classes", "unsure"]}))
     made = html_report.collect(state())
     ((_, (strip,)),) = made.findings
     assert strip.caption == "The darkest" and [shot.index for shot in strip.shots] == [3, 1]
     text = check(html_report.render(made)).text
-    assert text.index("Dark and bright.") < text.index("The darkest") < text.index("What to do:")
+    assert text.index("Dark and bright.") < text.index("The darkest") < text.index("Look.") < text.index("What to do:")
+    assert [picture.text for picture in strip.made] == [f"Generated image {i + 1} of group 2" for i in range(8)]
+    assert "What to do: step 1, step 2" in text and "Because: groups follow the light" in text
+    assert "Doubtful, for reasons that stand at each, is group 1; nothing speaks against the others." in text
+    assert "Doubtful: it mixes classes; unsure." in text
 
 
 def test_outliers_and_images_that_are_there_twice_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
