@@ -158,11 +158,12 @@ def _one_image(facts: Facts) -> Finding | None:
     codes = [k for k, spread in enumerate(facts.spreads_K) if math.isfinite(spread) and spread < ONE_IMAGE]
     if not codes:
         return None
-    named = f"Code {codes[0]} draws" if len(codes) == 1 else f"Codes {words(codes)} draw"
+    one = len(codes) == 1
+    named = f"For group {codes[0]}" if one else f"For each of groups {words(codes)}"
     return Finding(
-        "A code draws one image again and again",
-        f"{named} samples whose mean pairwise distance in pixels is below {ONE_IMAGE} times that of the code's real "
-        "images.",
+        "The model makes one image again and again",
+        f"{named} it makes images whose mean pairwise distance in pixels is below {ONE_IMAGE} times that of the real "
+        "ones.",
         advice=[Advice(Action.LONGER), Advice(Action.SEED)],
     )
 
@@ -174,8 +175,8 @@ def _unused(facts: Facts) -> Finding | None:
     left = max(2, count - len(codes))
     fewer = Advice(Action.FEWER, classes=left, empty=True)
     return Finding(
-        "Codes that nothing uses" if len(codes) > 1 else "A code that nothing uses",
-        f"Q gives code{'s' if len(codes) > 1 else ''} {words(codes)} less than {UNUSED_SHARE:.0%} of an even share of "
+        "Groups that stay empty" if len(codes) > 1 else "A group that stays empty",
+        f"Q gives group{'s' if len(codes) > 1 else ''} {words(codes)} less than {UNUSED_SHARE:.0%} of an even share of "
         f"the real images (below {UNUSED_SHARE / count:.2%} of them).",
         advice=[fewer if left < count else Advice(Action.LONGER)],
     )
@@ -193,9 +194,9 @@ def _confused(facts: Facts) -> Finding | None:
     advice = [Advice(Action.JOIN, groups=[each for each in sets if len(each) > 1])]
     advice += [Advice(Action.FEWER, classes=left)] if left < len(facts.sizes_K) else []
     return Finding(
-        "Q confuses codes" if len(facts.merge) > 1 else "Q confuses two codes",
-        f"Codes {'; '.join(pairs)}{more}: confusion above {CONFUSED:.3g} on transforms of real images, "
-        "where 0.5 is as good as one code.",
+        "Groups are hard to tell apart" if len(facts.merge) > 1 else "Two groups are hard to tell apart",
+        f"Groups {'; '.join(pairs)}{more}: Q confuses them (above {CONFUSED:.3g}) on transforms of real images, where "
+        "0.5 is as good as one group.",
         advice=advice,
     )
 
@@ -236,7 +237,7 @@ def prior_off(prior_K: Tensor, sizes_K: Tensor) -> Finding | None:
     return Finding(
         "The prior and the images disagree",
         f"The learned probabilities and the shares of the real images that Q gives each code are {distance:.1%} apart "
-        f"(half the sum of their differences; above {PRIOR_DISAGREES:.0%} they disagree), most at code {code}: "
+        f"(half the sum of their differences; above {PRIOR_DISAGREES:.0%} they disagree), most at group {code}: "
         f"probability {float(prior_K[code]):.1%}, {float(sizes_K[code]):.1%} of the images.",
         advice=advice,
     )

@@ -24,9 +24,9 @@ from fastgan.text import joined, words
 REFERENCE, LEFT_OUT = 100, 50  # real images of each group, at most, that are compared with, and that are tried
 FEWEST = 20  # images that a group needs, two thirds of which are compared with
 # Drawn images are unlike their group when they find it less than this much as often as real ones. Of real, blurred,
-# noisy and darker images of the true classes of four data sets none did, of those of another class all did.
+# noisy and darker images of the true classes of three data sets none did, of those of another class nearly all did.
 UNLIKE = 0.5
-ABOVE_CHANCE = 2.0  # times as often as by chance real images find their group, or pixels cannot tell
+TOLD = 0.2  # of the way from chance to always that real images find their group at least, or pixels cannot tell
 PICTURES = 8
 
 
@@ -45,7 +45,7 @@ class Alike:
     @property
     def unlike(self) -> bool:
         """Whether the drawn images are clearly others than the group's."""
-        return self.real >= ABOVE_CHANCE * self.chance and self.drawn < UNLIKE * self.real
+        return self.real - self.chance >= TOLD * (1 - self.chance) and self.drawn < UNLIKE * self.real
 
 
 class Groups:

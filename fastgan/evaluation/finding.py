@@ -71,7 +71,7 @@ class Finding:
     """Something that looks wrong, in words, and images that show it.
 
     check: what to look at or to keep in mind, a sentence or empty. advice: what helps, the best first. first:
-    everything else depends on it, and has to wait.
+    everything else depends on it, and has to wait. of_all: it speaks of the groups as a whole.
     """
 
     title: str
@@ -80,6 +80,7 @@ class Finding:
     advice: Sequence[Advice] = ()
     shown: Sequence[Shown] = ()
     first: bool = False
+    of_all: bool = False
 
     @property
     def remedy(self) -> str:

@@ -212,7 +212,7 @@ def finding(found: Sequence[Followed], looked: Looked) -> Finding | None:
     even = list(dict.fromkeys(EVEN_OUT[each.what.name] for each in clear if each.what.name in EVEN_OUT))
     places = [PLACES] if any(each.what.name not in EVEN_OUT for each in clear) else []
     advice = [Advice(Action.EVEN_OUT, part) for part in (*places, *map(evened, even))]
-    return Finding(f"The groups follow {top.what.name}", text, LOOK, advice, _extremes(top.what, looked))
+    return Finding(f"The groups follow {top.what.name}", text, LOOK, advice, _extremes(top.what, looked), of_all=True)
 
 
 def evened(how: str) -> str:

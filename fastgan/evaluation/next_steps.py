@@ -84,7 +84,7 @@ def _together(findings: Sequence[Finding]) -> list[Step]:
     named = [words(list(each)) for each in sets][:MOST_PAIRS]
     more = f" (and {len(sets) - MOST_PAIRS} more sets)" if len(sets) > MOST_PAIRS else ""
     which = f"groups {'; '.join(named)}{more}"
-    text = f"Compare {which}: where they show the same, say so under “Same as” beside their names. They are one then."
+    text = f"Compare {which}: where they show the same, say so under “Same as” below their pictures."
     return [Step(text, tuple(dict.fromkeys(because)))]
 
 

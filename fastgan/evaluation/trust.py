@@ -176,6 +176,7 @@ def finding(trust: Trust, classes: int | None = None) -> Finding | None:
         f"Q is {trust.stated:.1%} sure on average, but {'; '.join(against)}.",
         "Do not take its confidence for how often it is right.",
         [Advice(Action.OTHER_NUMBER) if trust.seeds is not None else Advice(Action.SECOND)],
+        of_all=True,
     )
 
 

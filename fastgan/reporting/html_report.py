@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fastgan.evaluation import code_summary, next_steps, run_findings, trust
 from fastgan.evaluation.code_summary import RunState, RunSummary
-from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
+from fastgan.evaluation.confusion import CONFUSED, MergeCandidate, merged
 from fastgan.evaluation.diagnosis import STOPPED_EARLY
 from fastgan.evaluation.finding import Finding
 from fastgan.evaluation.group_images import outliers
@@ -22,6 +22,7 @@ from fastgan.evaluation.image_map import image_map
 from fastgan.evaluation.metrics import UNUSED_SHARE
 from fastgan.evaluation.near_duplicates import near_duplicates
 from fastgan.evaluation.next_steps import Step
+from fastgan.evaluation.run_findings import Found
 from fastgan.reporting import images, map_picture, report_charts, templating
 from fastgan.reporting.group_cards import Group, group_card, most_pictures, pictures_a_row
 from fastgan.reporting.images import Picture
@@ -101,6 +102,11 @@ class Page:
     data: Markup
     unfinished: str = ""
 
+    @property
+    def of_all(self) -> list[str]:
+        """The titles of the findings that speak of all groups."""
+        return [finding.title for finding, _ in self.findings if finding.of_all]
+
     def steps_of(self, title: str) -> list[int]:
         """The numbers, from 1, of the steps that a finding asks for."""
         return [number for number, step in enumerate(self.steps, 1) if title in step.because]
@@ -142,15 +148,9 @@ def collect(state: RunState, beside: Path | None = None) -> Page:
     """
     run = code_summary.summarise_run(state)
     labelled, originals = run.counts_KC is not None, Originals(state, beside)
-    shown = min(SHOWN_GROUPS, state.config.classes)
-    side = _side(state, shown)
+    side = _side(state, min(SHOWN_GROUPS, state.config.classes))
     shots = Shots(state, run, side, originals)
-    groups, spreads, alike = [], {}, {}
-    for code in code_summary.summarise_codes(state, run, SHOWN_GROUPS):
-        groups.append(group_card(code, shots, side, pictures_a_row(shown)))
-        spreads[code.number], alike[code.number] = code.spread, code.alike
-    found = run_findings.diagnose(state, run, spreads, alike)
-    groups = [dataclasses.replace(group, doubts=found.doubts.get(group.number, ())) for group in groups]
+    groups, found = _groups(state, run, shots, side)
     by_number = sorted(groups, key=lambda group: group.number)
     counts = [] if run.counts_KC is None else run.counts_KC.tolist()
     names = chart_names(run.class_names if labelled else [])
@@ -186,6 +186,16 @@ def collect(state: RunState, beside: Path | None = None) -> Page:
         settings=_flat(state.settings["settings"]),
         environment=_flat(state.settings["environment"]),
     )
+
+
+def _groups(state: RunState, run: RunSummary, shots: Shots, side: int) -> tuple[list[Group], Found]:
+    """The groups, the largest first, and what was found of the run."""
+    groups, spreads, alike = [], {}, {}
+    for code in code_summary.summarise_codes(state, run, SHOWN_GROUPS):
+        groups.append(group_card(code, shots, side, pictures_a_row(min(SHOWN_GROUPS, state.config.classes))))
+        spreads[code.number], alike[code.number] = code.spread, code.alike
+    found = run_findings.diagnose(state, run, spreads, alike)
+    return [dataclasses.replace(group, doubts=found.doubts.get(group.number, ())) for group in groups], found
 
 
 def _side(state: RunState, groups: int) -> int:
@@ -274,10 +284,18 @@ def _summary(state: RunState, run: RunSummary) -> list[str]:
             else f"; {len(run.unused)} of the {count} that were allowed stay empty or nearly so."
         )
         + f" The largest, group {first}, holds {_share(sizes_K[first])} of them"
-        + (f"; the smallest, group {last}, {_share(sizes_K[last])}." if len(used) > 1 else "."),
+        + (f"; the smallest, group {last}, {_share(sizes_K[last])}." if len(used) > 1 else ".")
+        + _kinds(run, used),
         *trust.in_words(run.trust),
         f"Trained on {seen:,} images" + (" in all." if seen >= planned else f" of the {planned:,} that were planned."),
     ]
+
+
+def _kinds(run: RunSummary, used: Sequence[int]) -> str:
+    """How many kinds are left if groups that Q hardly tells apart are one; empty where there are none."""
+    group_K = merged(run.merge, len(run.sizes_K))
+    left = len({group_K[k] for k in used})
+    return f" Some are hard to tell apart: if these are one, there are {left}." if left < len(used) else ""
 
 
 def _share(share: Tensor) -> str:

@@ -12,12 +12,17 @@ from fastgan.evaluation.next_steps import LOOK, next_steps
 
 MIXED = Finding("A group mixes classes", "…", "Not a class.", [Advice(Action.MORE, classes=12), Advice(Action.SEED)])
 LOST = Finding("A class has no group", "…", "", [Advice(Action.MORE, classes=14), Advice(Action.SEED)])
-SAME = Finding("Q confuses two codes", "…", "", [Advice(Action.JOIN, groups=[[5, 3]]), Advice(Action.FEWER, classes=9)])
-EMPTY = Finding("A code that nothing uses", "…", "", [Advice(Action.FEWER, classes=8, empty=True)])
+SAME = Finding(
+    "Two groups are hard to tell apart",
+    "…",
+    "",
+    [Advice(Action.JOIN, groups=[[5, 3]]), Advice(Action.FEWER, classes=9)],
+)
+EMPTY = Finding("A group that stays empty", "…", "", [Advice(Action.FEWER, classes=8, empty=True)])
 LIGHT = Finding(
     "The groups follow brightness", "…", "Look.", [Advice(Action.EVEN_OUT, "Bring them to one brightness.")]
 )
-ALIKE = Finding("A code draws one image again and again", "…", "", [Advice(Action.LONGER), Advice(Action.SEED)])
+ALIKE = Finding("The model makes one image again and again", "…", "", [Advice(Action.LONGER), Advice(Action.SEED)])
 UNSURE = Finding("Sure is not right", "…", "Beware.", [Advice(Action.SECOND)])
 SHORT = Finding("The run stopped early", "…", "", [Advice(Action.CONTINUE)], first=True)
 WON = Finding("The discriminator has won", "…", "", [Advice(Action.RATE)], first=True)
