@@ -9,7 +9,7 @@ Findings know nothing of each other: one asks for more groups where another asks
    length, this before the starting point. What comes later is only for the case that it is still needed.
 4. Of more and fewer groups, more: groups that show the same can be read as one, a mixture cannot be taken apart.
 5. But not more where groups are left empty: there was room, so another starting point takes its place.
-6. At the end a second run, unless there is one, and the groups' names.
+6. At the end a second run from another starting point, unless there is one, to compare with; and the groups' names.
 """
 
 from __future__ import annotations
@@ -54,10 +54,12 @@ def next_steps(findings: Sequence[Finding], *, compared: bool = False) -> list[S
     steps += _together(findings)
     steps += [Step(text, because) for text, because in _of(findings, Action.READ)]
     changes = _changes(findings)
-    for place, (text, because) in enumerate(changes):
+    asked = _titles(_asking(findings, Action.SECOND))
+    if not compared and Action.SEED in changes:  # one run from another starting point serves both
+        asked = tuple(dict.fromkeys((*changes.pop(Action.SEED)[1], *asked)))
+    for place, (text, because) in enumerate(changes.values()):
         steps.append(Step(text if not place else f"If it is still needed then: {text[0].lower()}{text[1:]}", because))
     if not compared:
-        asked = tuple(each.title for each in findings if any(one.action is Action.SECOND for one in each.advice))
         steps.append(Step(Action.SECOND.value, asked))
     last = "Give the groups names, and look through the least sure pictures of each."
     return [*steps, Step(last if not changes else f"Once you trust the groups: {last[0].lower()}{last[1:]}")]
@@ -88,8 +90,8 @@ def _together(findings: Sequence[Finding]) -> list[Step]:
     return [Step(text, tuple(dict.fromkeys(because)))]
 
 
-def _changes(findings: Sequence[Finding]) -> list[tuple[str, tuple[str, ...]]]:
-    """What to change in a new run, one thing a run, in their order, after rules 4 and 5."""
+def _changes(findings: Sequence[Finding]) -> dict[Action, tuple[str, tuple[str, ...]]]:
+    """What to change in a new run, one thing a run, in their order, after rules 4 and 5, and what asks for it."""
     wanted = {action: _asking(findings, action) for action in CHANGES}
     if wanted[Action.MORE]:
         if any(advice.empty for _, advice in wanted[Action.FEWER]):
@@ -100,11 +102,11 @@ def _changes(findings: Sequence[Finding]) -> list[tuple[str, tuple[str, ...]]]:
         wanted[Action.OTHER_NUMBER] = []
     elif wanted[Action.FEWER]:
         wanted[Action.OTHER_NUMBER] = []
-    found = []
-    for action, asking in wanted.items():
-        if asking:
-            found.append((_merged(action, [advice for _, advice in asking]), _titles(asking)))
-    return found
+    return {
+        action: (_merged(action, [advice for _, advice in asking]), _titles(asking))
+        for action, asking in wanted.items()
+        if asking
+    }
 
 
 def _merged(action: Action, advice: Sequence[Advice]) -> str:

@@ -93,6 +93,8 @@ def doubts(
         told = []
         if summary.counts_KC is not None and class_findings.mixed(summary.counts_KC[k]):
             told.append("it mixes classes")
+        if summary.counts_KC is not None:
+            told += [f"it holds class {name}, which has no group of its own" for name in _lost_in(summary, k)]
         if with_ := sorted({pair.first + pair.second - k for pair in summary.merge if k in (pair.first, pair.second)}):
             told.append(f"hard to tell from group{'s' if len(with_) > 1 else ''} {words(with_)}")
         for split in apart[:1]:
@@ -116,3 +118,14 @@ def doubts(
         if told:
             found[k] = told
     return found
+
+
+def _lost_in(summary: RunSummary, code: int) -> list[str]:
+    """The classes that are the most frequent of no group and have most of their images in this one."""
+    counts_KC = summary.counts_KC
+    if counts_KC is None:
+        return []
+    used = counts_KC.sum(1) > 0
+    owned = set(counts_KC[used].argmax(1).tolist())
+    known = [c for c in range(counts_KC.shape[1]) if counts_KC[:, c].sum() > 0]
+    return [summary.class_names[c] for c in known if c not in owned and int(counts_KC[:, c].argmax()) == code]

@@ -57,17 +57,24 @@ def test_where_groups_are_empty_another_starting_point_takes_the_place_of_more()
     assert MORE not in text and FEWER not in text and "another --seed" in text
 
 
+def test_one_run_from_another_starting_point_serves_two_ends() -> None:
+    steps = next_steps([MIXED, UNSURE])
+    (seed,) = [step for step in steps if "another --seed" in step.text]
+    assert seed.text == Action.SECOND.value and seed.because == (MIXED.title, UNSURE.title)
+    assert Action.SEED.value[1:] in " ".join(told(MIXED, compared=True))
+
+
 def test_fewer_groups_alone_are_the_fewest_that_is_asked_for() -> None:
     assert f"{FEWER} 8 (--classes 8)" in " ".join(told(SAME, EMPTY))
 
 
 def test_looking_comes_before_training_and_a_new_run_changes_one_thing() -> None:
     steps = told(ALIKE, MIXED, SAME, LIGHT)
-    order = [LOOK, "Compare groups", "one brightness", MORE, "longer", "starting point (another --seed)."]
+    order = [LOOK, "Compare groups", "one brightness", MORE, "longer", "second run from another starting point"]
     places = [next(i for i, text in enumerate(steps) if part in text) for part in order]
     assert places == sorted(set(places)), steps
-    later = steps[places[2] + 1 : places[-1] + 1]
-    assert len(later) == 3 and all(text.startswith("If it is still needed then: ") for text in later)
+    later = steps[places[2] + 1 : places[-1]]
+    assert len(later) == 2 and all(text.startswith("If it is still needed then: ") for text in later)
 
 
 @pytest.mark.parametrize("first", range(len(EVERY)))

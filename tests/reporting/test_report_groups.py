@@ -168,3 +168,15 @@ def test_pictures_are_as_large_as_the_page_allows(size: int, channels: int) -> N
     assert images.suited_side(noise_NCHW, 10**6) == 16
     many = images.suited_side(noise_NCHW, 2000)
     assert 2000 * len(images.embedded(noise_NCHW[0], many)) <= 1.1 * images.BUDGET
+
+
+def test_a_group_with_a_lost_class_is_doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.tensor([13 * [0], 13 * [1]]).flatten().tolist() + 12 * [2] + 2 * [3]
+    codes = torch.tensor(labels).clamp(max=2)
+    sure_of(8 * torch.nn.functional.one_hot(codes, 3).float(), monkeypatch)
+    given = state(3)
+    made = html_report.collect(
+        dataclasses.replace(given, images=dataclasses.replace(given.images, labels=torch.tensor(labels)))
+    )
+    lost = {each.number: [doubt for doubt in each.doubts if "has no group" in doubt] for each in made.groups}
+    assert lost == {0: [], 1: [], 2: ["it holds class 3, which has no group of its own"]}
