@@ -120,7 +120,7 @@ def test_a_finding_shows_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [picture.text for picture in strip.made] == [f"Generated image {i + 1} of group 2" for i in range(8)]
     assert "What to do: step 1, step 2" in text and "Because: groups follow the light" in text
     assert "Doubtful, for reasons that stand at each, is group 1." in text
-    assert "Nothing that this page looks for speaks against the others." in text
+    assert "No finding speaks against the others." in text
     assert "Doubtful: it mixes classes; unsure." in text
     whole = dataclasses.replace(finding, of_all=True)
     monkeypatch.setattr(run_findings, "diagnose", lambda *_: Found([whole], {1: ["it mixes classes"]}))
