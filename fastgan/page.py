@@ -1,6 +1,6 @@
 """python -m fastgan.page RUN: write the report of a run again, finished or not.
 
-With several runs: one page that compares them.
+With several runs: one page that compares them. With --beside: the report of one, which another bears out or not.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ def main(argv: Sequence[str]) -> int:
     if args.labels_from_folders:
         check_labels_from_folders(args.run, run_folder.saved_config(args.run))
     _check_apart(runs)
+    if args.beside is not None:
+        if args.others:
+            raise ConfigError(
+                "--beside: goes with one run alone; leave it out, and name the second run after the first"
+            )
+        run_folder.read_settings(args.beside)
     name = run_folder.COMPARISON if args.others else run_folder.REPORT
     out = args.out if args.out is not None else args.run / name
     outputs.check_file("--out", out, force=args.force or args.out is None, endings=(".html", ".htm"))

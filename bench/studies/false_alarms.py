@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from fastgan.data import digits, loading, mnist
-from fastgan.data.image_set import ImageSet
-from fastgan.evaluation import code_summary, followed, properties, told_apart, trust
+from fastgan.data.image_set import ImageSet, to_unit_range
+from fastgan.evaluation import code_summary, drawn_alike, followed, properties, run_findings, told_apart, trust
 from fastgan.evaluation.code_summary import RunState
 from fastgan.inference import trained_run
 from fastgan.runs import run_folder
@@ -27,6 +28,7 @@ from fastgan.runs.metrics_log import MetricsLog
 
 RESULTS = Path(__file__).parent.parent / "results"
 IMAGES = 5000  # of a data set, as the report takes them
+SAMPLES, PER_CLASS, DRAWN = 32, 400, 10  # in the place of made images, beside them, and choices of classes
 DRAWS = 30  # choices of classes for each number of them
 NOISE = (0.0, 0.5, 1.0, 2.0, 4.0)  # standard deviations of what blurs a quantity, relative to its own (by rank)
 
@@ -77,6 +79,36 @@ def told_apart_on_true_classes(name: str, images: ImageSet, draw: np.random.Gene
         yield f"{name:14s} {count:2d} classes: told apart by what another has both kinds of {alarms} of {draws}"
 
 
+def drawn_on_true_classes(name: str, images: ImageSet, draw: np.random.Generator) -> Iterator[str]:
+    """Real images in the place of made ones, SAMPLES of each class: as they are, changed a little, of another class."""
+    assert images.labels is not None
+    noise = torch.Generator().manual_seed(0)
+    for count in (2, 3, 5, 10):
+        told = dict.fromkeys(("as they are", "blurred", "noisy", "darker", "half of another class", "another class"), 0)
+        draws = DRAWN if count < images.label_count else 1
+        for _ in range(draws):
+            classes = draw.permutation(images.label_count)[:count].tolist()
+            rows = [draw.permutation(np.flatnonzero(images.labels.numpy() == c)) for c in classes]
+            spare = [to_unit_range(images.images[torch.from_numpy(row[:SAMPLES])]) for row in rows]
+            own = torch.from_numpy(np.concatenate([row[SAMPLES : SAMPLES + PER_CLASS] for row in rows]))
+            groups = drawn_alike.Groups(images.images[own], images.labels[own], 0)
+            for i, code in enumerate(classes):
+                mine, other = spare[i], spare[(i + 1) % count]
+                tried = {
+                    "as they are": mine,
+                    "blurred": F.avg_pool2d(F.pad(mine, (1, 1, 1, 1), mode="replicate"), 3, 1),
+                    "noisy": mine + 0.2 * torch.randn(mine.shape, generator=noise),
+                    "darker": 0.8 * mine - 0.1,
+                    "half of another class": torch.cat([mine[::2], other[::2]]),
+                    "another class": other,
+                }
+                for how, samples in tried.items():
+                    found = groups.compare(samples, code)
+                    told[how] += found is not None and found.unlike
+        parts = ", ".join(f"{how} {number}" for how, number in told.items())
+        yield f"{name:14s} {count:2d} classes: made images called another kind, of {draws * count}: {parts}"
+
+
 def on_quantities(name: str, images: ImageSet, draw: np.random.Generator) -> Iterator[str]:
     """Found or missed where groups are cut from one quantity with noise, ten groups and three, unlabelled."""
     chosen = torch.from_numpy(np.sort(draw.permutation(len(images.images))[:IMAGES]))
@@ -119,7 +151,7 @@ def of_run(path: Path) -> Iterator[str]:
         f"{asked.stated:.3f}, views {asked.views:.3f}, neighbours above chance {asked.above_chance or 0:.3f}, labels "
         f"{-1 if asked.labels is None else asked.labels:.3f}, calibration error {asked.error:.3f}"
     )
-    for finding in code_summary.of_groups(state, summary):
+    for finding in run_findings.of_groups(state, summary)[0]:
         yield f"    {finding.title}: {finding.text}"
 
 
@@ -141,6 +173,8 @@ def main() -> None:
         for line in on_true_classes(name, images, draw):
             say(line)
         for line in on_quantities(name, images, draw):
+            say(line)
+        for line in drawn_on_true_classes(name, images, np.random.default_rng(2)):
             say(line)
         for line in told_apart_on_true_classes(name, images, np.random.default_rng(1)):
             say(line)

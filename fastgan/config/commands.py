@@ -136,6 +136,9 @@ class PageConfig:
     labels_from_folders: bool = False
     """For runs on a folder without labels: an image's class is its first subfolder, and the page shows how far the
     groups are these."""
+    beside: Path | None = None
+    """The folder of a second run on the same images, with another seed: the report then says which groups it finds too,
+    and how far both agree. Nothing else of it is shown; that is what naming several runs is for."""
     data_dir: Path | None = None
     """Where the run's data set is now, if it has moved."""
     cache_dir: Path | None = None

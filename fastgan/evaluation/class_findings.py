@@ -1,16 +1,17 @@
 """What the codes make of known classes: groups that mix some, classes without a group, classes in several groups.
 
-Legend: K codes (a code's images are a group), C real classes.
+Legend: N images, K codes (a code's images are a group), C real classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from fastgan.evaluation.diagnosis import Finding
+from fastgan.evaluation.finding import Action, Advice, Finding, Shown
 from fastgan.text import joined, pluralize
 
 MOSTLY = 0.75  # share of a group's images that one class needs for the group to be called mostly that class
@@ -19,6 +20,21 @@ SPLIT = 0.25  # share of a class's images, and SPLIT_IMAGES of them, from which 
 SPLIT_IMAGES = 5
 MOST_NAMED = 3  # classes of a group, or groups of a class, that are named
 MOST_TOLD = 6  # groups, or classes, that one finding tells of
+MOST_SHOWN, PICTURES = 3, 8  # groups, or classes, that one finding shows, and pictures of each
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Groups and classes: images of each code and real class, int64; the classes' names; both of each image, int64."""
+
+    counts_KC: Tensor
+    names: Sequence[str]
+    codes_N: Tensor
+    labels_N: Tensor
+
+    def shown(self, code: int, label: int, most: int = PICTURES) -> list[int]:
+        """The first images of a group and class."""
+        return torch.nonzero((self.codes_N == code) & (self.labels_N == label)).flatten()[:most].tolist()
 
 
 def makeup(counts_C: Tensor, names: Sequence[str]) -> list[tuple[str, float]]:
@@ -37,13 +53,13 @@ def mixed(counts_C: Tensor) -> bool:
     return bool(counts_C.max() < MOSTLY * counts_C.sum())
 
 
-def class_findings(counts_KC: Tensor, names: Sequence[str], unused: Sequence[int]) -> list[Finding]:
-    """What is wrong between groups and classes, each with its counts.
+def class_findings(counted: Counted, unused: Sequence[int]) -> list[Finding]:
+    """What is wrong between groups and classes, each with its counts and pictures.
 
     Args:
-        counts_KC: images of each code and real class, int64.
         unused: codes that nearly no image has, which are left out.
     """
+    counts_KC = counted.counts_KC
     used = [k for k in range(len(counts_KC)) if k not in set(unused) and counts_KC[k].sum() > 0]
     known = [c for c in range(counts_KC.shape[1]) if counts_KC[:, c].sum() > 0]
     if not used:
@@ -51,12 +67,12 @@ def class_findings(counts_KC: Tensor, names: Sequence[str], unused: Sequence[int
     owned: dict[int, list[int]] = {c: [] for c in known}
     for k in used:
         owned[int(counts_KC[k].argmax())].append(k)
-    found = [_mixes(counts_KC, names, used, len(known)), _without(counts_KC, names, owned)]
-    found.append(_several(counts_KC, names, owned, used))
+    found = [_mixes(counted, used, len(known)), _without(counted, owned), _several(counted, owned, used)]
     return [finding for finding in found if finding is not None]
 
 
-def _mixes(counts_KC: Tensor, names: Sequence[str], used: Sequence[int], classes: int) -> Finding | None:
+def _mixes(counted: Counted, used: Sequence[int], classes: int) -> Finding | None:
+    counts_KC, names = counted.counts_KC, counted.names
     codes = [k for k in used if mixed(counts_KC[k])]
     if not codes:
         return None
@@ -65,18 +81,22 @@ def _mixes(counts_KC: Tensor, names: Sequence[str], used: Sequence[int], classes
         parts = [f"{share:.0%} class {name}" for name, share in makeup(counts_KC[k], names)]
         told.append(f"Group {k} ({pluralize(int(counts_KC[k].sum()), 'image')}) is {joined(parts)}")
     few = len(counts_KC) < classes
-    remedy = (
-        f"There are {len(counts_KC)} groups for {classes} classes: train again with --classes {classes} or more."
-        if few
-        else "Do not take them for a class. Train again with another --seed, or with more --classes, so that each "
-        "class has room for a group of its own."
-    )
+    check = f"Do not take {'it' if len(codes) == 1 else 'them'} for a class."
+    check += f" There are {len(counts_KC)} groups for {classes} classes." if few else ""
+    more_groups = Advice(Action.MORE, classes=classes if few else len(counts_KC) + len(codes))
     title = "A group mixes classes" if len(codes) == 1 else f"{len(codes)} groups mix classes"
     more = _more(len(codes), "group")
-    return Finding(title, f"{'; '.join(told)}{more}. No class has {MOSTLY:.0%} of them.", remedy)
+    text = f"{'; '.join(told)}{more}. No class has {MOSTLY:.0%} of them."
+    shown = []
+    for k in codes[:MOST_SHOWN]:
+        classes_k = [names.index(name) for name, _ in makeup(counts_KC[k], names)]
+        chosen = [i for c in classes_k for i in counted.shown(k, c, PICTURES // len(classes_k))]
+        shown.append(Shown(f"Group {k}: class {joined([names[c] for c in classes_k])}", chosen))
+    return Finding(title, text, check, [more_groups, Advice(Action.SEED)], shown)
 
 
-def _without(counts_KC: Tensor, names: Sequence[str], owned: dict[int, list[int]]) -> Finding | None:
+def _without(counted: Counted, owned: dict[int, list[int]]) -> Finding | None:
+    counts_KC, names = counted.counts_KC, counted.names
     lost = [c for c, codes in owned.items() if not codes]
     if not lost:
         return None
@@ -88,14 +108,19 @@ def _without(counts_KC: Tensor, names: Sequence[str], owned: dict[int, list[int]
     return Finding(
         title,
         f"No group has it as its most frequent class. {'; '.join(told)}{_more(len(lost), 'class', 'classes')}.",
-        "Nothing that the model draws or labels stands for it. Train again with more --classes or another --seed; of a "
-        "class with very few images, add some.",
+        f"Nothing that the model draws or labels stands for {'it' if len(lost) == 1 else 'them'}. Of a class with very "
+        "few images, add some.",
+        [Advice(Action.MORE, classes=len(counts_KC) + len(lost)), Advice(Action.SEED)],
+        [
+            Shown(f"Class {names[c]}, in group {k}", counted.shown(k, c))
+            for c in lost[:MOST_SHOWN]
+            for k, _ in _where(counts_KC[:, c])[:1]
+        ],
     )
 
 
-def _several(
-    counts_KC: Tensor, names: Sequence[str], owned: dict[int, list[int]], used: Sequence[int]
-) -> Finding | None:
+def _several(counted: Counted, owned: dict[int, list[int]], used: Sequence[int]) -> Finding | None:
+    counts_KC, names = counted.counts_KC, counted.names
     within = {}
     for c, codes in owned.items():
         least = max(SPLIT_IMAGES, SPLIT * float(counts_KC[:, c].sum()))
@@ -109,12 +134,23 @@ def _several(
         parts = [f"{int(counts_KC[k, c]):,} in group {k}" for k in within[c][:MOST_TOLD]]
         parts += [f"the rest in {len(within[c]) - MOST_TOLD} more"] if len(within[c]) > MOST_TOLD else []
         told.append(_of_class(counts_KC, names, c, parts))
+    # Only groups that are mostly this class can be read as one; elsewhere it is a part of a mixture.
+    alone = {c: [k for k in owned[c] if not mixed(counts_KC[k])] for c in within}
+    sets = [codes for codes in alone.values() if len(codes) > 1]
+    left = max(2, len(counts_KC) - sum(len(each) - 1 for each in sets))
+    joined_up = [Advice(Action.JOIN, groups=sets), Advice(Action.FEWER, classes=left)]
+    advice = joined_up if sets and left < len(counts_KC) else [Advice(Action.SEED)]
     title = "A class is in several groups" if len(within) == 1 else f"{len(within)} classes are in several groups"
     return Finding(
         title,
         f"{'; '.join(told)}{_more(len(within), 'class', 'classes')}.",
-        "See whether the groups show kinds of it that are worth telling apart. If not, read them as one, or train "
-        "again with another --seed or fewer --classes.",
+        "See whether the groups show kinds of it that are worth telling apart.",
+        advice,
+        [
+            Shown(f"Class {names[c]}, in group {k}", counted.shown(k, c))
+            for c in list(within)[:2]
+            for k in within[c][:2]
+        ],
     )
 
 

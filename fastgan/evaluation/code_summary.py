@@ -6,7 +6,7 @@ Legend: N images, S samples, K codes, C real classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from fastgan.config import schedule
 from fastgan.config.schema import TrainConfig
-from fastgan.data import loading
 from fastgan.data.image_set import ImageSet, to_unit_range
-from fastgan.evaluation import class_findings, confusion, diagnosis, followed, metrics, properties, told_apart, trust
+from fastgan.evaluation import class_findings, confusion, diagnosis, drawn_alike, metrics, trust
 from fastgan.evaluation.confusion import MergeCandidate
+from fastgan.evaluation.drawn_alike import Alike
 from fastgan.evaluation.group_images import GroupImages, Readings, group_images
 from fastgan.evaluation.trust import Trust
 from fastgan.inference.labelling import read
@@ -86,7 +86,8 @@ class CodeSummary:
     class's frequency, both None where unknown; makeup: its most frequent classes and their shares of its images; mixed:
     none of them has enough for the code to be called mostly that class; views: how often a second view of its images
     gets it too, None where unknown; images: its real images, sorted in several ways; spread: mean pairwise distance of
-    its samples, relative to that of its real images, NaN where unknown.
+    its samples, relative to that of its real images, NaN where unknown; alike: whether they look like these, None where
+    unknown.
     """
 
     number: int
@@ -101,6 +102,7 @@ class CodeSummary:
     images: GroupImages
     samples_SCHW: Tensor
     spread: float
+    alike: Alike | None
 
 
 def summarise_run(state: RunState) -> RunSummary:
@@ -151,6 +153,7 @@ def summarise_codes(state: RunState, summary: RunSummary, most: int) -> Iterator
     One at a time: the samples of all of them may be more than the memory holds.
     """
     draw = Sampler(state.generator, state.config, state.device, "page")
+    groups = drawn_alike.Groups(state.images.images, summary.codes_N, state.config.seed)
     for k in torch.argsort(summary.sizes_K, descending=True, stable=True)[:most].tolist():
         own_N = torch.nonzero(summary.codes_N == k).flatten()
         confidences_N = summary.confidences_N[own_N]
@@ -168,9 +171,10 @@ def summarise_codes(state: RunState, summary: RunSummary, most: int) -> Iterator
             makeup=[] if counts_C is None else class_findings.makeup(counts_C, summary.class_names),
             mixed=counts_C is not None and class_findings.mixed(counts_C),
             views=views if math.isfinite(views) else None,
-            images=group_images(summary.readings, k, state.config.seed),
+            images=group_images(summary.readings, k, state.config.seed, state.images.images),
             samples_SCHW=samples_SCHW,
             spread=relative_spread(samples_SCHW, chosen_images(state.images, own_N[:COMPARED])),
+            alike=groups.compare(samples_SCHW, k),
         )
 
 
@@ -191,41 +195,3 @@ def relative_spread(samples: Tensor, real: Tensor) -> float:
     """Mean pairwise distance of samples in pixels, relative to that of real images; NaN where that is unknown or 0."""
     theirs = metrics.mean_pairwise_distance(real.flatten(1))
     return metrics.mean_pairwise_distance(samples.flatten(1)) / theirs if theirs else math.nan
-
-
-def diagnose(state: RunState, summary: RunSummary, spreads: Mapping[int, float]) -> list[diagnosis.Finding]:
-    """What looks wrong in the run, the worst first; `spreads` are those of the codes whose samples were drawn."""
-    facts = diagnosis.Facts(
-        prior_K=summary.prior_K,
-        sizes_K=summary.sizes_K,
-        prior_is_learned=state.config.prior == "learned",
-        images_seen=state.images_seen,
-        images_planned=summary.images_planned,
-        merge=summary.merge,
-        last_d_loss=diagnosis.last_mean(state.rows, "d_loss"),
-        spreads_K=[spreads.get(k, math.nan) for k in range(state.config.classes)],
-        of_groups=[] if summary.hardly_trained else of_groups(state, summary),
-    )
-    return diagnosis.findings(facts)
-
-
-def of_groups(state: RunState, summary: RunSummary) -> list[diagnosis.Finding]:
-    """What is found of the groups of real images: what they follow, how far to trust them, which classes they mix."""
-    chosen_M, labels = summary.chosen_M, state.images.labels
-    looked = followed.Looked(
-        chosen_M.numpy(), summary.codes_N[chosen_M].numpy(), None if labels is None else labels[chosen_M].numpy()
-    )
-    folder = None if state.images.paths is None else loading.data_folder(state.config)
-    measured = properties.measure(state.images, folder, chosen_M)
-    found = followed.follow(looked.codes_M, measured, looked.labels_M)
-    named = {each.what.name for each in found if each.clearly}
-    apart = told_apart.splits(looked, [each for each in measured if each.name not in named])
-    classes = None if summary.counts_KC is None else int((summary.counts_KC.sum(0) > 0).sum())
-    findings = [
-        followed.finding(found, looked),
-        told_apart.finding(apart, looked),
-        trust.finding(summary.trust, classes),
-    ]
-    if summary.counts_KC is not None:
-        findings += class_findings.class_findings(summary.counts_KC, summary.class_names, summary.unused)
-    return [finding for finding in findings if finding is not None]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fastgan.config.schedule import SHOWN
 from fastgan.evaluation.confusion import CONFUSED, MergeCandidate, merged
+from fastgan.evaluation.finding import Action, Advice, Finding
 from fastgan.evaluation.metrics import UNUSED_SHARE, effective_classes, unused_codes
 from fastgan.text import pluralize, words
 
@@ -30,24 +31,6 @@ STOPPED_EARLY = "The run stopped early"  # the title of that finding
 DISCRIMINATOR_WON = 0.1  # mean d_loss below which the generator learns little more; 1.39 is a draw
 ONE_IMAGE = 0.33  # samples this close to each other, relative to the code's real images, count as one image
 AGREE, DISAGREE = 0.8, 0.4  # adjusted Rand index above, or below, which two runs agree, or do not; a rule of thumb
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Real images, by index, that a finding is shown with, and a line about them."""
-
-    caption: str
-    images: Sequence[int]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that looks wrong, in words, what to do about it, and images that show it."""
-
-    title: str
-    text: str
-    remedy: str
-    shown: Sequence[Shown] = ()
 
 
 @dataclass(frozen=True)
@@ -98,18 +81,23 @@ def hardly_trained(prior_K: Tensor, sizes_K: Tensor, images_seen: int, images_pl
     """
     few, how = images_seen < FEW_SHOWN, collapsed(prior_K, sizes_K)
     if not few:
-        again = "Train again with another --seed; if it collapses again, with fewer --classes or more --epochs."
-        return Finding("Hardly trained: the codes have collapsed", how, again) if how else None
+        again = (
+            "Train again from another starting point (another --seed); if it collapses again, with fewer groups (fewer "
+            "--classes) or longer (more --epochs)."
+        )
+        seed = [Advice(Action.SEED, again)]
+        return Finding("Hardly trained: the codes have collapsed", how, advice=seed, first=True) if how else None
     seen = f"{images_seen:,}" + (f" of {images_planned:,} planned" if images_seen < images_planned else "")
     text = f"It has been shown {seen} images; below {FEW_SHOWN:,} the figures mean little, and samples may be grey."
     if images_seen < images_planned and images_planned >= FEW_SHOWN:
-        remedy = "Continue it with python -m fastgan.train --resume --run-dir and this folder."
+        advice = Advice(Action.CONTINUE)
     else:
-        remedy = (
-            "Continue it with --resume and more --epochs; with your own images, better start again without --epochs: a "
-            f"run then shows {SHOWN:,}, and groups them when it has seen enough."
+        advice = Advice(
+            Action.LONGER,
+            "Train for longer (--resume with more --epochs); with your own images, better start again without naming a "
+            f"length (leave out --epochs): a run then shows {SHOWN:,}, and groups them when it has seen enough.",
         )
-    return Finding("Hardly trained", f"{text} {how}".rstrip(), remedy)
+    return Finding("Hardly trained", f"{text} {how}".rstrip(), advice=[advice], first=True)
 
 
 def last_mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
@@ -148,7 +136,8 @@ def _stopped_early(facts: Facts) -> Finding | None:
     return Finding(
         STOPPED_EARLY,
         f"It has seen {facts.images_seen:,} of {facts.images_planned:,} images.",
-        "Continue it with python -m fastgan.train --resume --run-dir and this folder.",
+        advice=[Advice(Action.CONTINUE)],
+        first=True,
     )
 
 
@@ -160,7 +149,8 @@ def _discriminator_won(facts: Facts) -> Finding | None:
         "The discriminator has won",
         f"Its last mean loss is {loss:.3f}, below {DISCRIMINATOR_WON}: it tells every generated image from a real one, "
         "and the generator learns little more.",
-        "Train again with a lower --learning-rate or another --seed; with few images, a smaller --network.width.",
+        advice=[Advice(Action.RATE)],
+        first=True,
     )
 
 
@@ -168,12 +158,13 @@ def _one_image(facts: Facts) -> Finding | None:
     codes = [k for k, spread in enumerate(facts.spreads_K) if math.isfinite(spread) and spread < ONE_IMAGE]
     if not codes:
         return None
-    named = f"Code {codes[0]} draws" if len(codes) == 1 else f"Codes {words(codes)} draw"
+    one = len(codes) == 1
+    named = f"For group {codes[0]}" if one else f"For each of groups {words(codes)}"
     return Finding(
-        "A code draws one image again and again",
-        f"{named} samples whose mean pairwise distance in pixels is below {ONE_IMAGE} times that of the code's real "
-        "images.",
-        "Train for more --epochs; if that does not help, train again with another --seed or fewer --classes.",
+        "The model makes one image again and again",
+        f"{named} it makes images whose mean pairwise distance in pixels is below {ONE_IMAGE} times that of the real "
+        "ones.",
+        advice=[Advice(Action.LONGER), Advice(Action.SEED)],
     )
 
 
@@ -182,12 +173,12 @@ def _unused(facts: Facts) -> Finding | None:
     if not codes:
         return None
     left = max(2, count - len(codes))
-    fewer = f"Train again with --classes {left}, or for" if left < count else "Train for"
+    fewer = Advice(Action.FEWER, classes=left, empty=True)
     return Finding(
-        "Codes that nothing uses" if len(codes) > 1 else "A code that nothing uses",
-        f"Q gives code{'s' if len(codes) > 1 else ''} {words(codes)} less than {UNUSED_SHARE:.0%} of an even share of "
+        "Groups that stay empty" if len(codes) > 1 else "A group that stays empty",
+        f"Q gives group{'s' if len(codes) > 1 else ''} {words(codes)} less than {UNUSED_SHARE:.0%} of an even share of "
         f"the real images (below {UNUSED_SHARE / count:.2%} of them).",
-        f"{fewer} more --epochs if the figures still improve.",
+        advice=[fewer if left < count else Advice(Action.LONGER)],
     )
 
 
@@ -197,13 +188,16 @@ def _confused(facts: Facts) -> Finding | None:
     pairs = [f"{pair.first} and {pair.second} ({pair.confusion:.2f})" for pair in facts.merge[:6]]
     more = f", and {pluralize(len(facts.merge) - 6, 'more pair')}" if len(facts.merge) > 6 else ""
     # Codes linked through pairs are one group: every code of a group but one is a class too many.
-    left = max(2, len(set(merged(facts.merge, len(facts.sizes_K)))))
-    fewer = f"; if they do, read them as one, or train again with --classes {left}" if left < len(facts.sizes_K) else ""
+    group_K = merged(facts.merge, len(facts.sizes_K))
+    left = max(2, len(set(group_K)))
+    sets = [[k for k, own in enumerate(group_K) if own == group] for group in sorted(set(group_K))]
+    advice = [Advice(Action.JOIN, groups=[each for each in sets if len(each) > 1])]
+    advice += [Advice(Action.FEWER, classes=left)] if left < len(facts.sizes_K) else []
     return Finding(
-        "Q confuses codes" if len(facts.merge) > 1 else "Q confuses two codes",
-        f"Codes {'; '.join(pairs)}{more}: confusion above {CONFUSED:.3g} on transforms of real images, "
-        "where 0.5 is as good as one code.",
-        f"See whether they show the same kind of image{fewer}. If Q is unsure of everything, train for more --epochs.",
+        "Groups are hard to tell apart" if len(facts.merge) > 1 else "Two groups are hard to tell apart",
+        f"Groups {'; '.join(pairs)}{more}: Q confuses them (above {CONFUSED:.3g}) on transforms of real images, where "
+        "0.5 is as good as one group.",
+        advice=advice,
     )
 
 
@@ -221,17 +215,20 @@ def prior_off(prior_K: Tensor, sizes_K: Tensor) -> Finding | None:
         prior_K, sizes_K: probabilities, and shares of the real images, on the CPU.
     """
     prior_K, sizes_K, count = prior_K.double(), sizes_K.double(), len(prior_K)
-    remedy = (
-        "Take the cluster sizes as the frequencies; to let the prior follow them, raise --prior-pull or "
-        "--prior-learning-rate."
-    )
+    advice = [
+        Advice(
+            Action.READ,
+            "Take the groups' shares of the images as how frequent they are, not the probabilities that were learned. "
+            "In a new run these follow more closely with a stronger pull (--prior-pull, or --prior-learning-rate).",
+        )
+    ]
     flat = float((prior_K * count - 1).abs().max()) <= PRIOR_AT_UNIFORM
     if flat and float((sizes_K * count - 1).abs().max()) > SIZES_UNEVEN:
         return Finding(
             "The prior is still at uniform",
             f"Every learned probability is within {PRIOR_AT_UNIFORM:.0%} of 1/{count}, while Q's clusters hold from "
             f"{float(sizes_K.min()):.1%} to {float(sizes_K.max()):.1%} of the real images.",
-            remedy,
+            advice=advice,
         )
     apart_K = (prior_K - sizes_K).abs()
     if (distance := float(apart_K.sum()) / 2) <= PRIOR_DISAGREES:
@@ -240,7 +237,7 @@ def prior_off(prior_K: Tensor, sizes_K: Tensor) -> Finding | None:
     return Finding(
         "The prior and the images disagree",
         f"The learned probabilities and the shares of the real images that Q gives each code are {distance:.1%} apart "
-        f"(half the sum of their differences; above {PRIOR_DISAGREES:.0%} they disagree), most at code {code}: "
+        f"(half the sum of their differences; above {PRIOR_DISAGREES:.0%} they disagree), most at group {code}: "
         f"probability {float(prior_K[code]):.1%}, {float(sizes_K[code]):.1%} of the images.",
-        remedy,
+        advice=advice,
     )

@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import mutual_info_score
 from sklearn.metrics.cluster import expected_mutual_information
 
-from fastgan.evaluation.diagnosis import Finding, Shown
+from fastgan.evaluation.finding import Action, Advice, Finding, Shown
 from fastgan.evaluation.properties import Property
 from fastgan.text import joined
 
@@ -38,14 +38,18 @@ ENDS = {
     "file date": ("the earliest files", "the latest files"),
 }
 EVEN_OUT = {
-    "brightness": "bring the images to one brightness, or train with a larger --transform.brightness",
-    "contrast": "bring the images to one contrast, or train with a larger --transform.contrast",
+    "brightness": "bring the images to one brightness, or train with stronger changes of it (a larger "
+    "--transform.brightness)",
+    "contrast": "bring the images to one contrast, or train with stronger changes of it (a larger "
+    "--transform.contrast)",
     "sharpness": "bring the images to one sharpness (blur the sharper ones)",
-    "mean colour": "bring the images to one colour, or train with a larger --transform.hue or with --channels 1",
+    "mean colour": "bring the images to one colour, train with stronger changes of it (a larger --transform.hue), or "
+    "in grey (--channels 1)",
     "image size": "crop or resize all files to one size before training",
     "file size": "save all files in one way before training",
     "file format": "save all files in one format before training",
 }
+LOOK = "Look at the pictures: do the groups differ in what you look for, or in this alone?"
 PLACES = (
     "If the subfolders or dates are those of the kinds that you look for, all is well; if they are of laboratories, "
     "cameras or days, train on each by itself, or bring their images to one look."
@@ -206,10 +210,14 @@ def finding(found: Sequence[Followed], looked: Looked) -> Finding | None:
     text += f", not {joined(denied, 'or')}" if denied else ""
     text += f": {scale}.{within} It may be what they were made by, or the kinds may differ in it."
     even = list(dict.fromkeys(EVEN_OUT[each.what.name] for each in clear if each.what.name in EVEN_OUT))
-    remedy = "Look at the pictures: do the groups differ in what you look for, or in this alone?"
-    remedy += f" {PLACES}" if any(each.what.name not in EVEN_OUT for each in clear) else ""
-    remedy += f" To even it out, {'; '.join(even)}." if even else ""
-    return Finding(f"The groups follow {top.what.name}", text, remedy, _extremes(top.what, looked))
+    places = [PLACES] if any(each.what.name not in EVEN_OUT for each in clear) else []
+    advice = [Advice(Action.EVEN_OUT, part) for part in (*places, *map(evened, even))]
+    return Finding(f"The groups follow {top.what.name}", text, LOOK, advice, _extremes(top.what, looked), of_all=True)
+
+
+def evened(how: str) -> str:
+    """One of EVEN_OUT as advice."""
+    return f"If it is this alone: {how}."
 
 
 def _named(each: Followed) -> str:

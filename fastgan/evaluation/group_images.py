@@ -2,20 +2,27 @@
 
 A group is the images to which Q gives one code. How near two images are is the cosine of their embeddings by Q.
 
-Legend: N images, K codes, D embedding.
+Legend: N images, M images of a group, K codes, D embedding, P pixels.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from fastgan.evaluation.pixels import few_pixels
 from fastgan.seeding import stream_seed
 
+PARTS = 8  # of a group, of each of which a typical image is shown
+CUT = 1000  # images of a group, at most, that its parts are found from
 BINS = 20  # of a histogram of confidence
 BETWEEN = 0.1  # probability of the second code, at least, of an image that stands between two groups
 # Modified z-score above which a value is an outlier, and the factor that makes it a standard deviation for normal
@@ -40,13 +47,15 @@ class Readings:
 class GroupImages:
     """The images of one group, by index, int64.
 
-    typical_M: all of them, the nearest to the group's centre first; unsure_M: the least sure first; random_M: in an
+    typical_M: all of them, the nearest to the group's centre first; spread_M: typical ones of each part of the group,
+    see `spread_over`; unsure_M: the least sure first; random_M: in an
     order drawn by the seed. neighbour: the group with which this one shares most doubtful images, and between_M: those
     images, of either group, the most undecided first; None and empty where there are none. histogram: how many images
     have a confidence in each of BINS equal parts of [0, 1].
     """
 
     typical_M: Tensor
+    spread_M: Tensor
     unsure_M: Tensor
     random_M: Tensor
     neighbour: int | None
@@ -62,22 +71,54 @@ class Outliers:
     scores_M: Tensor
 
 
-def group_images(readings: Readings, code: int, seed: int) -> GroupImages:
-    """The images of the group `code`, sorted in several ways."""
+def group_images(readings: Readings, code: int, seed: int, images_NCHW: Tensor) -> GroupImages:
+    """The images of the group `code`, sorted in several ways.
+
+    Args:
+        images_NCHW: uint8, all of them.
+    """
     codes_N2, confidences_N2 = readings.codes_N2, readings.confidences_N2
     own_M = torch.nonzero(codes_N2[:, 0] == code).flatten()
     near_M, sure_M = _nearness(readings.embeddings_ND[own_M]), confidences_N2[own_M, 0]
     draw = torch.Generator().manual_seed(stream_seed(seed, f"report-{code}"))
     neighbour, between_M = _between(readings, code)
     parts_M = (sure_M * BINS).long().clamp(0, BINS - 1)
+    typical_M = own_M[near_M.argsort(descending=True, stable=True)]
     return GroupImages(
-        typical_M=own_M[near_M.argsort(descending=True, stable=True)],
+        typical_M=typical_M,
+        spread_M=typical_M[spread_over(few_pixels(images_NCHW, typical_M).cpu(), stream_seed(seed, f"parts-{code}"))],
         unsure_M=own_M[sure_M.argsort(stable=True)],
         random_M=own_M[torch.randperm(len(own_M), generator=draw)],
         neighbour=neighbour,
         between_M=between_M,
         histogram=torch.bincount(parts_M, minlength=BINS).tolist(),
     )
+
+
+def spread_over(pixels_MP: Tensor, seed: int) -> Tensor:
+    """Typical images of each part of a group: their places among its images, int64, at most PARTS.
+
+    The images are cut into PARTS by k-means of their pixels, so that each look that many images have gets a picture,
+    and of each part the most typical image is taken: the first of all images first, then those of the other parts, the
+    largest part first. Of more than CUT images so many, drawn by the seed, find the parts.
+
+    Args:
+        pixels_MP: of the group's images, the most typical first.
+    """
+    count = len(pixels_MP)
+    if count <= PARTS:
+        return torch.arange(count)
+    draw = torch.Generator().manual_seed(seed % 2**63)
+    some = torch.randperm(count, generator=draw)[:CUT]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different images than parts
+        found = KMeans(PARTS, n_init=1, random_state=seed % 2**32).fit(pixels_MP[some].numpy())
+    parts = np.asarray(found.predict(pixels_MP.numpy()))
+    numbers, first, sizes = np.unique(parts, return_index=True, return_counts=True)
+    # A part's first image is its most typical one.
+    order = sorted(range(len(numbers)), key=lambda part: (first[part] != 0, -int(sizes[part])))
+    chosen = [int(first[part]) for part in order]
+    return torch.tensor([*chosen, *(i for i in range(count) if i not in set(chosen))][:PARTS])
 
 
 def outliers(readings: Readings, classes: int) -> Outliers:

@@ -18,7 +18,7 @@ from fastgan.config.schema import TrainConfig
 from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import diagnosis, metrics
 from fastgan.evaluation.confusion import MergeCandidate, merge_candidates, merged, read_transforms
-from fastgan.evaluation.diagnosis import Finding
+from fastgan.evaluation.finding import Finding
 from fastgan.inference.labelling import read
 from fastgan.inference.trained_run import TrainedRun
 from fastgan.runs import run_folder

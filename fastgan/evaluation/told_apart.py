@@ -14,8 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgan.evaluation.diagnosis import Finding, Shown
-from fastgan.evaluation.followed import EVEN_OUT, FEWEST, PICTURES, PLACES, Looked, k_means, standardised
+from fastgan.evaluation.finding import Action, Advice, Finding, Shown
+from fastgan.evaluation.followed import (
+    EVEN_OUT,
+    FEWEST,
+    LOOK,
+    PICTURES,
+    PLACES,
+    Looked,
+    evened,
+    k_means,
+    standardised,
+)
 from fastgan.evaluation.properties import Property
 from fastgan.text import words
 
@@ -62,13 +72,12 @@ def finding(found: Sequence[Split], looked: Looked) -> Finding | None:
         f"alone, and {both} {'has' if len(split.both) == 1 else 'have'} both. The two may hold the same kinds of "
         "image, parted by it."
     )
-    remedy = "Look at the pictures: do they differ in what you look for, or in this alone?"
-    remedy += f" To even it out, {EVEN_OUT[name]}." if name in EVEN_OUT else f" {PLACES}"
+    advice = [Advice(Action.EVEN_OUT, evened(EVEN_OUT[name]) if name in EVEN_OUT else PLACES)]
     shown = [_shown(looked, groups[0], None) for groups in (split.first, split.second)]
     shown += [_shown(looked, split.both[0], split.kinds_M)]
     two = len(split.first) == len(split.second) == 1
     title = f"{'Two groups' if two else 'Groups'} may differ in {name} alone"
-    return Finding(title, text, remedy, tuple(shown))
+    return Finding(title, text, LOOK, advice, tuple(shown))
 
 
 def _two_kinds(each: Property) -> NDArray[np.int64] | None:

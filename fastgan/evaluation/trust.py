@@ -8,6 +8,7 @@ Legend: N images, M images that are looked at, K codes, V neighbours, P pixels, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan.evaluation import metrics
-from fastgan.evaluation.diagnosis import DISAGREE, Finding
+from fastgan.evaluation.diagnosis import DISAGREE
+from fastgan.evaluation.finding import Action, Advice, Finding
+from fastgan.evaluation.pixels import BATCH, few_pixels
 from fastgan.text import joined
 
 SURE = 0.8  # mean confidence from which Q is called sure
@@ -25,8 +28,6 @@ GAP = 0.1  # less than this below it, a second view bears the confidence out
 VIEWS_LOW, NEIGHBOURS_LOW, LABELS_LOW = 0.8, 0.5, 0.7
 FEW_IMAGES = 20  # in a range of confidence, below which nothing is said of it
 NEIGHBOURS = 5  # of each image
-SIDE = 14  # pixels, at which images are compared
-BATCH = 1000  # images at a time
 EDGES = (0.5, 0.8, 0.95, 0.99)  # of the bins of confidence
 
 
@@ -49,8 +50,9 @@ class Trust:
     stated: Q's mean confidence. views: a transform of an image gets its code. neighbours: of the NEIGHBOURS images most
     like an image in pixels, the share with its code; chance: that share if codes were dealt out at random. labels:
     images that are of their code's most frequent class. seeds: adjusted Rand index with another run. views_K: `views`
-    by code, NaN where no image was asked. error: mean distance of `stated` and `views` over the bins, weighted by their
-    images (the expected calibration error, with a second view in the place of the truth).
+    by code, NaN where no image was asked; near_K: `neighbours` likewise. error: mean
+    distance of `stated` and `views` over the bins, weighted by their images (the expected calibration error, with a
+    second view in the place of the truth).
     """
 
     stated: float
@@ -61,6 +63,7 @@ class Trust:
     seeds: float | None
     views_K: Tensor
     bins: Sequence[Bin]
+    near_K: Tensor | None = None
 
     @property
     def error(self) -> float:
@@ -70,9 +73,15 @@ class Trust:
     @property
     def above_chance(self) -> float | None:
         """`neighbours`, with 0 for chance and 1 for all."""
-        if self.neighbours is None or self.chance >= 1:
-            return None
-        return (self.neighbours - self.chance) / (1 - self.chance)
+        return None if self.neighbours is None else self._above_chance(self.neighbours)
+
+    def near(self, code: int) -> float | None:
+        """As `above_chance`, of one code."""
+        found = float("nan") if self.near_K is None else float(self.near_K[code])
+        return None if math.isnan(found) else self._above_chance(found)
+
+    def _above_chance(self, share: float) -> float | None:
+        return None if self.chance >= 1 else (share - self.chance) / (1 - self.chance)
 
 
 def measure(
@@ -107,6 +116,7 @@ def measure(
         seeds=None if beside_N is None else metrics.rand_index(codes_N, beside_N),
         views_K=torch.bincount(own_M, weights=same_M, minlength=count) / asked_K,
         bins=_bins(confidences_N[chosen_M].double(), same_M, near_M),
+        near_K=None if near_M is None else torch.bincount(own_M, weights=near_M, minlength=count) / asked_K,
     )
 
 
@@ -164,26 +174,21 @@ def finding(trust: Trust, classes: int | None = None) -> Finding | None:
     return Finding(
         "Sure is not right",
         f"Q is {trust.stated:.1%} sure on average, but {'; '.join(against)}.",
-        "Do not take its confidence for how often it is right. Look at the pictures, and train a second run with "
-        "another --seed: what both find (fastgan.evaluate --beside) is in the data. Other numbers "
-        "of --classes may fit better.",
+        "Do not take its confidence for how often it is right.",
+        [Advice(Action.OTHER_NUMBER) if trust.seeds is not None else Advice(Action.SECOND)],
+        of_all=True,
     )
 
 
 def neighbours_agree(images_NCHW: Tensor, own_M: Tensor, chosen_M: Tensor) -> Tensor | None:
     """The share [M], float64, of an image's neighbours among the chosen that have its code; None for a lone image.
 
-    Neighbours are those of the largest cosine of pixels, at SIDE x SIDE at most and without the images' mean.
+    Neighbours are those of the largest cosine of pixels, as `few_pixels` has them, without the images' mean.
     """
     voters = min(NEIGHBOURS, len(chosen_M) - 1)
     if voters < 1:
         return None
-    parts = []
-    for index in chosen_M.split(BATCH):
-        part = images_NCHW[index.to(images_NCHW.device)].float() / 255.0
-        height, width = (min(SIDE, side) for side in part.shape[2:])
-        parts.append(F.adaptive_avg_pool2d(part, (height, width)).flatten(1))
-    pixels_MP = torch.cat(parts)
+    pixels_MP = few_pixels(images_NCHW, chosen_M)
     pixels_MP = F.normalize(pixels_MP - pixels_MP.mean(0), dim=1)
     shares = []
     for start in range(0, len(pixels_MP), BATCH):

@@ -13,6 +13,7 @@ from fastgan.reporting.shots import Shot, Shots
 from fastgan.text import pluralize
 
 FEW_GROUPS = 40  # up to so many groups have pictures in full number
+ALL_IN_ONE = 0.9  # share of a group's images in one part of its histogram, from which a sentence says more
 PICTURES, FEWER_PICTURES = 8, 4  # in a row of a group
 
 
@@ -38,8 +39,9 @@ class Group:
     """A group, the images that Q gives one code; `stands_for` is its most frequent real class, None where unknown.
 
     confidence: Q's mean; makeup: its most frequent classes with their shares; mixed: it is not mostly one of them;
-    histogram_text: what the bars say, empty where there is no image; neighbour: the group that it
-    shares most doubtful images with.
+    histogram: empty where nearly all images are in one of its parts; histogram_text: what the bars say, empty where
+    there is no image; neighbour: the group that it shares most doubtful images with; doubts: why it may not be one
+    kind.
     """
 
     number: int
@@ -57,6 +59,7 @@ class Group:
     neighbour: int | None
     histogram: Sequence[Bar]
     histogram_text: str
+    doubts: Sequence[str] = ()
 
 
 def pictures_a_row(groups: int) -> int:
@@ -89,7 +92,7 @@ def group_card(code: CodeSummary, shots: Shots, side: int, most: int) -> Group:
         makeup=code.makeup,
         mixed=code.mixed,
         generated=generated,
-        typical=shots(found.typical_M[:most].tolist()),
+        typical=shots(found.spread_M[:most].tolist()),
         rows=_rows(code, shots, most),
         neighbour=found.neighbour,
         histogram=_bars(found.histogram),
@@ -119,18 +122,27 @@ def _rows(code: CodeSummary, shots: Shots, most: int) -> list[Row]:
 
 
 def _bars(histogram: Sequence[int]) -> list[Bar]:
-    """Bars of at most 40 units; a part with any image has at least one."""
+    """Bars of at most 40 units; a part with any image has at least one. None where one bar would say it all."""
     top = max(histogram)
+    if top >= ALL_IN_ONE * sum(histogram):
+        return []
     return [Bar(6 * i, max(1, round(40 * count / top))) for i, count in enumerate(histogram) if count]
 
 
 def _in_words(histogram: Sequence[int], number: int) -> str:
-    """Of how many images Q is sure, half sure and unsure."""
+    """Of how many images Q is how sure; of nearly all alike, in which range."""
     total = sum(histogram)
     if not total:
         return ""
-    sure, unsure = sum(histogram[BINS * 9 // 10 :]), sum(histogram[: BINS // 2])
+    top = max(range(BINS), key=lambda i: histogram[i])
+    if (share := histogram[top] / total) >= ALL_IN_ONE:
+        which = "all" if histogram[top] == total else f"{min(share, 0.999):.1%}"
+        low = next(i for i in range(BINS) if histogram[i])
+        rest = f", of the least sure {low / BINS:.0%} to {(low + 1) / BINS:.0%}" if low < top else ""
+        sure = f"above {top / BINS:.0%}" if top == BINS - 1 else f"{top / BINS:.0%} to {(top + 1) / BINS:.0%}"
+        return f"Q is {sure} sure of {which} of them{rest}"
+    sure_of, unsure = sum(histogram[BINS * 9 // 10 :]), sum(histogram[: BINS // 2])
     return (
-        f"Confidence in group {number}: above 90% for {sure / total:.0%} of its images, below 50% for "
+        f"Confidence in group {number}: above 90% for {sure_of / total:.0%} of its images, below 50% for "
         f"{unsure / total:.0%}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,21 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from fastgan.evaluation import code_summary, judge, trust
+from fastgan.evaluation import code_summary, next_steps, run_findings, trust
 from fastgan.evaluation.code_summary import RunState, RunSummary
-from fastgan.evaluation.confusion import CONFUSED, MergeCandidate
-from fastgan.evaluation.diagnosis import STOPPED_EARLY, Finding
+from fastgan.evaluation.confusion import CONFUSED, MergeCandidate, merged
+from fastgan.evaluation.diagnosis import STOPPED_EARLY
+from fastgan.evaluation.finding import Finding
 from fastgan.evaluation.group_images import outliers
 from fastgan.evaluation.image_map import image_map
 from fastgan.evaluation.metrics import UNUSED_SHARE
 from fastgan.evaluation.near_duplicates import near_duplicates
-from fastgan.reporting import images, map_picture, plots, templating
+from fastgan.evaluation.next_steps import Step
+from fastgan.evaluation.run_findings import Found
+from fastgan.reporting import images, map_picture, report_charts, templating
 from fastgan.reporting.group_cards import Group, group_card, most_pictures, pictures_a_row
 from fastgan.reporting.images import Picture
-from fastgan.reporting.labels import FIGURES, LOSS_NAMES, SHOWN, figure, has_losses
-from fastgan.reporting.lettering import ChartNames, chart_names
+from fastgan.reporting.lettering import chart_names
 from fastgan.reporting.script_data import script_data
 from fastgan.reporting.shots import Originals, Shot, Shots
 from fastgan.runs import run_folder
@@ -38,10 +40,11 @@ SHOWN_PAIRS = 12  # near-duplicates
 
 @dataclass(frozen=True)
 class Strip:
-    """Real images beside a finding, and a line about them."""
+    """Real images beside a finding, a line about them, and what the model makes for their group, where that counts."""
 
     caption: str
     shots: Sequence[Shot]
+    made: Sequence[Picture] = ()
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,11 @@ class Pair:
 class Page:
     """Everything that the template shows.
 
-    files: whether the images are files; hidden_groups: how many groups have no card; by_number: the groups that have
-    one, in the order of their numbers; confusion: a group and its images of each real class. numbered: number and name
-    of the classes whose names the chart of frequencies could not show; data: what the script is given; unfinished: how
-    far a run in training is, empty for one that is not.
+    files: whether the images are files; steps: what to do next; doubtful: groups that may not be one kind;
+    hidden_groups: how many groups have no card; by_number: the groups that have one, in the order of their numbers;
+    confusion: a group and its images of each real class. numbered: number and name of the classes whose names the chart
+    of frequencies could not show; data: what the script is given; unfinished: how far a run in training is, empty for
+    one that is not.
     """
 
     title: str
@@ -68,6 +72,8 @@ class Page:
     files: bool
     summary: Sequence[str]
     findings: Sequence[tuple[Finding, Sequence[Strip]]]
+    steps: Sequence[Step]
+    doubtful: Sequence[int]
     hardly_trained: bool
     groups: Sequence[Group]
     by_number: Sequence[Group]
@@ -96,6 +102,15 @@ class Page:
     data: Markup
     unfinished: str = ""
 
+    @property
+    def of_all(self) -> list[str]:
+        """The titles of the findings that speak of all groups."""
+        return [finding.title for finding, _ in self.findings if finding.of_all]
+
+    def steps_of(self, title: str) -> list[int]:
+        """The numbers, from 1, of the steps that a finding asks for."""
+        return [number for number, step in enumerate(self.steps, 1) if title in step.because]
+
 
 def write(path: Path, state: RunState, unfinished: str = "") -> None:
     """Write a run's report, atomically. Raises OSError.
@@ -106,7 +121,8 @@ def write(path: Path, state: RunState, unfinished: str = "") -> None:
     page = collect(state, path.parent)
     if unfinished:  # that it is not at its end is no finding then
         findings = [(finding, strips) for finding, strips in page.findings if finding.title != STOPPED_EARLY]
-        page = dataclasses.replace(page, unfinished=unfinished, findings=findings)
+        steps = [Step("Wait until the run is at its end. This page then says what to do next.")]
+        page = dataclasses.replace(page, unfinished=unfinished, findings=findings, steps=steps)
     partial = path.with_name(f".{path.name}")
     partial.write_text(render(page), encoding="utf-8")
     partial.replace(path)
@@ -115,7 +131,12 @@ def write(path: Path, state: RunState, unfinished: str = "") -> None:
 def render(page: Page) -> str:
     """The page as HTML."""
     return templating.render(
-        "report.html.j2", scripts=("page.js", "map.js"), page=page, unused_share=UNUSED_SHARE, confused=CONFUSED
+        "report.html.j2",
+        scripts=("page.js", "map.js"),
+        page=page,
+        rules=next_steps.RULES,
+        unused_share=UNUSED_SHARE,
+        confused=CONFUSED,
     )
 
 
@@ -127,13 +148,9 @@ def collect(state: RunState, beside: Path | None = None) -> Page:
     """
     run = code_summary.summarise_run(state)
     labelled, originals = run.counts_KC is not None, Originals(state, beside)
-    shown = min(SHOWN_GROUPS, state.config.classes)
-    side = _side(state, shown)
+    side = _side(state, min(SHOWN_GROUPS, state.config.classes))
     shots = Shots(state, run, side, originals)
-    groups, spreads = [], {}
-    for code in code_summary.summarise_codes(state, run, SHOWN_GROUPS):
-        groups.append(group_card(code, shots, side, pictures_a_row(shown)))
-        spreads[code.number] = code.spread
+    groups, found = _groups(state, run, shots, side)
     by_number = sorted(groups, key=lambda group: group.number)
     counts = [] if run.counts_KC is None else run.counts_KC.tolist()
     names = chart_names(run.class_names if labelled else [])
@@ -144,7 +161,9 @@ def collect(state: RunState, beside: Path | None = None) -> Page:
         about=_data(state, run),
         files=state.images.paths is not None,
         summary=_summary(state, run),
-        findings=_with_pictures(code_summary.diagnose(state, run, spreads), shots),
+        findings=_with_pictures(found.findings, shots, groups),
+        steps=next_steps.next_steps(found.findings, compared=state.beside_N is not None),
+        doubtful=[group.number for group in groups if group.doubts],
         hardly_trained=run.hardly_trained,
         groups=groups,
         by_number=by_number,
@@ -152,14 +171,16 @@ def collect(state: RunState, beside: Path | None = None) -> Page:
         pixelated=side < 64,
         **_alike(state, run, shots),
         **_map(state, run, originals, [group.number for group in groups]),
-        frequencies=_frequencies(by_number, names, labelled=labelled),
+        frequencies=report_charts.frequencies(by_number, names, labelled=labelled),
         numbered=[(number, name) for number, name in names.numbered if name in stand_for],
-        charts=_charts(state.rows, state.config.classes),
+        charts=report_charts.charts(state.rows, state.config.classes),
         classes=run.class_names if labelled else [],
         confusion=[(group.number, counts[group.number]) for group in by_number] if labelled else [],
-        figures=_figures(evaluated, run.clustering if evaluated.get("images_seen") == state.images_seen else {}),
+        figures=report_charts.figures(
+            evaluated, run.clustering if evaluated.get("images_seen") == state.images_seen else {}
+        ),
         figures_after=evaluated.get("images_seen", 0),
-        withheld=_withheld(evaluated, labelled=labelled),
+        withheld=report_charts.withheld(evaluated, labelled=labelled),
         effective=run.effective,
         unused=run.unused,
         merge=run.merge,
@@ -169,6 +190,16 @@ def collect(state: RunState, beside: Path | None = None) -> Page:
     )
 
 
+def _groups(state: RunState, run: RunSummary, shots: Shots, side: int) -> tuple[list[Group], Found]:
+    """The groups, the largest first, and what was found of the run."""
+    groups, spreads, alike = [], {}, {}
+    for code in code_summary.summarise_codes(state, run, SHOWN_GROUPS):
+        groups.append(group_card(code, shots, side, pictures_a_row(min(SHOWN_GROUPS, state.config.classes))))
+        spreads[code.number], alike[code.number] = code.spread, code.alike
+    found = run_findings.diagnose(state, run, spreads, alike)
+    return [dataclasses.replace(group, doubts=found.doubts.get(group.number, ())) for group in groups], found
+
+
 def _side(state: RunState, groups: int) -> int:
     """Pixels of the side of each picture, judged by some of the images."""
     count = len(state.images.images)
@@ -176,9 +207,15 @@ def _side(state: RunState, groups: int) -> int:
     return images.suited_side(code_summary.chosen_images(state.images, tried), most_pictures(groups))
 
 
-def _with_pictures(findings: Sequence[Finding], shots: Shots) -> list[tuple[Finding, list[Strip]]]:
+def _with_pictures(
+    findings: Sequence[Finding], shots: Shots, groups: Sequence[Group]
+) -> list[tuple[Finding, list[Strip]]]:
     """Each finding with the images that show it."""
-    return [(finding, [Strip(each.caption, shots(each.images)) for each in finding.shown]) for finding in findings]
+    made: dict[int | None, Sequence[Picture]] = {group.number: group.generated for group in groups}
+    return [
+        (finding, [Strip(each.caption, shots(each.images), made.get(each.drawn, ())) for each in finding.shown])
+        for finding in findings
+    ]
 
 
 def _alike(state: RunState, run: RunSummary, shots: Shots) -> dict[str, Any]:
@@ -223,12 +260,6 @@ def _data(state: RunState, run: RunSummary) -> str:
     return f"{count:,} images of {size} x {size} pixels, {known}"
 
 
-def _figures(evaluated: dict[str, Any], clustering: Mapping[str, float]) -> list[tuple[str, str]]:
-    """An evaluation's figures: what each means, and its value; those of labels that it did not have come from here."""
-    known = {f"cluster_{name}": value for name, value in clustering.items()} | evaluated
-    return [(meaning.strip(), figure(value)) for key, meaning in SHOWN.items() if (value := known.get(key)) is not None]
-
-
 def _title(state: RunState, run: RunSummary) -> str:
     used = len(run.sizes_K) - len(run.unused)
     return f"{_name(state)}: {pluralize(used, 'group')} of images"
@@ -255,60 +286,23 @@ def _summary(state: RunState, run: RunSummary) -> list[str]:
             else f"; {len(run.unused)} of the {count} that were allowed stay empty or nearly so."
         )
         + f" The largest, group {first}, holds {_share(sizes_K[first])} of them"
-        + (f"; the smallest, group {last}, {_share(sizes_K[last])}." if len(used) > 1 else "."),
+        + (f"; the smallest, group {last}, {_share(sizes_K[last])}." if len(used) > 1 else ".")
+        + _kinds(run, used),
         *trust.in_words(run.trust),
         f"Trained on {seen:,} images" + (" in all." if seen >= planned else f" of the {planned:,} that were planned."),
     ]
 
 
+def _kinds(run: RunSummary, used: Sequence[int]) -> str:
+    """How many kinds are left if groups that Q hardly tells apart are one; empty where there are none."""
+    group_K = merged(run.merge, len(run.sizes_K))
+    left = len({group_K[k] for k in used})
+    return f" Some are hard to tell apart: if these are one, there are {left}." if left < len(used) else ""
+
+
 def _share(share: Tensor) -> str:
     """25% or, where that would say little, 2.5%."""
     return f"{float(share):.0%}" if share >= 0.095 else f"{float(share):.1%}"
-
-
-def _withheld(evaluated: dict[str, Any], *, labelled: bool) -> str:
-    """Why an evaluation has no figures of the generated images' classes; empty where it has, or was not made."""
-    if not evaluated or evaluated.get("nmi") is not None:
-        return ""
-    if not labelled:
-        return "No NMI, ENT or accuracy: the images have no labels, and without labels nothing is claimed."
-    accuracy, required = evaluated.get("judge_accuracy"), evaluated.get("judge_required")
-    if accuracy is None or required is None:
-        return "No NMI and ENT of generated images: this evaluation had no judge, a classifier of the real classes."
-    return f"{judge.withheld(accuracy, required)}."
-
-
-def _frequencies(codes: Sequence[Group], shown: ChartNames, *, labelled: bool) -> Picture:
-    """The prior beside the cluster sizes and, with labels, the true frequencies."""
-    bars = {"prior": [code.probability for code in codes], "real images by Q": [code.share for code in codes]}
-    if labelled:
-        bars["true, of its class"] = [code.true_share or 0.0 for code in codes]
-    labels = [
-        str(code.number) if code.stands_for is None else shown.label(code.number, code.stands_for) for code in codes
-    ]
-    text = "Bars by code: probability, share of the real images that Q assigns"
-    text += " and true frequency of the class that it stands for" if labelled else ""
-    return images.chart(
-        lambda theme: plots.prior_chart(bars, labels, theme, shown.families),
-        f"{text}. The table below has the figures.",
-    )
-
-
-def _charts(rows: Sequence[dict[str, Any]], classes: int) -> list[tuple[str, Picture]]:
-    """Losses and figures over images seen; what was never logged is left out."""
-    found = []
-    logged = [row for row in rows if has_losses(row)]
-    if logged:
-        last = ", ".join(f"{name} {logged[-1][key]:.3f}" for key, name in LOSS_NAMES.items() if key in logged[-1])
-        text = f"Curves of the losses over images seen; at the end: {last}."
-        found.append(("Losses", images.chart(lambda theme: plots.losses_chart(logged, theme, classes), text)))
-    evaluated = [row for row in rows if row.get("confidence") is not None]
-    if evaluated:
-        figures = [f"{name} {evaluated[-1][key]:.3f}" for key, name in FIGURES.items() if key in evaluated[-1]]
-        last = ", ".join(figures) or f"mean confidence {evaluated[-1]['confidence']:.3f}"
-        text = f"Curves of the figures of each evaluation over images seen; at the end: {last}."
-        found.append(("Evaluations", images.chart(lambda theme: plots.figures_chart(evaluated, theme), text)))
-    return found
 
 
 def _in_words(value: Any) -> str:

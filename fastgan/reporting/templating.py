@@ -24,8 +24,9 @@ def render(template: str, style: str = "style.css", scripts: Sequence[str] = (),
     """A page as HTML.
 
     Args:
-        template, style, scripts: names of files in templates/. The template puts `style` and `script` into their
-            elements, with nothing else in them, and `policy` into its Content-Security-Policy.
+        template, style, scripts: names of files in templates/; base.css comes before the style. The template puts
+            `style` and `script` into their elements, with nothing else in them, and `policy` into its
+            Content-Security-Policy.
         values: what the template shows.
     """
     environment = jinja2.Environment(
@@ -37,7 +38,7 @@ def render(template: str, style: str = "style.css", scripts: Sequence[str] = (),
         lstrip_blocks=True,
     )
     environment.filters |= {"flags": _flags, "listed": words}
-    css, code = _source(style), "".join(map(_source, scripts))
+    css, code = _source("base.css") + _source(style), "".join(map(_source, scripts))
     return environment.get_template(template).render(
         style=Markup(css), script=Markup(code), policy=policy(css, code), **values
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from fastgan.config.commands import PageConfig
 from fastgan.data import folder, loading
 from fastgan.data.identity import identify
 from fastgan.errors import ConfigError
+from fastgan.evaluation import agreement
 from fastgan.evaluation.code_summary import RunState
 from fastgan.inference import trained_run
+from fastgan.inference.labelling import assign
 from fastgan.reporting import html_report
 from fastgan.runs import run_folder
 from fastgan.runs.metrics_log import MetricsLog
@@ -25,6 +28,12 @@ def write(args: PageConfig, out: Path) -> None:
     if args.labels_from_folders:
         images = folder.by_subfolders(images, loading.data_folder(config))
     same_images.warn(run.run, identify(images))
+    beside_N = None
+    if args.beside is not None:
+        other = agreement.load_beside(args.beside, run, config, images)
+        for doubt in agreement.doubts(run, other, images):
+            print(f"warning: {doubt}", file=sys.stderr)
+        beside_N, _ = assign(other.networks, images.images, other.config, other.device)
     state = RunState(
         config=config,
         networks=run.networks,
@@ -35,6 +44,7 @@ def write(args: PageConfig, out: Path) -> None:
         rows=MetricsLog(run.run.metrics).rows(),
         settings=run_folder.read_settings(args.run),
         device=run.device,
+        beside_N=beside_N,
     )
     try:
         with stage("writing the report"):

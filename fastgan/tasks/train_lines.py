@@ -11,8 +11,8 @@ from pathlib import Path
 
 from fastgan.config.schema import TrainConfig
 from fastgan.data.image_set import ImageSet
-from fastgan.evaluation import diagnosis
 from fastgan.evaluation.evaluator import Evaluation
+from fastgan.evaluation.finding import Finding
 from fastgan.reporting import html_report, labels
 from fastgan.runs import run_folder
 from fastgan.runtime.device import device_name
@@ -54,7 +54,7 @@ class Trained:
     epochs: int
     outcome: Outcome | None = None
     evaluation: Evaluation | None = None
-    hardly: diagnosis.Finding | None = None
+    hardly: Finding | None = None
 
     @property
     def code(self) -> int:

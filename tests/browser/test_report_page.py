@@ -136,3 +136,20 @@ def test_what_is_wrong_with_a_page_is_seen(visit: Callable[..., Any], tmp_path: 
         assert {line.split(":")[0] for line in seen.barriers()} >= {"color-contrast", "image-alt"}
         assert seen.too_wide() > 1000 and seen.page.evaluate(EMPTY) == 1
         assert seen.printed(tmp_path / "wrong.pdf") == 1
+
+
+def test_on_a_phone_groups_begin_where_their_heading_is(visit: Callable[..., Any], tmp_path: Path) -> None:
+    """What can be done with names is folded up there; the first picture of each group is on the first screen."""
+    path = tmp_path / "report.html"
+    html_report.write(path, state(6))
+    top = "selector => document.querySelector(selector).getBoundingClientRect().top"
+    with visit(path, width=390) as seen:
+        assert seen.page.locator("#naming").is_visible() and not seen.page.locator("#save-table").is_visible()
+        assert seen.page.evaluate(top, ".overview li:last-child img") < 900
+        to_picture = seen.page.evaluate(top, ".group .shot img") - seen.page.evaluate(top, "#classes")
+        assert 0 < to_picture < 900, "within one screen of the heading"
+        seen.page.click("#naming > summary")
+        assert seen.page.locator("#save-table").is_visible()
+    with visit(path, width=1300) as seen:
+        assert seen.page.locator("#save-table").is_visible()
+        assert seen.page.evaluate(top, ".group .fields") > seen.page.evaluate(top, ".group .shot img")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -84,11 +85,15 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"images_seen": 319_999}, "stopped early", "--resume"),
     ({"last_d_loss": 0.05}, "discriminator has won", "--learning-rate"),
     ({"spreads_K": [0.9, 0.32, 1.0, 1.0]}, "one image again and again", "--epochs"),
-    ({"sizes_K": torch.tensor([0.0, 0.2, 0.3, 0.5])}, "nothing uses", "--classes 3"),
-    ({"merge": [MergeCandidate(1, 2, 0.33)]}, "confuses two codes", "--classes 3"),
+    ({"sizes_K": torch.tensor([0.0, 0.2, 0.3, 0.5])}, "stays empty", "fewer groups, for example 3 (--classes 3)"),
+    ({"merge": [MergeCandidate(1, 2, 0.33)]}, "hard to tell apart", "--classes 3"),
     ({"prior_K": torch.tensor([0.24, 0.25, 0.25, 0.26]), "sizes_K": UNEVEN}, "still at uniform", "--prior-pull"),
     ({"prior_K": torch.tensor([0.2, 0.25, 0.25, 0.3]), "sizes_K": UNEVEN}, "images disagree", "--prior-pull"),
-    ({"sizes_K": torch.tensor([0.1, 0.04, 0.3, 0.56])}, "images disagree", "cluster sizes as the frequencies"),
+    (
+        {"sizes_K": torch.tensor([0.1, 0.04, 0.3, 0.56])},
+        "images disagree",
+        "shares of the images",
+    ),
 ]
 
 
@@ -97,6 +102,7 @@ def test_each_warning_comes_alone_and_says_what_to_do(wrong: dict[str, Any], tit
     (found,) = diagnosis.findings(replace(GOOD, **wrong))
     assert title in found.title
     assert remedy in found.remedy
+    assert "--" not in re.sub(r"\([^)]*\)", "", found.remedy), "flags stand in parentheses, after the words"
     assert found.text.endswith(".")
 
 
@@ -122,7 +128,7 @@ def test_no_warning_at_the_threshold_or_without_figures(fine: dict[str, Any]) ->
 def test_a_disagreement_is_told_with_its_figures() -> None:
     found = diagnosis.prior_off(torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([0.1, 0.04, 0.3, 0.56]))
     assert found is not None and "are 16.0% apart" in found.text and "above 15% they disagree" in found.text
-    assert "most at code 1: probability 20.0%, 4.0% of the images" in found.text
+    assert "most at group 1: probability 20.0%, 4.0% of the images" in found.text
     assert diagnosis.prior_off(torch.full((4,), 0.25), torch.full((4,), 0.25)) is None
 
 
@@ -171,7 +177,7 @@ def test_of_a_run_that_is_hardly_trained_what_follows_from_it_is_held_back() -> 
     won = "The discriminator has won"
     assert titles(images_seen=2_000) == ["Hardly trained", won]
     assert titles(images_seen=2_000, images_planned=2_000) == ["Hardly trained", won]
-    again = "A code draws one image again and again"
+    again = "The model makes one image again and again"
     collapsed = "Hardly trained: the codes have collapsed"
     assert titles() == [collapsed, won, again]
     assert titles(images_seen=160_000) == [collapsed, "The run stopped early", won, again]

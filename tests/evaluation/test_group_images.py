@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 from types import SimpleNamespace
 
+import cells
+import numpy as np
 import pytest
 import torch
 
-from fastgan.evaluation.group_images import BETWEEN, BINS, Readings, group_images, outliers
+from fastgan.evaluation.group_images import BETWEEN, BINS, PARTS, Readings, group_images, outliers, spread_over
 from fastgan.evaluation.image_map import OF_EACH, image_map
 from fastgan.evaluation.near_duplicates import near_duplicates
+from fastgan.evaluation.pixels import few_pixels
+
+FLAT = torch.zeros(40, 1, 2, 2, dtype=torch.uint8)  # images that all look alike
 
 
 def readings(probabilities_NK: torch.Tensor, embeddings_ND: torch.Tensor | None = None) -> Readings:
@@ -24,7 +29,7 @@ def test_images_are_typical_by_their_place_and_not_by_confidence() -> None:
     angles_N = torch.tensor([0.0, 0.1, 0.2, 1.2])
     embeddings_ND = torch.stack([angles_N.cos(), angles_N.sin()], 1) * torch.tensor([[9.0], [1.0], [0.1], [1.0]])
     sure_N = torch.tensor([0.7, 0.8, 0.9, 0.99])
-    found = group_images(readings(torch.stack([sure_N, 1 - sure_N], 1), embeddings_ND), 0, seed=0)
+    found = group_images(readings(torch.stack([sure_N, 1 - sure_N], 1), embeddings_ND), 0, 0, FLAT)
     # Their mean direction lies at 0.36: the length of an embedding does not count.
     assert found.typical_M.tolist() == [2, 1, 0, 3]
     assert found.unsure_M.tolist() == [0, 1, 2, 3]
@@ -32,15 +37,38 @@ def test_images_are_typical_by_their_place_and_not_by_confidence() -> None:
     assert sum(found.histogram) == 4 and len(found.histogram) == BINS and found.histogram[-1] == 1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_typical_images_show_each_look_of_a_group(seed: int) -> None:
+    """Round cells of which nine in ten have one stain, and the most typical hundred all do."""
+    images, shapes_N, laboratories_N = cells.draw(900, seed=seed)
+    one = np.flatnonzero((shapes_N == 1) & (laboratories_N == 0))
+    other = np.flatnonzero((shapes_N == 1) & (laboratories_N == 1))[: len(one) // 9]
+    order_M = np.concatenate([one[:100], other, one[100:]])
+    pixels_MP = few_pixels(torch.from_numpy(images), torch.from_numpy(order_M))
+    shown = spread_over(pixels_MP, seed)
+    assert len(shown) == PARTS == len(set(shown.tolist())) and int(shown[0]) == 0, (
+        "the most typical of all is the first"
+    )
+    stains = laboratories_N[order_M[shown.numpy()]]
+    assert 1 <= stains.sum() <= 4, "both stains, the rarer one in fewer pictures"
+    assert laboratories_N[order_M[:PARTS]].sum() == 0
+    assert torch.equal(spread_over(pixels_MP, seed), shown)
+
+
+def test_few_or_equal_images_are_all_typical() -> None:
+    assert spread_over(torch.rand(5, 4), 0).tolist() == [0, 1, 2, 3, 4]
+    assert spread_over(torch.zeros(30, 4), 0).tolist() == list(range(PARTS))
+
+
 def test_images_between_two_groups_are_of_either_the_most_undecided_first() -> None:
     probabilities_NK = torch.tensor(
         [[0.6, 0.4, 0.0], [0.45, 0.55, 0.0], [0.99, 0.01, 0.0], [0.55, 0.0, 0.45], [1 - BETWEEN / 2, BETWEEN / 2, 0.0]]
     )
-    found = group_images(readings(probabilities_NK), 0, seed=0)
+    found = group_images(readings(probabilities_NK), 0, 0, FLAT)
     assert found.neighbour == 1 and found.between_M.tolist() == [1, 0]
-    alone = group_images(readings(torch.tensor([[1.0, 0.0], [1.0, 0.0]])), 0, seed=0)
+    alone = group_images(readings(torch.tensor([[1.0, 0.0], [1.0, 0.0]])), 0, 0, FLAT)
     assert alone.neighbour is None and len(alone.between_M) == 0
-    empty = group_images(readings(torch.tensor([[1.0, 0.0], [1.0, 0.0]])), 1, seed=0)
+    empty = group_images(readings(torch.tensor([[1.0, 0.0], [1.0, 0.0]])), 1, 0, FLAT)
     assert len(empty.typical_M) == 0 and sum(empty.histogram) == 0
 
 

@@ -75,7 +75,7 @@ def test_a_lone_image_has_no_neighbours() -> None:
 def test_being_sure_while_one_disagrees_is_told(wrong: dict[str, float], said: str) -> None:
     found = trust.finding(replace(GOOD, **wrong), 5)
     assert found is not None and found.title == "Sure is not right" and said in found.text
-    assert "--beside" in found.remedy
+    assert ("--beside" in found.remedy) == ("seeds" not in wrong), "of a second run where there is none"
     assert trust.finding(replace(GOOD, stated=0.79, **wrong), 5) is None, "it does not claim to be sure"
 
 

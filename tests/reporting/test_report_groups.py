@@ -15,8 +15,9 @@ import torch
 from report_pages import ENDING, HOSTILE, check, of_files, script_values, state
 
 from fastgan.data.image_set import ImageSet
-from fastgan.evaluation import code_summary, confusion
-from fastgan.evaluation.diagnosis import Finding, Shown
+from fastgan.evaluation import code_summary, confusion, run_findings
+from fastgan.evaluation.finding import Action, Advice, Finding, Shown
+from fastgan.evaluation.run_findings import Found
 from fastgan.models.networks import Networks
 from fastgan.reporting import html_report, images
 from fastgan.reporting.script_data import in_script
@@ -107,13 +108,24 @@ def test_the_script_is_given_the_table_of_all_images(tmp_path: Path) -> None:
 
 
 def test_a_finding_shows_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    finding = Finding("Groups follow the light", "Dark and bright.", "Look.", (Shown("The darkest", [3, 1]),))
-    monkeypatch.setattr(code_summary, "diagnose", lambda *_: [finding])
+    finding = Finding(
+        "Groups follow the light", "Dark and bright.", "Look.", [Advice(Action.SEED)], [Shown("The darkest", [3, 1], 2)]
+    )
+    monkeypatch.setattr(run_findings, "diagnose", lambda *_: Found([finding], {1: ["it mixes classes", "unsure"]}))
     made = html_report.collect(state())
     ((_, (strip,)),) = made.findings
     assert strip.caption == "The darkest" and [shot.index for shot in strip.shots] == [3, 1]
     text = check(html_report.render(made)).text
-    assert text.index("Dark and bright.") < text.index("The darkest") < text.index("What to do:")
+    assert text.index("Dark and bright.") < text.index("The darkest") < text.index("Look.") < text.index("What to do:")
+    assert [picture.text for picture in strip.made] == [f"Generated image {i + 1} of group 2" for i in range(8)]
+    assert "What to do: step 1, step 2" in text and "Because: groups follow the light" in text
+    assert "Doubtful, for reasons that stand at each, is group 1." in text
+    assert "No finding speaks against the others." in text
+    assert "Doubtful: it mixes classes; unsure." in text
+    whole = dataclasses.replace(finding, of_all=True)
+    monkeypatch.setattr(run_findings, "diagnose", lambda *_: Found([whole], {1: ["it mixes classes"]}))
+    text = check(html_report.render(html_report.collect(state()))).text
+    assert "Besides, all groups are in doubt: groups follow the light." in text and "speaks against" not in text
 
 
 def test_outliers_and_images_that_are_there_twice_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,3 +168,15 @@ def test_pictures_are_as_large_as_the_page_allows(size: int, channels: int) -> N
     assert images.suited_side(noise_NCHW, 10**6) == 16
     many = images.suited_side(noise_NCHW, 2000)
     assert 2000 * len(images.embedded(noise_NCHW[0], many)) <= 1.1 * images.BUDGET
+
+
+def test_a_group_with_a_lost_class_is_doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.tensor([13 * [0], 13 * [1]]).flatten().tolist() + 12 * [2] + 2 * [3]
+    codes = torch.tensor(labels).clamp(max=2)
+    sure_of(8 * torch.nn.functional.one_hot(codes, 3).float(), monkeypatch)
+    given = state(3)
+    made = html_report.collect(
+        dataclasses.replace(given, images=dataclasses.replace(given.images, labels=torch.tensor(labels)))
+    )
+    lost = {each.number: [doubt for doubt in each.doubts if "has no group" in doubt] for each in made.groups}
+    assert lost == {0: [], 1: [], 2: ["it holds class 3, which has no group of its own"]}

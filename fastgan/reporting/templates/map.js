@@ -192,4 +192,5 @@
 
 show_names();
 arrange();
-find("naming").hidden = find("tools").hidden = false;
+find("naming").hidden = false;
+find("tools").hidden = cards.size < 4; // fewer are seen at a glance

@@ -85,6 +85,9 @@ for (const strip of all(".strip")) {
   });
 }
 
+// On a small screen the panel would push the groups far down.
+if (matchMedia("(min-width: 700px)").matches) find("naming").open = true;
+
 // Names of groups, and groups that are the same as another one.
 const given = new Map(), same = new Map();
 const root = code => { while (same.has(code)) code = same.get(code); return code; };
