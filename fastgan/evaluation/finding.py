@@ -26,7 +26,7 @@ class Action(Enum):
         "Train again with a lower learning rate (--learning-rate) or from another starting point (another --seed); "
         "with few images, with a narrower network (a smaller --network.width)."
     )
-    CONTINUE = "Let the run go on to its end (python -m fastgan.train --resume --run-dir and this folder)."
+    CONTINUE = "Let the run go on to its end (train with --resume, and this folder as --run-dir)."
     READ = "Take the groups' shares of the images as how frequent they are."
     JOIN = "Read groups that show the same as one."
     EVEN_OUT = "Make the images more alike in what does not matter."
