@@ -237,8 +237,7 @@ def train(
         if not config.resume:
             for line in outlook.describe(config, trainer, images, which, chosen=open_epochs, named=named):
                 print(line, file=sys.stderr)
-    # One copy of the images serves training and evaluation.
-    placed = dataclasses.replace(images, images=trainer.feed.images)
+    placed = dataclasses.replace(images, images=trainer.feed.images)  # one copy serves training and evaluation
     reporter = RunReporter(config, run, placed, trainer.step.model, device)
     training = TrainingLoop(config, run, trainer, reporter, observer=observer)
     if config.resume:
