@@ -9,6 +9,7 @@ import cells
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fastgan.evaluation.group_images import BETWEEN, BINS, PARTS, Readings, group_images, outliers, spread_over
 from fastgan.evaluation.image_map import OF_EACH, image_map
@@ -136,13 +137,17 @@ def test_a_map_lays_alike_images_together_and_holds_small_groups() -> None:
 def test_umap_is_used_where_it_is_installed_and_works(works: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stand:
         def __init__(self, **settings: object) -> None:
-            assert settings["metric"] == "cosine" and isinstance(settings["random_state"], int)
+            assert settings["metric"] == "precomputed" and isinstance(settings["random_state"], int)
 
-        def fit_transform(self, points: object) -> object:
+        def fit_transform(self, apart: NDArray[np.float32]) -> object:
+            unit = torch.nn.functional.normalize(points_ND, dim=1)
+            np.testing.assert_allclose(apart, 1 - (unit @ unit.T).numpy(), atol=1e-6)
+            assert apart.min() >= 0 and not apart.diagonal().any()
             if not works:
                 raise RuntimeError("numba")
             return torch.arange(120.0).reshape(60, 2).numpy()
 
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Stand))
-    found = image_map(torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(60).long(), seed=0)
+    points_ND = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    found = image_map(points_ND, torch.zeros(60).long(), seed=0)
     assert found.method == ("UMAP" if works else "PCA") and found.places_M2.shape == (60, 2)
