@@ -88,12 +88,16 @@ NOTHING = {
 SOMETHING = {"two at the end": np.concatenate([NEARLY[2:], RANDOM[:2]]), "nine levels": np.minimum(RANDOM, 9)}
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+
+
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("kind", NOTHING)
 def test_every_source_refuses_images_of_which_no_two_show_anything_different(
     source: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
     own = SOURCES[source](tmp_path / "images", NOTHING[kind], monkeypatch)
     with pytest.raises(DataError, match="all (1,200|50) images are of .nearly. one colour or equal") as refused:
         loading.load(own)
@@ -106,7 +110,6 @@ def test_every_source_refuses_images_of_which_no_two_show_anything_different(
 def test_no_source_refuses_two_images_that_show_something(
     source: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
     own = SOURCES[source](tmp_path / "images", SOMETHING[kind], monkeypatch)
     assert len(loading.load(own).images) in (COUNT, FILES)
 
@@ -118,7 +121,6 @@ def test_values_of_a_scale_of_their_own_are_told(
 ) -> None:
     """Values of 0 to 16 of 255, as in digits, are taken as they are, and a line says so; those of 0 to 7 are refused
     as images of nearly one colour, with the same remedy."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
     images = np.minimum(RANDOM[:40], most).astype(np.uint8)
     own = SOURCES[source](tmp_path / "images", images, monkeypatch)
     remedy = f"if their values have a scale of their own, such as 0 to {most}, stretch them to 0 to 255"
