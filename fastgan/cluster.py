@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fastgan.config.command_line import parse, run_command
 from fastgan.config.commands import ClusterConfig, check_labels_from_folders
-from fastgan.config.schema import ARRAYS, TrainConfig
+from fastgan.config.schema import TrainConfig
 from fastgan.data import scan
 from fastgan.errors import ConfigError, DataError
 from fastgan.inference import sorting
@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
         description="The class of each image and Q's confidence in it, as a csv file; or the files sorted by class.",
     )
     settings = run_folder.saved_config(args.run)
-    arrays = args.images is not None and args.images.suffix.lower() in ARRAYS and not args.images.is_dir()
+    arrays = args.images is not None and scan.holds_arrays(args.images)
     kept = f"assignments-{args.images.stem}.csv" if arrays and args.images is not None else "assignments.csv"
     out = args.out if args.out is not None else args.run / kept
     names = None if args.names is None else read_names(args.names, settings.classes)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fastgan.config.schema import ARRAYS, OPEN_FORM, TrainConfig
+from fastgan.config.schema import OPEN_FORM, TrainConfig
 from fastgan.config.validation import check_count
-from fastgan.data import arrays, digits, faces, folder, held_out, hugging_face, mnist, published, remarks
+from fastgan.data import arrays, digits, faces, folder, held_out, hugging_face, mnist, published, remarks, scan
 from fastgan.data.image_set import ImageSet, JudgeSet
 from fastgan.data.imbalance import deepdpm, profiled, scaled_split
 from fastgan.errors import ConfigError, DataError
@@ -159,7 +159,7 @@ def load_folder(config: TrainConfig, images: Path, *, skip_bad: bool) -> ImageSe
     Raises:
         DataError: for bad files.
     """
-    if images.suffix.lower() in ARRAYS and not images.is_dir():
+    if scan.holds_arrays(images):
         alone = replace(arrays.read(images), labels=None, other_images=None, other_labels=None)
         found = arrays.image_set(images.name, alone, config.image_size, config.channels)
         assert found is not None

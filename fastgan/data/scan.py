@@ -7,6 +7,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastgan.config.schema import ARRAYS
 from fastgan.errors import DataError
 from fastgan.runtime.outputs import is_output
 
@@ -77,6 +78,11 @@ class Scan:
     unsupported: tuple[tuple[str, int, str], ...] = ()
     outputs: tuple[str, ...] = ()
     source: str = ""
+
+
+def holds_arrays(path: Path) -> bool:
+    """Whether a path is by its name a file of arrays, and no folder."""
+    return path.suffix.lower() in ARRAYS and not path.is_dir()
 
 
 def unreadable(error: OSError) -> str:

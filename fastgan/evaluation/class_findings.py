@@ -59,16 +59,21 @@ def class_findings(counted: Counted, unused: Sequence[int]) -> list[Finding]:
     Args:
         unused: codes that nearly no image has, which are left out.
     """
-    counts_KC = counted.counts_KC
-    used = [k for k in range(len(counts_KC)) if k not in set(unused) and counts_KC[k].sum() > 0]
-    known = [c for c in range(counts_KC.shape[1]) if counts_KC[:, c].sum() > 0]
+    owned = groups_of(counted.counts_KC, unused)
+    used = sorted(k for codes in owned.values() for k in codes)
     if not used:
         return []
-    owned: dict[int, list[int]] = {c: [] for c in known}
-    for k in used:
-        owned[int(counts_KC[k].argmax())].append(k)
-    found = [_mixes(counted, used, len(known)), _without(counted, owned), _several(counted, owned, used)]
+    found = [_mixes(counted, used, len(owned)), _without(counted, owned), _several(counted, owned, used)]
     return [finding for finding in found if finding is not None]
+
+
+def groups_of(counts_KC: Tensor, unused: Sequence[int]) -> dict[int, list[int]]:
+    """Of each class that has images the groups of which it is the most frequent; `unused` as in `class_findings`."""
+    owned: dict[int, list[int]] = {c: [] for c in range(counts_KC.shape[1]) if counts_KC[:, c].sum() > 0}
+    for k in range(len(counts_KC)):
+        if k not in set(unused) and counts_KC[k].sum() > 0:
+            owned[int(counts_KC[k].argmax())].append(k)
+    return owned
 
 
 def _mixes(counted: Counted, used: Sequence[int], classes: int) -> Finding | None:

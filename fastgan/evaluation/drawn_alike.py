@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from fastgan.data.neighbours import centred, pixels, pooled
 from fastgan.evaluation.finding import Action, Advice, Finding, Shown
-from fastgan.evaluation.pixels import averaged, few_pixels
 from fastgan.seeding import shuffled
 from fastgan.text import joined, words
 
@@ -70,17 +69,16 @@ class Groups:
         self._images = images_NCHW
         self.count = len(parts)
         if parts:
-            pixels_MP = few_pixels(images_NCHW, torch.cat(parts)).cpu()
+            pixels_MP = pixels(images_NCHW, torch.cat(parts)).cpu()
             self._codes_M, self._mean_P = torch.cat(codes), pixels_MP.mean(0)
-            self._unit_MP = F.normalize(pixels_MP - self._mean_P, dim=1)
-            # Each group counts alike, however many of its images there are: see `_nearest`.
+            self._unit_MP = centred(pixels_MP, self._mean_P)
 
     def compare(self, samples_SCHW: Tensor, code: int) -> Alike | None:
         """How alike a code's samples, in [-1, 1], are to its group; None where the group is too small or alone."""
         if code not in self._left or self.count < 2:
             return None
-        drawn_S = self._nearest(averaged((samples_SCHW.float().cpu() + 1) / 2))
-        real_S = self._nearest(few_pixels(self._images, self._left[code]).cpu())
+        drawn_S = self._nearest(pooled((samples_SCHW.float().cpu() + 1) / 2))
+        real_S = self._nearest(pixels(self._images, self._left[code]).cpu())
         others = drawn_S[drawn_S != code]
         return Alike(
             drawn=float((drawn_S == code).float().mean()),
@@ -91,8 +89,7 @@ class Groups:
 
     def _nearest(self, pixels_SP: Tensor) -> Tensor:
         """The group of the nearest image of each, [S]."""
-        unit_SP = F.normalize(pixels_SP - self._mean_P, dim=1)
-        return self._codes_M[(unit_SP @ self._unit_MP.T).argmax(1)]
+        return self._codes_M[(centred(pixels_SP, self._mean_P) @ self._unit_MP.T).argmax(1)]
 
 
 def finding(found: Mapping[int, Alike | None], codes_N: Tensor) -> Finding | None:

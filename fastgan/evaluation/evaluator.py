@@ -94,11 +94,9 @@ class Evaluator:
         drawn = torch.arange(codes).repeat_interleave(PER_CODE)
         judged, features = self.judge(sampler.parts(drawn))
         counts = metrics.count_matrix(drawn, judged, codes, classes)
-        entropy, empty = metrics.entropy_score(counts)
-        row |= {"nmi": metrics.normalised_mutual_information(counts), "ent": entropy, "empty_columns": empty}
         frequencies = self.images.class_frequencies()
+        row |= of_generated(counts, prior_K, frequencies)
         if frequencies is not None:
-            row["prior_error"] = metrics.prior_error(prior_K, frequencies, counts)
             row["cluster_size_error"] = metrics.prior_error(sizes_K, frequencies, counts)
             uniform = torch.full_like(frequencies, 1 / classes)
             row["prior_error_uniform"] = float((uniform - frequencies).square().mean().sqrt())
@@ -126,6 +124,15 @@ class Evaluator:
             "diversity": float(np.mean(known)) if known else math.nan,
             "diversity_lowest": min(known, default=math.nan),
         }
+
+
+def of_generated(counts_KC: Tensor, prior_K: Tensor, frequencies_C: Tensor | None) -> dict[str, Any]:
+    """What a judge's count matrix of generated images says of codes and prior."""
+    entropy, empty = metrics.entropy_score(counts_KC)
+    row = {"nmi": metrics.normalised_mutual_information(counts_KC), "ent": entropy, "empty_columns": empty}
+    if frequencies_C is not None:
+        row["prior_error"] = metrics.prior_error(prior_K, frequencies_C, counts_KC)
+    return row
 
 
 def context_rows(images: ImageSet, classes: int) -> dict[str, float]:

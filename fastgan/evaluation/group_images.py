@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from fastgan.evaluation.pixels import few_pixels
+from fastgan.data.neighbours import pixels
 from fastgan.seeding import stream_seed
 
 PARTS = 8  # of a group, of each of which a typical image is shown
@@ -86,7 +86,7 @@ def group_images(readings: Readings, code: int, seed: int, images_NCHW: Tensor) 
     typical_M = own_M[near_M.argsort(descending=True, stable=True)]
     return GroupImages(
         typical_M=typical_M,
-        spread_M=typical_M[spread_over(few_pixels(images_NCHW, typical_M).cpu(), stream_seed(seed, f"parts-{code}"))],
+        spread_M=typical_M[spread_over(pixels(images_NCHW, typical_M).cpu(), stream_seed(seed, f"parts-{code}"))],
         unsure_M=own_M[sure_M.argsort(stable=True)],
         random_M=own_M[torch.randperm(len(own_M), generator=draw)],
         neighbour=neighbour,

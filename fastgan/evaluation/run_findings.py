@@ -82,7 +82,7 @@ def doubts(
 ) -> dict[int, list[str]]:
     """Why a group may not be one kind of image, by code; groups that nearly no image has are left out."""
     found: dict[int, list[str]] = {}
-    other = None
+    other, lost = None, _lost(summary)
     if state.beside_N is not None:
         codes = int(state.beside_N.max()) + 1
         other = compare(summary.codes_N, state.beside_N, state.config.classes, codes)
@@ -93,8 +93,7 @@ def doubts(
         told = []
         if summary.counts_KC is not None and class_findings.mixed(summary.counts_KC[k]):
             told.append("it mixes classes")
-        if summary.counts_KC is not None:
-            told += [f"it holds class {name}, which has no group of its own" for name in _lost_in(summary, k)]
+        told += [f"it holds class {name}, which has no group of its own" for name in lost.get(k, ())]
         if with_ := sorted({pair.first + pair.second - k for pair in summary.merge if k in (pair.first, pair.second)}):
             told.append(f"hard to tell from group{'s' if len(with_) > 1 else ''} {words(with_)}")
         for split in apart[:1]:
@@ -120,12 +119,11 @@ def doubts(
     return found
 
 
-def _lost_in(summary: RunSummary, code: int) -> list[str]:
-    """The classes that are the most frequent of no group and have most of their images in this one."""
-    counts_KC = summary.counts_KC
-    if counts_KC is None:
-        return []
-    used = counts_KC.sum(1) > 0
-    owned = set(counts_KC[used].argmax(1).tolist())
-    known = [c for c in range(counts_KC.shape[1]) if counts_KC[:, c].sum() > 0]
-    return [summary.class_names[c] for c in known if c not in owned and int(counts_KC[:, c].argmax()) == code]
+def _lost(summary: RunSummary) -> dict[int, list[str]]:
+    """The classes that are the most frequent of no group, by the code that has most of their images."""
+    found: dict[int, list[str]] = {}
+    if summary.counts_KC is not None:
+        for c, codes in class_findings.groups_of(summary.counts_KC, summary.unused).items():
+            if not codes:
+                found.setdefault(int(summary.counts_KC[:, c].argmax()), []).append(summary.class_names[c])
+    return found

@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from fastgan.data.neighbours import centred, nearest, pixels
 from fastgan.evaluation import metrics
 from fastgan.evaluation.diagnosis import DISAGREE
 from fastgan.evaluation.finding import Action, Advice, Finding
-from fastgan.evaluation.pixels import BATCH, few_pixels
 from fastgan.text import joined
 
 SURE = 0.8  # mean confidence from which Q is called sure
@@ -183,21 +182,15 @@ def finding(trust: Trust, classes: int | None = None) -> Finding | None:
 def neighbours_agree(images_NCHW: Tensor, own_M: Tensor, chosen_M: Tensor) -> Tensor | None:
     """The share [M], float64, of an image's neighbours among the chosen that have its code; None for a lone image.
 
-    Neighbours are those of the largest cosine of pixels, as `few_pixels` has them, without the images' mean.
+    Neighbours are those of the largest cosine of pixels, as `neighbours.pixels` has them, without the images' mean.
     """
     voters = min(NEIGHBOURS, len(chosen_M) - 1)
     if voters < 1:
         return None
-    pixels_MP = few_pixels(images_NCHW, chosen_M)
-    pixels_MP = F.normalize(pixels_MP - pixels_MP.mean(0), dim=1)
-    shares = []
-    for start in range(0, len(pixels_MP), BATCH):
-        cosine_BM = pixels_MP[start : start + BATCH] @ pixels_MP.T
-        rows = torch.arange(len(cosine_BM), device=cosine_BM.device)
-        cosine_BM[rows, rows + start] = -torch.inf  # an image is not its own neighbour
-        near_BV = own_M[cosine_BM.topk(voters).indices.cpu()]
-        shares.append((near_BV == own_M[start : start + BATCH, None]).double().mean(1))
-    return torch.cat(shares)
+    pixels_MP = pixels(images_NCHW, chosen_M)
+    unit_MP = centred(pixels_MP, pixels_MP.mean(0))
+    _, nearest_MV = nearest(unit_MP, unit_MP, voters, skip_first=True)
+    return (own_M[nearest_MV] == own_M[:, None]).double().mean(1)
 
 
 def _bins(stated_M: Tensor, same_M: Tensor, near_M: Tensor | None) -> list[Bin]:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from fastgan.augment.tensor import TensorTransform
 from fastgan.config.schema import TrainConfig, TransformConfig
+from fastgan.data.neighbours import AT_ONCE, BATCH, SIDE, centred, nearest_to_views, pooled
 from fastgan.seeding import stream_seed
 from fastgan.training import spectral
-from fastgan.training.neighbours import AT_ONCE, BATCH, SIDE, centred, nearest_to_views, pooled
 
 
 class PixelGraphs:

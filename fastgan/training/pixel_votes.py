@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from fastgan.data.neighbours import centred, nearest, pixels
 from fastgan.seeding import shuffled
 from fastgan.training import spectral
-from fastgan.training.neighbours import centred, nearest, pixels
 
 VOTERS = 10  # nearest labelled images, by pixels
 REFERENCE = 30_000  # labelled images among which they are sought
@@ -37,11 +37,11 @@ def decide_disputed(group_N: Groups, images_NCHW: Tensor, share: float, seed: in
     if len(disputed_M) == 0 or len(known_N) == 0:
         return group_N
     known_N = np.sort(known_N[shuffled(len(known_N), seed, "pixels")[:REFERENCE].numpy()])
-    known_NP = pixels(images_NCHW, known_N)
+    known_NP = pixels(images_NCHW, torch.from_numpy(known_N))
     mean_P, voted = known_NP.mean(0), []
     known_NP = centred(known_NP, mean_P)
     for start in range(0, len(disputed_M), AT_ONCE):  # there may be many more of them than of those that are known
-        asked_MP = pixels(images_NCHW, disputed_M[start : start + AT_ONCE])
+        asked_MP = pixels(images_NCHW, torch.from_numpy(disputed_M[start : start + AT_ONCE]))
         voted.append(_votes(centred(asked_MP, mean_P), known_NP, group_N[known_N]))
     voted_MV = torch.cat(voted)
     winner_M = voted_MV.mode(1).values
@@ -72,7 +72,7 @@ def move_islands(
     landmark_L = chosen_L.numpy()
     before_L = group_N[landmark_L]
     group_L = before_L.copy()
-    pixels_LP = pixels(images_NCHW, landmark_L)
+    pixels_LP = pixels(images_NCHW, torch.from_numpy(landmark_L))
     pixels_LP = centred(pixels_LP, pixels_LP.mean(0))
     for island in _islands(graph_LL, before_L, classes):
         if (group_L[island] != before_L[island]).any():

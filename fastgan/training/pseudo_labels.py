@@ -26,9 +26,9 @@ from scipy.stats import entropy
 from torch import Tensor
 
 from fastgan.config.schema import GroupingConfig
+from fastgan.data.neighbours import nearest
 from fastgan.seeding import shuffled
 from fastgan.training import pixel_votes, spectral
-from fastgan.training.neighbours import nearest
 from fastgan.training.pixel_graphs import PixelGraphs
 
 Groups = NDArray[np.int64]

@@ -27,8 +27,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor
 
+from fastgan.data.neighbours import nearest
 from fastgan.training.kmeans import kmeans
-from fastgan.training.neighbours import nearest
 
 SCALE = 7  # this neighbour's distance is the scale of an image's affinities
 DIRECTIONS = (1.0, 1.5, 2.0, 3.0, 4.5)  # eigenvectors per code; each is tried with all of PARTS

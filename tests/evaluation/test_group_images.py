@@ -11,10 +11,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from fastgan.data.neighbours import pixels
 from fastgan.evaluation.group_images import BETWEEN, BINS, PARTS, Readings, group_images, outliers, spread_over
 from fastgan.evaluation.image_map import OF_EACH, image_map
 from fastgan.evaluation.near_duplicates import near_duplicates
-from fastgan.evaluation.pixels import few_pixels
 
 FLAT = torch.zeros(40, 1, 2, 2, dtype=torch.uint8)  # images that all look alike
 
@@ -45,7 +45,7 @@ def test_typical_images_show_each_look_of_a_group(seed: int) -> None:
     one = np.flatnonzero((shapes_N == 1) & (laboratories_N == 0))
     other = np.flatnonzero((shapes_N == 1) & (laboratories_N == 1))[: len(one) // 9]
     order_M = np.concatenate([one[:100], other, one[100:]])
-    pixels_MP = few_pixels(torch.from_numpy(images), torch.from_numpy(order_M))
+    pixels_MP = pixels(torch.from_numpy(images), torch.from_numpy(order_M))
     shown = spread_over(pixels_MP, seed)
     assert len(shown) == PARTS == len(set(shown.tolist())) and int(shown[0]) == 0, (
         "the most typical of all is the first"

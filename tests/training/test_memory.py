@@ -19,10 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastgan.augment import suited
 from fastgan.config.schema import TransformConfig
-from fastgan.data import likeness
+from fastgan.data import likeness, neighbours
 from fastgan.data.image_set import ImageSet
 from fastgan.evaluation.near_duplicates import near_duplicates
-from fastgan.training import neighbours, pixel_graphs, pixel_votes, spectral
+from fastgan.training import pixel_graphs, pixel_votes, spectral
 
 COUNT, SHAPE = 1500, (3, 64, 64)
 PIXELS = 3 * neighbours.SIDE**2  # of an image as neighbours are compared

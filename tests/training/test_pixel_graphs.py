@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fastgan.augment.tensor import TensorTransform
 from fastgan.config.schema import GroupingConfig, TransformConfig
+from fastgan.data.neighbours import nearest_to_views
 from fastgan.evaluation.metrics import clustering
 from fastgan.training import spectral
-from fastgan.training.neighbours import nearest_to_views
 from fastgan.training.pixel_graphs import PixelGraphs
 from fastgan.training.pseudo_labels import find_groups
 

@@ -15,8 +15,8 @@ from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 from fastgan.config.schema import GroupingConfig
+from fastgan.data.neighbours import nearest
 from fastgan.evaluation.metrics import clustering
-from fastgan.training.neighbours import nearest
 from fastgan.training.pixel_votes import decide_disputed, move_islands
 from fastgan.training.pseudo_labels import _shared_information, _stable, find_groups
 from fastgan.training.spectral import _between, _merge, neighbour_graph, normalised_cut, two_way_cut

@@ -6,10 +6,9 @@ Legend: N images, L others, D dimensions, M neighbours, A and B of a batch, V vi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 BATCH = 1000
@@ -43,21 +42,20 @@ def nearest(unit_ND: Tensor, others_LD: Tensor, count: int, *, skip_first: bool)
     return similarity_NM, index_NM
 
 
-def pixels(images_NCHW: Tensor, index_M: NDArray[np.int64]) -> Tensor:
-    """Some of the uint8 images, averaged to SIDE x SIDE pixels at most, float32 [M, P], on their device."""
-    found_MP = torch.empty(0)
+def pixels(images_NCHW: Tensor, index_M: Tensor) -> Tensor:
+    """Some of the uint8 images in [0, 1], averaged to SIDE x SIDE pixels at most, float32 [M, P], on their device."""
+    size = images_NCHW.shape[1] * prod(min(SIDE, side) for side in images_NCHW.shape[2:])
+    found_MP = torch.empty(len(index_M), size, device=images_NCHW.device)  # made once and filled, as in `nearest`
     for start in range(0, len(index_M), AT_ONCE):
-        chosen = torch.from_numpy(index_M[start : start + AT_ONCE]).to(images_NCHW.device)
-        part_BP = pooled(images_NCHW[chosen].float() / 255.0)
-        if start == 0:  # made once and filled, as in `nearest`
-            found_MP = part_BP.new_empty(len(index_M), part_BP.shape[1])
-        found_MP[start : start + AT_ONCE] = part_BP
+        chosen = index_M[start : start + AT_ONCE].to(images_NCHW.device)
+        found_MP[start : start + AT_ONCE] = pooled(images_NCHW[chosen].float() / 255.0)
     return found_MP
 
 
 def pooled(images_BCHW: Tensor) -> Tensor:
     """Images averaged to SIDE x SIDE pixels at most, [B, P]."""
-    return torch.nn.functional.adaptive_avg_pool2d(images_BCHW, min(SIDE, *images_BCHW.shape[2:])).flatten(1)
+    height, width = (min(SIDE, side) for side in images_BCHW.shape[2:])
+    return torch.nn.functional.adaptive_avg_pool2d(images_BCHW, (height, width)).flatten(1)
 
 
 def centred(pixels_MP: Tensor, mean_P: Tensor) -> Tensor:
