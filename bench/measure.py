@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -115,6 +117,13 @@ def slug(about: dict[str, Any]) -> str:
     """A file name's part for the machine."""
     kind = f"{about['device_type']} {about['device']}{' avx2' if limited() else ''}"
     return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")
+
+
+def keep(stem: Path, lines: Sequence[str], whole: Mapping[str, Any]) -> None:
+    """Write a study's table, STEM.txt, and all its figures, STEM.json; the folder is made if it is absent."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    stem.with_suffix(".json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
 def limited() -> bool:

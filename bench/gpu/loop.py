@@ -9,7 +9,6 @@ fails is a line that says so, and what has been measured is kept after each roun
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 import sys
 import traceback
@@ -20,7 +19,7 @@ from typing import Any
 
 import torch
 
-from bench.measure import machine, slug
+from bench.measure import keep, machine, slug
 from bench.process import said
 from bench.rows import DEFAULT_RECIPE, DEVICE, ROOT, load_images, make_row
 from bench.timing import in_turns
@@ -112,10 +111,7 @@ class Table:
             )
         lines += [f"left out: {name}: {why}" for name, why in self.left_out.items()]
         lines += [f"{key}: {value}" for key, value in self.about.items()]
-        self.stem.parent.mkdir(parents=True, exist_ok=True)
-        self.stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        whole = {"about": self.about, "rows": rows, "left_out": self.left_out}
-        self.stem.with_suffix(".json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        keep(self.stem, lines, {"about": self.about, "rows": rows, "left_out": self.left_out})
         return "\n".join(lines)
 
 

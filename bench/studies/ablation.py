@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 
-from bench.measure import machine, slug
+from bench.measure import keep, machine, slug
 from bench.rows import ROOT
 from bench.studies.runs import mnist_flags, train
 from fastgan.reporting.palette import SOFT, STYLES
@@ -127,9 +126,7 @@ def main() -> None:
     print("\n".join(lines))
     if chosen.save:
         stem = ROOT / "bench" / "results" / "prior" / f"ablation-{slug(about)}"
-        stem.parent.mkdir(exist_ok=True)
-        stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        stem.with_suffix(".json").write_text(json.dumps({"about": about, "runs": found}, indent=2) + "\n", "utf-8")
+        keep(stem, lines, {"about": about, "runs": found})
         chart(found, stem.with_suffix(".png"))
 
 

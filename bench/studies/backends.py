@@ -10,12 +10,11 @@ figures of each run in bench/results/.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
-from bench.measure import machine, slug
+from bench.measure import keep, machine, slug
 from bench.rows import ROOT
 from bench.studies.runs import mnist_flags, train
 
@@ -66,8 +65,7 @@ def main() -> None:
     print("\n".join(lines))
     if chosen.save:
         stem = ROOT / "bench" / "results" / f"backends-mnist-{slug(about)}"
-        stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        stem.with_suffix(".json").write_text(json.dumps({"about": about, "runs": found}, indent=2) + "\n", "utf-8")
+        keep(stem, lines, {"about": about, "runs": found})
 
 
 if __name__ == "__main__":

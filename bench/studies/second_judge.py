@@ -12,26 +12,26 @@ agree, and each figure by either. --save keeps the table in bench/results/worlds
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bench.measure import machine, slug
+from bench.measure import keep, machine, slug
 from bench.rows import ROOT
 from fastgan.config.schema import TrainConfig
 from fastgan.data import loading
 from fastgan.data.image_set import ImageSet
 from fastgan.evaluation import judge, metrics
-from fastgan.evaluation.evaluator import PER_CODE
+from fastgan.evaluation.evaluator import PER_CODE, of_generated
 from fastgan.evaluation.judge_network import Judge, JudgeNetwork
 from fastgan.evaluation.judge_plan import plan
 from fastgan.inference import trained_run
 from fastgan.inference.sampling import Sampler
 
 DEVICE = torch.device("cpu")
+FIGURES = ("nmi", "ent", "prior_error")
 SEED = 1  # the judge's own is 0
 
 
@@ -48,15 +48,6 @@ class LeNet5(JudgeNetwork):
         self.classes = nn.Linear(84, classes)
 
 
-def figures(counts_KC: Tensor, prior_K: Tensor, frequencies: Tensor | None) -> dict[str, float]:
-    """What an evaluation says of generated images, by one judge's count matrix."""
-    entropy, _ = metrics.entropy_score(counts_KC)
-    found = {"nmi": metrics.normalised_mutual_information(counts_KC), "ent": entropy}
-    if frequencies is not None:
-        found["prior_error"] = metrics.prior_error(prior_K, frequencies, counts_KC)
-    return found
-
-
 def compare(run: trained_run.TrainedRun, images: ImageSet, judges: tuple[Judge, Judge]) -> dict[str, float]:
     """The agreement of two judges about a run's generated images, and the figures by each (second_ before its own)."""
     drawn = torch.arange(run.config.classes).repeat_interleave(PER_CODE)
@@ -66,8 +57,8 @@ def compare(run: trained_run.TrainedRun, images: ImageSet, judges: tuple[Judge, 
     row = {"agreement": float((first == second).double().mean())}
     for prefix, judged in (("", first), ("second_", second)):
         counts = metrics.count_matrix(drawn, judged, run.config.classes, images.label_count)
-        known = figures(counts, prior_K, images.class_frequencies())
-        row |= {prefix + name: value for name, value in known.items()}
+        known = of_generated(counts, prior_K, images.class_frequencies())
+        row |= {prefix + name: known[name] for name in FIGURES if name in known}
     return row
 
 
@@ -106,8 +97,7 @@ def main() -> None:
     print("\n".join(lines))
     if chosen.save:
         stem = ROOT / "bench" / "results" / "worlds" / f"second-judge-{slug(about)}"
-        stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        stem.with_suffix(".json").write_text(json.dumps({"about": about, "runs": found}, indent=2) + "\n", "utf-8")
+        keep(stem, lines, {"about": about, "runs": found})
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
 from typing import Any
 
 import torch
 
-from bench.measure import machine, slug
+from bench.measure import keep, machine, slug
 from bench.rows import ROOT
 from bench.studies.runs import mnist_flags
 from fastgan.config.schedule import resolve_schedule
@@ -116,9 +115,7 @@ def main() -> None:
     print("\n".join(lines))
     if chosen.save:
         stem = ROOT / "bench" / "results" / "time_to_quality" / slug(about)
-        stem.parent.mkdir(exist_ok=True)
-        stem.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        stem.with_suffix(".json").write_text(json.dumps({"about": about, "runs": found}, indent=1) + "\n", "utf-8")
+        keep(stem, lines, {"about": about, "runs": found})
 
 
 if __name__ == "__main__":
