@@ -1,6 +1,7 @@
 """What each part of the default recipe is worth.
 
-    python -m bench.studies.ablation RUNS [--epochs 5] [--splits 4 5] [--only PART ...] [--at-once 2] [--save]
+    python -m bench.studies.ablation RUNS [--epochs 5] [--splits 4 5] [--only PART ...] [--at-once 2]
+        [--device cuda] [--save]
 
 Trains imbalanced MNIST (seed 0, bfloat16) by the default recipe, by it without one part at a time, and by the paper's,
 into the folder RUNS, one thread a run; what is there already is read. No choice was made on splits 4 and 5. --save
@@ -109,6 +110,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, nargs="+", default=[4, 5])
     parser.add_argument("--only", nargs="+", metavar="PART", help="variants whose names begin so")
     parser.add_argument("--at-once", type=int, default=2, help="runs at the same time (default: 2)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--save", action="store_true")
     chosen = parser.parse_args()
     names = [name for name in VARIANTS if not chosen.only or name.startswith(tuple(chosen.only))]
@@ -117,7 +119,10 @@ def main() -> None:
         for split in chosen.splits
         for name in names
     }
-    flags = {run: [*mnist_flags(split, chosen.epochs, 0), *VARIANTS[name]] for (name, split), run in runs.items()}
+    flags = {
+        run: [*mnist_flags(split, chosen.epochs, 0, chosen.device), *VARIANTS[name]]
+        for (name, split), run in runs.items()
+    }
     rows = train(flags, chosen.epochs, chosen.at_once)
     found = {name: {split: rows[runs[name, split]] for split in chosen.splits} for name in names}
     about = {"data": "mnist", "seed": 0, "epochs": chosen.epochs, **machine(), "threads_a_run": 1}

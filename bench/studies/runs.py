@@ -15,10 +15,10 @@ from fastgan.runs.metrics_log import MetricsLog
 from fastgan.runs.run_folder import read_settings
 
 
-def mnist_flags(split: int, epochs: int, seed: int) -> list[str]:
+def mnist_flags(split: int, epochs: int, seed: int, device: str = "cpu") -> list[str]:
     """The flags of `fastgan.train` that all runs on a split share."""
     folder = os.environ.get("FASTGAN_MNIST") or ROOT.parent / "shared" / "data" / "mnist"
-    flags = f"--dataset mnist --amp --device cpu --data-dir {folder}".split()
+    flags = f"--dataset mnist --amp --device {device} --data-dir {folder}".split()
     return [*flags, "--split", str(split), "--epochs", str(epochs), "--seed", str(seed)]
 
 
