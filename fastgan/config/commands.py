@@ -274,7 +274,11 @@ class WorldsConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; rivals always use the CPU."""
     threads: int = 0
-    """CPU threads of each run. 0: one for each processor that this process may use and that is idle."""
+    """CPU threads of each run. 0: one for each processor that this process may use and that is idle, shared among the
+    runs that are made at once."""
+    runs_at_once: int = 1
+    """Runs of a world to make at the same time, each in a process of its own. On a GPU start NVIDIA's MPS before
+    (nvidia-cuda-mps-control -d), or their kernels take turns; each run takes 2 to 3 GB of its memory."""
 
 
 def check_labels_from_folders(run: Path, config: TrainConfig, more: str = "") -> None:

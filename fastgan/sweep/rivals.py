@@ -38,6 +38,7 @@ Predict = Callable[[Pixels], Any]
 
 COMPONENTS = 50  # of PCA, where images have so many pixels
 STARTS = 10  # of k-means and of the Gaussian mixture: the best counts
+RIDGES = (1e-6, 1e-4, 1e-2)  # added to covariances, the next where a component has too few images for the one before
 UMAP_SETTINGS: dict[str, Any] = {"n_neighbors": 30, "min_dist": 0.0, "n_components": 10}  # umap-learn's for clustering
 SMALLEST_CLUSTER = 0.01  # share of the images, for HDBSCAN
 SPECTRAL_IMAGES = 10_000  # images that are cut by their graph; the others join their nearest neighbours
@@ -142,7 +143,14 @@ def _kmeans(train_ND: Pixels, classes: int, seed: int) -> tuple[Labels, Predict]
 
 def _mixture(train_ND: Pixels, classes: int, seed: int) -> tuple[Labels, Predict]:
     """A Gaussian mixture with full covariances."""
-    model = GaussianMixture(classes, n_init=STARTS, random_state=seed).fit(train_ND)
+    for ridge in RIDGES:
+        model = GaussianMixture(classes, n_init=STARTS, random_state=seed, reg_covar=ridge)
+        try:
+            model.fit(train_ND)
+            break
+        except ValueError:  # a covariance that has no inverse
+            if ridge == RIDGES[-1]:
+                raise
     return model.predict(train_ND), model.predict
 
 

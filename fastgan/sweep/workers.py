@@ -1,4 +1,4 @@
-"""Worker processes: concurrent runs of a sweep on a CPU.
+"""Worker processes: concurrent runs of a sweep, on a CPU, or sharing a GPU.
 
 A worker receives its setup, then one run at a time, and answers when each run ends; messages are pickles over standard
 input and output. A worker has its own session, so that a terminal's Ctrl-C reaches only the parent, which sends it
@@ -51,6 +51,7 @@ class Part:
     command: Sequence[str]
     held_out: bool = False
     at_once: int = 1
+    device: str = "cpu"
 
 
 class Worker:
@@ -133,6 +134,7 @@ def in_processes(sweep: Sweep, keys: Sequence[RunKey], count: int, kernels: str,
         command,
         sweep.held_out,
         sweep.at_once,
+        str(sweep.device),
     )
     workers: list[Worker] = []
 
@@ -167,8 +169,8 @@ def _sweep(part: Part) -> Sweep:
     device.choose_kernels(part.kernels)
     threads.choose(part.threads)
     results = Results(part.folder, **part.sweep)
-    cpu = torch.device("cpu")
-    sweep = Sweep(results, part.runs, cpu, RankInfo(), part.pictures, named=True, held_out=part.held_out)
+    where = torch.device(part.device)
+    sweep = Sweep(results, part.runs, where, RankInfo(), part.pictures, named=True, held_out=part.held_out)
     sweep.at_once = part.at_once
     return sweep
 

@@ -21,7 +21,7 @@ from fastgan.runtime import threads
 from fastgan.runtime.device import choose_device, choose_kernels
 from fastgan.runtime.process import tune_malloc
 from fastgan.runtime.ranks import RankInfo
-from fastgan.sweep import rivals, workers
+from fastgan.sweep import at_once, rivals, workers
 from fastgan.sweep.methods import parse_names, parse_numbers
 from fastgan.sweep.results import Results, RunKey, row_path
 from fastgan.sweep.rivals import RIVALS
@@ -94,6 +94,8 @@ def runs_of(args: WorldsConfig, name: str) -> dict[RunKey, TrainConfig]:
 
 def train_worlds(args: WorldsConfig) -> int:
     """Train the runs that are left, world by world. Returns the exit code."""
+    if args.runs_at_once < 1:
+        raise ConfigError(f"--runs-at-once {args.runs_at_once}: must be 1 or more")
     names = parse_names("worlds", args.worlds, WORLDS)
     plans = {name: runs_of(args, name) for name in names}
     rivals.check(sorted({key.method for runs in plans.values() for key in runs}))
@@ -113,7 +115,10 @@ def train_worlds(args: WorldsConfig) -> int:
     tune_malloc()
     device = choose_device(args.device)
     choose_kernels("auto")
-    note = threads.choose(args.threads)
+    each = args.threads
+    if args.runs_at_once > 1:
+        _, each = at_once.on_cpu(args.runs_at_once, args.runs_at_once, args.threads, RankInfo())
+    note = threads.choose(each)
     if note and device.type == "cpu":
         print(f"note: {note}", file=sys.stderr)
     for name in names:
@@ -136,12 +141,16 @@ def _train(
     )
     pictures = frozenset(key for key in runs if key.method == OURS and key.seed == 0 and key.split in (None, 1))
     sweep = Sweep(results, runs, device, RankInfo(), pictures, held_out=True)
+    own_threads = torch.get_num_threads()
+    if (count := min(args.runs_at_once, len(left))) > 1:
+        sweep.at_once = count
+        return workers.in_processes(sweep, left, count, "auto", own_threads)
     for key in left:
         print(f"{name}: {key.name} ...", file=sys.stderr)
         if device.type == "cuda" and key.method == OURS:
             stopped = sweep.train_one(key)
         else:  # each in a process of its own, whose memory is its own too
-            stopped = workers.in_processes(sweep, [key], 1, "auto", args.threads or torch.get_num_threads())
+            stopped = workers.in_processes(sweep, [key], 1, "auto", own_threads)
         if stopped is not None:
             return stopped
     return None

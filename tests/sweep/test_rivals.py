@@ -50,6 +50,14 @@ def test_each_finds_clear_classes(method: str) -> None:
     assert "held_out_share_error" not in figures and "command" not in row["environment"]
 
 
+def test_a_mixture_of_more_components_than_their_images_allow() -> None:
+    """As many full covariances as Labeled Faces in the Wild has people, each of fewer images than dimensions."""
+    faces = 30 * np.random.default_rng(0).random((200, 64), dtype=np.float32)  # as far apart as images of many pixels
+    faces[:60] = faces[0]  # copies: a component without any spread
+    found, _ = rivals.label("pca-gmm", faces, faces[:0], 60, 0)
+    assert len(found) == 200 and len(np.unique(found)) > 20
+
+
 @pytest.mark.parametrize("method", [name for name in RIVALS if not name.startswith("umap")])
 def test_seeds_and_repeats(method: str) -> None:
     pixels = TRAIN.images.flatten(1).numpy().astype(np.float32) / 255

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fastgan import reproduce
 from fastgan.config import command_line
 from fastgan.config.commands import WorldsConfig
 from fastgan.errors import ConfigError
+from fastgan.sweep import workers
 from fastgan.sweep.results import RunKey
 from fastgan.sweep.worlds import WORLDS, runs_of
 from fastgan.sweep.worlds_table import FIGURES, as_markdown, value, write_worlds
@@ -92,6 +94,11 @@ def test_all_tables_are_written(tmp_path: Path) -> None:
         (("--methods", "magic"), "--methods magic: not known; choose all, or some of elastic, kmeans"),
         (("--worlds", "cifar-2", "--methods", "kmeans", "--data-dir", "nowhere"), "its images are not in nowhere"),
         (("--splits", "51"), "--splits 51: must be"),
+        (("--runs-at-once", "0"), "--runs-at-once 0: must be 1 or more"),
+        (
+            ("--worlds", "mnist", "--methods", "kmeans", "--runs-at-once", "1000"),
+            "--runs-at-once 1000: with 1 thread each, these runs need 1000 processors",
+        ),
     ],
 )
 def test_mistakes(flags: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +107,8 @@ def test_mistakes(flags: tuple[str, ...], message: str, tmp_path: Path, capsys: 
     assert error.startswith("error: ") and message in error
 
 
-def test_a_rival_is_fitted_once_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def dark_and_light(tmp_path: Path) -> tuple[str, ...]:
+    """The flags of a sweep over 80 images of two kinds, in place of CIFAR-2."""
     from PIL import Image
 
     for label, level in (("dark", 40), ("light", 200)):
@@ -108,9 +116,12 @@ def test_a_rival_is_fitted_once_and_kept(tmp_path: Path, capsys: pytest.CaptureF
         for i in range(40):
             pixels = np.random.default_rng(i).integers(level, level + 30, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "cifar2-7-3" / label / f"{i}.png")
-    flags = tuple("--worlds cifar-2 --methods kmeans --seeds 0 --threads 1".split())  # noqa: SIM905
-    flags += ("--data-dir", str(tmp_path))
-    flags += ("--results", str(tmp_path / "results"), "--cache-dir", str(tmp_path / "cache"))
+    flags = ("--worlds", "cifar-2", "--methods", "kmeans", "--threads", "1", "--data-dir", str(tmp_path))
+    return (*flags, "--results", str(tmp_path / "results"), "--cache-dir", str(tmp_path / "cache"))
+
+
+def test_a_rival_is_fitted_once_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = (*dark_and_light(tmp_path), "--seeds", "0")
     assert run(*flags, "--dry-run") == 0 and capsys.readouterr().out.strip() == "cifar-2: kmeans-seed0"
     assert run(*flags) == 0
     kept = json.loads((tmp_path / "results" / "cifar-2" / "rows" / "kmeans-seed0.json").read_text())
@@ -118,3 +129,21 @@ def test_a_rival_is_fitted_once_and_kept(tmp_path: Path, capsys: pytest.CaptureF
     assert run(*flags, "--dry-run") == 0 and capsys.readouterr().out == ""
     assert run("--table", "--results", str(tmp_path / "results")) == 0
     assert "| kmeans | 1 | **1.000** |" in capsys.readouterr().out
+
+
+def test_runs_of_a_world_are_made_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Three runs in two processes: each row once, as one after the other makes it."""
+    flags = dark_and_light(tmp_path)
+    assert run(*flags, "--seeds", "0-2", "--runs-at-once", "2") == 0
+    rows = sorted((tmp_path / "results" / "cifar-2" / "rows").glob("*.json"))
+    assert [file.stem for file in rows] == ["kmeans-seed0", "kmeans-seed1", "kmeans-seed2"]
+    assert {json.loads(file.read_text())["evaluations"]["38"]["cluster_accuracy"] for file in rows} == {1.0}
+    assert "3 of 3 runs are finished" in capfd.readouterr().err
+
+
+def test_workers_use_the_device_of_the_sweep(tmp_path: Path) -> None:
+    """Runs that share a GPU are made there, not on the CPU."""
+    made: dict[str, Any] = {"dataset": "cifar-2", "recipe": "default", "epochs": 38}
+    settings: dict[str, Any] = {"folder": tmp_path, "sweep": made, "runs": {}, "pictures": frozenset()}
+    part = workers.Part(**settings, kernels="auto", threads=1, parent=os.getppid(), command=(), device="cuda")
+    assert workers._sweep(part).device.type == "cuda"
