@@ -39,6 +39,13 @@ def _no_mnist() -> str | None:
     return f"MNIST is not in {folder}; name its folder in FASTGAN_MNIST"
 
 
+def _no_worlds() -> str | None:
+    folder = Path(os.environ.get("FASTGAN_WORLDS", "data"))
+    if (folder / "mnist").is_dir():
+        return _no_gpu()
+    return f"the worlds' images are not in {folder}; name their folder in FASTGAN_WORLDS (docs/worlds.md)"
+
+
 def _no_dali() -> str | None:
     try:
         importlib.import_module("nvidia.dali")
@@ -74,6 +81,7 @@ PYTEST = (PYTHON, "-m", "pytest")
 # Most of a test's time is its compilers', so tests share the processors, where pytest-xdist is installed.
 TESTS = (*PYTEST, *(("-n", str(min(8, (os.cpu_count() or 1) // 2))) if importlib.util.find_spec("xdist") else ()))
 SANITIZER = ("compute-sanitizer", "--error-exitcode", "9", "--print-limit", "20", "--tool")
+ABLATION_AT_ONCE = ("--at-once", str(max(1, (os.cpu_count() or 1) - 2)))
 STAGES: dict[str, tuple[Part, ...]] = {
     "kernels": (
         Part("tests", (*TESTS, "tests/kernels", "-m", "gpu"), 400),
@@ -113,6 +121,16 @@ STAGES: dict[str, tuple[Part, ...]] = {
     "table": tuple(
         Part(method, (PYTHON, "-m", "bench.gpu.table", method), 500, _no_mnist, keep=(f"table-{method}-cuda-*",))
         for method in ("elastic", "uniform")
+    ),
+    "worlds": (
+        Part("worlds", (PYTHON, "-m", "bench.gpu.worlds"), 530, _no_worlds, keep=("worlds-cuda-*",)),
+        Part(
+            "ablation",
+            (PYTHON, "-m", "bench.studies.ablation", "runs/ablation", "--device", "cuda", "--save", *ABLATION_AT_ONCE),
+            530,
+            _no_mnist,
+            keep=("prior/ablation-cuda-*",),
+        ),
     ),
 }
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 
+from bench.gpu.mps import mps
 from bench.measure import keep, machine, slug
 from bench.rows import ROOT
 from bench.studies.runs import mnist_flags, train
@@ -123,7 +125,8 @@ def main() -> None:
         run: [*mnist_flags(split, chosen.epochs, 0, chosen.device), *VARIANTS[name]]
         for (name, split), run in runs.items()
     }
-    rows = train(flags, chosen.epochs, chosen.at_once)
+    with mps() if chosen.device == "cuda" else nullcontext() as there:
+        rows = train(flags, chosen.epochs, chosen.at_once, there)
     found = {name: {split: rows[runs[name, split]] for split in chosen.splits} for name in names}
     about = {"data": "mnist", "seed": 0, "epochs": chosen.epochs, **machine(), "threads_a_run": 1}
     about["commit"] = ", ".join(sorted({row["commit"] for row in rows.values()}))

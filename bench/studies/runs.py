@@ -30,12 +30,15 @@ def final(run: Path, epochs: int) -> dict[str, Any] | None:
     return {**found[-1], "grouping_seconds": grouping} if found else None
 
 
-def train(runs: Mapping[Path, Sequence[str]], epochs: int, at_once: int = 2) -> dict[Path, dict[str, Any]]:
+def train(
+    runs: Mapping[Path, Sequence[str]], epochs: int, at_once: int = 2, environment: Mapping[str, str] | None = None
+) -> dict[Path, dict[str, Any]]:
     """The last evaluation and the commit of every run, by its folder; trains, or continues, what is not complete.
 
     Args:
         runs: folder -> flags of `fastgan.train`.
         at_once: how many run at a time.
+        environment: of their processes, beside this one's.
     """
     waiting = [run for run in runs if final(run, epochs) is None]
     running: dict[Path, subprocess.Popen[bytes]] = {}
@@ -44,7 +47,9 @@ def train(runs: Mapping[Path, Sequence[str]], epochs: int, at_once: int = 2) -> 
             run = waiting.pop(0)
             flags = ["--resume"] if any(run.glob("checkpoints/*")) else runs[run]
             command = [sys.executable, "-m", "fastgan.train", *flags, "--run-dir", str(run)]
-            running[run] = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            running[run] = subprocess.Popen(
+                command, cwd=ROOT, env={**os.environ, **(environment or {}), "OMP_NUM_THREADS": "1"}
+            )
         time.sleep(1)  # not os.wait: it would take the exit codes that poll is to read
         for run, process in list(running.items()):
             if process.poll() is not None:
