@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fastgan
-from fastgan.config.command_line import called_as, run_command
+from fastgan.config.command_line import NAMES, called_as, run_command
 from fastgan.errors import ConfigError
 from fastgan.runtime import command
 
@@ -37,7 +37,6 @@ COMMANDS = {
     "export": Command("export", "RUN", "its networks, for torch alone"),
     "reproduce": Command("reproduce", "--splits 1-3", "the paper's variants, and their table"),
 }
-ALSO = {"cluster": "label", "page": "report"}  # the names of the modules
 
 
 def listing(program: str) -> str:
@@ -79,7 +78,7 @@ def _call(program: str, argv: Sequence[str]) -> int:
     if name == "--version":
         print(f"fastgan {fastgan.__version__}")
         return 0
-    name = ALSO.get(name, name)
+    name = NAMES.get(name, name)
     if name not in COMMANDS:
         raise ConfigError(f"{name}: no such command{_meant(program, name)}; see {program} --help")
     with called_as(f"{program} {name}"):
@@ -92,7 +91,7 @@ def _meant(program: str, name: str) -> str:
         return f"; a name comes first, such as {program} train {name} ..."
     if Path(name).exists():
         return f"; use {program} train {name} to train on these images" if Path(name).is_dir() else ""
-    near = difflib.get_close_matches(name, [*COMMANDS, *ALSO], cutoff=0.5)
+    near = difflib.get_close_matches(name, [*COMMANDS, *NAMES], cutoff=0.5)
     return f"; perhaps you meant {' or '.join(near)}" if near else ""
 
 

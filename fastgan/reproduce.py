@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from fastgan.config.command_line import flag_value, parse, run_command
+from fastgan.config.command_line import flag_value, parse, program, run_command
 from fastgan.config.commands import ReproduceConfig, WorldsConfig
 from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig
@@ -65,7 +65,7 @@ def reproduce(args: ReproduceConfig) -> int:
         print("stopped and saved; the same command continues", file=sys.stderr)
         return 128 + stopped
     if ranks.rank == 0:
-        print(f"the table: python -m fastgan.reproduce --table --results {args.results}", file=sys.stderr)
+        print(f"the table: {program('reproduce')} --table --results {args.results}", file=sys.stderr)
     return 0
 
 

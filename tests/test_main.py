@@ -15,7 +15,7 @@ from test_light import SLOW, imported
 
 from fastgan import __main__ as entry
 from fastgan import __version__, train
-from fastgan.config.command_line import called_as, run_command
+from fastgan.config.command_line import NAMES, called_as, other_program, run_command
 from fastgan.config.presets import preset
 from fastgan.config.schema import TrainConfig
 from fastgan.config.train_command import train_config
@@ -39,6 +39,14 @@ def refused(*argv: str) -> str:
     with pytest.raises(ConfigError) as caught:
         by_name(*argv)
     return str(caught.value)
+
+
+def test_other_commands_are_named_as_this_one_was_called() -> None:
+    assert other_program("train") == "python -m fastgan.train"
+    with called_as("fastgan check"):
+        assert other_program("train") == "fastgan train" and other_program("cluster") == "fastgan label"
+    with called_as("python -m fastgan train"):
+        assert other_program("page") == "python -m fastgan report"
 
 
 # --- the list and the version ---
@@ -102,12 +110,12 @@ def test_the_package_offers_the_command() -> None:
     )
 
 
-@pytest.mark.parametrize("name", [*entry.COMMANDS, *entry.ALSO])
+@pytest.mark.parametrize("name", [*entry.COMMANDS, *NAMES])
 def test_every_name_leads_to_its_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         entry.main([name, "--help"])
     assert caught.value.code == 0
-    shown = entry.ALSO.get(name, name)
+    shown = NAMES.get(name, name)
     assert capsys.readouterr().out.startswith(f"usage: fastgan {shown} ")
 
 

@@ -19,6 +19,7 @@ from fastgan.text import printable
 
 T = TypeVar("T")
 PLAIN = help_text.Layout()
+NAMES = {"cluster": "label", "page": "report"}  # of modules, where the one command has another for them
 _program: ContextVar[str | None] = ContextVar("program", default=None)
 
 # tyro's messages that speak of Python, in a user's words.
@@ -60,6 +61,14 @@ def by_name() -> bool:
 def program(command: str) -> str:
     """How the command was called, for messages."""
     return _program.get() or f"python -m fastgan.{command}"
+
+
+def other_program(command: str) -> str:
+    """How another command is called in the same way, for messages that advise it."""
+    called = _program.get()
+    if called is None:
+        return f"python -m fastgan.{command}"
+    return f"{called.rsplit(' ', 1)[0]} {NAMES.get(command, command)}"
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:

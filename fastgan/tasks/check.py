@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from fastgan.config.command_line import other_program
 from fastgan.config.commands import CheckConfig
 from fastgan.config.presets import PRESETS
 from fastgan.config.schedule import resolve_schedule
@@ -77,7 +78,7 @@ def _preset(_: Path) -> TrainConfig:
 def _print_flags(own: Sequence[str], flags: Sequence[Advice]) -> None:
     chosen = " ".join(f"{flag.flag} {flag.value}".strip() for flag in flags)
     print("\nto train on it:")
-    print(f"  python -m fastgan.train {' '.join(shell_quoted(word) for word in own)} {chosen}")
+    print(f"  {other_program('train')} {' '.join(shell_quoted(word) for word in own)} {chosen}")
     print(survey_table.as_text((f"{flag.flag} {flag.value}".strip(), flag.why) for flag in flags))
 
 

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from fastgan.config import schedule
 from fastgan.config.commands import EvaluateConfig
-from fastgan.data import folder, loading
-from fastgan.data.identity import identify
 from fastgan.errors import ConfigError
 from fastgan.evaluation import agreement, confusion, diagnosis
 from fastgan.evaluation.confusion import confused_codes
 from fastgan.evaluation.evaluator import Evaluator, context_rows
 from fastgan.evaluation.judge import obtain_judge
-from fastgan.inference import trained_run
 from fastgan.reporting import labels
 from fastgan.runtime.stages import stage
+from fastgan.tasks import run_and_images
 from fastgan.text import encodable
-from fastgan.training import same_images
 
 
 def evaluate(args: EvaluateConfig) -> int:
     """Measure, print, write. Returns the exit code."""
-    device = trained_run.choose_processor(args.device, args.threads)
-    run = trained_run.load(args.run, device)
-    config = run.config_at(args.data_dir, args.cache_dir)
-    images = loading.load(config)
-    if args.labels_from_folders:
-        images = folder.by_subfolders(images, loading.data_folder(config))
-    same_images.warn(run.run, identify(images))
-    other = None if args.beside is None else agreement.load_beside(args.beside, run, config, images)
-    for doubt in [] if other is None else agreement.doubts(run, other, images):
-        print(f"warning: {doubt}", file=sys.stderr)
+    read = run_and_images.read(args)
+    run, config, images, other = read.run, read.config, read.images, read.beside
+    device = run.device
     evaluator = Evaluator(images, obtain_judge(config, images, device), config, device)
     prior_K = run.prior.probabilities().detach().cpu()
     with stage("evaluating"):

@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from fastgan.config.command_line import other_program
 from fastgan.config.schema import TrainConfig
 from fastgan.data.image_set import ImageSet
 from fastgan.evaluation.evaluator import Evaluation
@@ -106,7 +107,7 @@ def say(trained: Trained) -> None:
     if config.dataset == "digits":
         print(
             "This was a demonstration on digits of 8x8 pixels, enlarged. MNIST is next: "
-            "python -m fastgan.train --dataset mnist --split 1 --amp"
+            f"{other_program('train')} --dataset mnist --split 1 --amp"
         )
 
 
