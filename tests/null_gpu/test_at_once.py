@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from null_gpu.child import told
+from null_gpu.child import run, told
 from null_gpu.test_commands import command
 
 # Two threads, each of which captures again and again what it then replays, in the given place of its turns.
@@ -58,6 +60,20 @@ with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local")
     other.join()
 print(json.dumps(list(problems())))
 """
+# Three runs of one epoch by the suite of worlds: two processes that share the GPU.
+WORLDS = """
+import dataclasses, sys
+from fastgan import reproduce
+from fastgan.config.command_line import run_command
+from fastgan.sweep import workers, worlds
+from null_gpu.command import make_believe
+
+make_believe()
+workers.WORK = "from null_gpu.command import make_believe; make_believe(); " + workers.WORK
+worlds.WORLDS["cifar-2"] = dataclasses.replace(worlds.WORLDS["cifar-2"], epochs=1, eval_every=1)
+flags = "--suite worlds --worlds cifar-2 --methods elastic --seeds 0-2 --amp --threads 1 --runs-at-once 2"
+sys.exit(run_command(reproduce.main, [*flags.split(), "--data-dir", sys.argv[1], "--results", sys.argv[2]]))
+"""
 
 
 def test_nothing_is_launched_beside_a_capture() -> None:
@@ -84,3 +100,16 @@ def test_a_sweep_of_two_runs_at_once(flags: tuple[str, ...], graphs: int, tmp_pa
     assert f"{graphs} graphs; problems: none" in said
     rows = list((tmp_path / "rows" / "rows").glob("*.json"))
     assert f"{len(rows)} of {len(rows)} runs are finished" in said and len(rows) in (3, 4)
+
+
+@pytest.mark.slow
+def test_processes_of_the_suite_of_worlds_share_the_gpu(tmp_path: Path) -> None:
+    """Their rows say that they were made on it."""
+    for i in range(80):
+        path = tmp_path / "cifar2-7-3" / ("dark", "light")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (40 + 150 * (i % 2), i, 2 * i)).save(path)
+    run("-c", WORLDS, str(tmp_path), str(tmp_path / "rows"), XDG_CACHE_HOME=str(tmp_path))
+    rows = sorted((tmp_path / "rows" / "cifar-2" / "rows").glob("*.json"))
+    assert [row.stem for row in rows] == ["elastic-seed0", "elastic-seed1", "elastic-seed2"]
+    assert {json.loads(row.read_text())["environment"]["device"] for row in rows} == {"null GPU (as an H100)"}
