@@ -118,3 +118,12 @@ def youtube_faces_tree(
                 frame.paste(face, ((side - FACE) // 2, (side - FACE) // 2))
                 frame.save(place / f"{prefix}{video}.{number}.jpg", quality=90)
     return here
+
+
+def dark_and_light(folder: Path) -> None:
+    """40 files of 32x32 RGB pixels of each of two kinds, in a subfolder each."""
+    for label, level in (("dark", 40), ("light", 200)):
+        (folder / label).mkdir(parents=True)
+        for i in range(40):
+            pixels = np.random.default_rng(i).integers(level, level + 30, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{i}.png")

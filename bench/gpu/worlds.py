@@ -1,6 +1,7 @@
 """The suite of worlds on a GPU, many runs at a time: `python -m bench.gpu.worlds [unpack FILE RESULTS]`.
 
-Processes of the same command share runs out by their claims, under NVIDIA's MPS (mps.py). FASTGAN_WORLDS names the
+Processes of the same command share runs out by their claims, under NVIDIA's MPS (mps.py); --runs-at-once would end
+each world before it begins the next, with few runs at a time in most of them. FASTGAN_WORLDS names the
 folder of the data sets, as --data-dir of `python -m fastgan.reproduce --suite worlds`; worlds whose images are not
 there are left out. Rows gather in runs/, so that a second call trains what is left, and are kept as one file, which
 `unpack` turns into rows again.
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.gpu.mps import mps
@@ -43,7 +44,7 @@ class Asked:
     results: Path
     plan: tuple[tuple[str, str, str], ...] = PLAN
     method: str = OURS
-    more: tuple[str, ...] = field(default=("--amp", "--threads", "1"))
+    more: tuple[str, ...] = ("--amp", "--threads", "1")
 
     def there(self, names: str) -> str:
         """Those worlds of a list with commas whose images are there."""

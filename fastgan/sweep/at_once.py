@@ -1,5 +1,7 @@
 """Concurrent runs of a sweep: on a GPU each in a thread of one process, on a CPU each in its own process.
 
+The suite of worlds, whose runs share no trainer, makes them in processes on a GPU too (worlds.py).
+
 One run leaves most of a GPU idle. Launching eight captured iterations takes a few microseconds of the host's time, so
 one process can launch those of several runs, each in its own stream. On a CPU a run is work of the host, which Python
 does in one thread at a time, so each run gets its own process.

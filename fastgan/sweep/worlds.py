@@ -115,9 +115,7 @@ def train_worlds(args: WorldsConfig) -> int:
     tune_malloc()
     device = choose_device(args.device)
     choose_kernels("auto")
-    each = args.threads
-    if args.runs_at_once > 1:
-        _, each = at_once.on_cpu(args.runs_at_once, args.runs_at_once, args.threads, RankInfo())
+    _, each = at_once.on_cpu(args.runs_at_once, args.runs_at_once, args.threads, RankInfo())
     note = threads.choose(each)
     if note and device.type == "cpu":
         print(f"note: {note}", file=sys.stderr)

@@ -8,9 +8,8 @@ import sys
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from own_images import dark_and_light
 
 from bench.gpu import mps, worlds
 from fastgan.sweep.worlds import WORLDS
@@ -21,12 +20,7 @@ LIMIT = 120.0  # seconds for what takes a few
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """80 images of two kinds in place of CIFAR-2, and no other world's."""
-    for label, level in (("dark", 40), ("light", 200)):
-        folder = tmp_path / "data" / "cifar2-7-3" / label
-        folder.mkdir(parents=True)
-        for i in range(40):
-            pixels = np.random.default_rng(i).integers(level, level + 30, (32, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f"{i}.png")
+    dark_and_light(tmp_path / "data" / "cifar2-7-3")
     return tmp_path / "data"
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from own_images import dark_and_light
 
 from null_gpu.child import run, told
 from null_gpu.test_commands import command
@@ -105,10 +105,7 @@ def test_a_sweep_of_two_runs_at_once(flags: tuple[str, ...], graphs: int, tmp_pa
 @pytest.mark.slow
 def test_processes_of_the_suite_of_worlds_share_the_gpu(tmp_path: Path) -> None:
     """Their rows say that they were made on it."""
-    for i in range(80):
-        path = tmp_path / "cifar2-7-3" / ("dark", "light")[i % 2] / f"{i}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (32, 32), (40 + 150 * (i % 2), i, 2 * i)).save(path)
+    dark_and_light(tmp_path / "cifar2-7-3")
     run("-c", WORLDS, str(tmp_path), str(tmp_path / "rows"), XDG_CACHE_HOME=str(tmp_path))
     rows = sorted((tmp_path / "rows" / "cifar-2" / "rows").glob("*.json"))
     assert [row.stem for row in rows] == ["elastic-seed0", "elastic-seed1", "elastic-seed2"]

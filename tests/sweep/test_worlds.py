@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from own_images import dark_and_light
 
 from fastgan import reproduce
 from fastgan.config import command_line
@@ -107,21 +107,15 @@ def test_mistakes(flags: tuple[str, ...], message: str, tmp_path: Path, capsys: 
     assert error.startswith("error: ") and message in error
 
 
-def dark_and_light(tmp_path: Path) -> tuple[str, ...]:
+def two_kinds(tmp_path: Path) -> tuple[str, ...]:
     """The flags of a sweep over 80 images of two kinds, in place of CIFAR-2."""
-    from PIL import Image
-
-    for label, level in (("dark", 40), ("light", 200)):
-        (tmp_path / "cifar2-7-3" / label).mkdir(parents=True)
-        for i in range(40):
-            pixels = np.random.default_rng(i).integers(level, level + 30, (32, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "cifar2-7-3" / label / f"{i}.png")
+    dark_and_light(tmp_path / "cifar2-7-3")
     flags = ("--worlds", "cifar-2", "--methods", "kmeans", "--threads", "1", "--data-dir", str(tmp_path))
     return (*flags, "--results", str(tmp_path / "results"), "--cache-dir", str(tmp_path / "cache"))
 
 
 def test_a_rival_is_fitted_once_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = (*dark_and_light(tmp_path), "--seeds", "0")
+    flags = (*two_kinds(tmp_path), "--seeds", "0")
     assert run(*flags, "--dry-run") == 0 and capsys.readouterr().out.strip() == "cifar-2: kmeans-seed0"
     assert run(*flags) == 0
     kept = json.loads((tmp_path / "results" / "cifar-2" / "rows" / "kmeans-seed0.json").read_text())
@@ -133,7 +127,7 @@ def test_a_rival_is_fitted_once_and_kept(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_runs_of_a_world_are_made_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Three runs in two processes: each row once, as one after the other makes it."""
-    flags = dark_and_light(tmp_path)
+    flags = two_kinds(tmp_path)
     assert run(*flags, "--seeds", "0-2", "--runs-at-once", "2") == 0
     rows = sorted((tmp_path / "results" / "cifar-2" / "rows").glob("*.json"))
     assert [file.stem for file in rows] == ["kmeans-seed0", "kmeans-seed1", "kmeans-seed2"]
