@@ -3,8 +3,9 @@
     pytest bench/speed/bench_kernels.py [--save-results]
 
 The rows are those of bench/kernel_rows.py: a row of some precision is compared with ours of the same. A rival that is
-not installed, or fails, is left out with a word. On a GPU the compiled rows of all ops are timed after all others, and
-a table is written after each size, so that an interruption loses little. No figure without green twins.
+not installed, or fails, is left out with a word. On a GPU the compiled rows of all ops come after those that need no
+compiler, and those of libraries, which take seconds each, last. A table is written after each size, so that an
+interruption loses little. No figure without green twins.
 
 light: the larger of the time that a copy takes for the bytes that must be read and written, and that products of the
 row's precision take for the FLOP; a GPU's rates are measured first. "tf32" is what float16 products take, if less.
@@ -37,8 +38,8 @@ NT_XENT_SIZES = (64, 256, 1024, 4096, 16_384, 32_768) if CUDA else (64, 256, 102
 ADAM_SIZES = (13_342_352, 100_000_000) if CUDA else (13_342_352,)
 ALONE = 4096  # images beyond which rows of NT-Xent have the device's memory to themselves
 OPS = ("gumbel_softmax", "nt_xent", "adam")
-# On a GPU compilers take most of the time.
-PHASES = ("rows that need no compiler", "compiled rows") if CUDA else ("all rows",)
+# On a GPU compilers and libraries take most of the time.
+PHASES = ("rows that need no compiler", "compiled rows", "rows of libraries") if CUDA else ("all rows",)
 Light = dict[str, Any]
 
 
@@ -144,12 +145,19 @@ def _report(op: str, in_order: list[Row], sizes: list[Size], absent: list[str], 
     results.add(f"{op}-{slug(about)}", "\n".join([op, *lines]), kept)
 
 
+def _phase(row: Row) -> str:
+    """The phase in which a GPU times it."""
+    if row.needs:
+        return "rows of libraries"
+    return "compiled rows" if row.compiled else "rows that need no compiler"
+
+
 def _time(op: str, phase: str, sizes: list[Size], pool: Pool, light: Light, results: Results) -> None:
     """Time the rows of a phase; fails at the end if ours did."""
     in_order = rows(op)
     absent = [row.needs for row in in_order if row.needs and importlib.util.find_spec(row.needs) is None]
     in_order = [row for row in in_order if row.needs not in absent]
-    timed = [row for row in in_order if phase == "all rows" or row.compiled == (phase == "compiled rows")]
+    timed = [row for row in in_order if phase in ("all rows", _phase(row))]
     pool.start(list(dict.fromkeys(row.process for row in timed)))
     for size in sizes:
         fitting = [row for row in timed if row.most is None or size.size[0] <= row.most]
@@ -193,6 +201,6 @@ def tables() -> dict[str, list[Size]]:
 
 @pytest.mark.parametrize(("phase", "op"), [(phase, op) for phase in PHASES for op in OPS])
 def test_kernel(op: str, phase: str, tables: dict[str, list[Size]], pool: Pool, light: Light, results: Results) -> None:
-    if phase == "compiled rows" and not any(row.compiled for row in rows(op)):
+    if phase != "all rows" and phase not in map(_phase, rows(op)):
         pytest.skip("none")
     _time(op, phase, tables[op], pool, light, results)

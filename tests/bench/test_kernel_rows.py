@@ -70,8 +70,8 @@ class Kept:
         self.tables.append((table, json.loads(json.dumps(values))))
 
 
-def row(name: str, process: str = "torch") -> Row:
-    return Row(name, process, lambda: lambda: None)
+def row(name: str, process: str = "torch", needs: str | None = None) -> Row:
+    return Row(name, process, lambda: lambda: None, needs=needs)
 
 
 def test_inf_cl_gets_its_scale(monkeypatch: pytest.MonkeyPatch, on_cuda: None) -> None:
@@ -102,19 +102,22 @@ def test_rows_are_compared_with_ours_of_their_precision(on_cuda: None) -> None:
 
 
 def test_phases_are_all_rows(on_cuda: None, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU those that are not compiled are timed first."""
-    given = [row("ours", "ours"), row("plain compiled", "compiled tf32"), row("plain")]
+    """On a GPU those that are quickly ready are timed first, and libraries, which are slow, last."""
+    given = [row("ours", "ours"), row("plain compiled", "compiled tf32"), row("plain"), row("well", needs="json")]
     monkeypatch.setattr(bench_kernels, "rows", lambda op: given)
     sizes, kept, light = [Size("4", (4,), 1.0), Size("9", (9,), 1.0, alone=True)], Kept(), {"error": "no"}
     bench_kernels._time("adam", "rows that need no compiler", sizes, pool, light, kept)  # type: ignore[arg-type]
     assert [set(size.timings) for size in sizes] == [{"ours", "plain"}] * 2
     assert len(kept.tables) == 1 + 2  # after each row where each is alone
     bench_kernels._time("adam", "compiled rows", sizes, pool, light, kept)  # type: ignore[arg-type]
+    assert [set(size.timings) for size in sizes] == [{"ours", "plain", "plain compiled"}] * 2
+    bench_kernels._time("adam", "rows of libraries", sizes, pool, light, kept)  # type: ignore[arg-type]
     assert [set(size.timings) for size in sizes] == [{row.name for row in given}] * 2
-    assert [line.split()[0] for line in kept.tables[-1][0].splitlines() if line.startswith("  ")][1:4] == [
+    assert [line.split()[0] for line in kept.tables[-1][0].splitlines() if line.startswith("  ")][1:5] == [
         "ours",
         "plain",
         "plain",
+        "well",
     ]
 
 
