@@ -176,6 +176,7 @@ def test_threads_and_output_are_as_before(digits: Any, capfd: pytest.CaptureFixt
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was(digits: Any, tmp_path: Path) -> None:
     """Two epochs, and two more, end with the weights of four."""
     images = digits[0][:200]

@@ -20,6 +20,7 @@ RECIPES = re.findall(
 )
 
 
+@pytest.mark.slow
 def test_every_recipe_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after the other, as a reader would type them."""
     monkeypatch.chdir(tmp_path)

@@ -99,7 +99,7 @@ def test_tar_files_of_a_webdataset_are_read(library: Any, tmp_path: Path, sides_
     assert loading.load(own).images.equal(images.images) and not sides_decoded
 
 
-@pytest.mark.parametrize("flags", ["--dataset hf --data-dir", ""])
+@pytest.mark.parametrize("flags", [pytest.param("--dataset hf --data-dir", marks=pytest.mark.slow), ""])
 def test_one_file_is_enough(flags: str, library: Any, tmp_path: Path, no_judge: None) -> None:
     made(library).to_parquet(str(tmp_path / "cats.parquet"))
     save_shards(tmp_path / "shards", "some.tar")

@@ -96,6 +96,7 @@ def kept(folder: Path) -> dict[str, dict[str, object]]:
     return found
 
 
+@pytest.mark.slow
 def test_rows_that_fail_are_lines_of_the_table(tmp_path: Path) -> None:
     *_, train, nothing, sweep, none, row = run("-c", FAILS, str(tmp_path), FASTGAN_MNIST=str(tmp_path)).splitlines()
     table = kept(tmp_path)
