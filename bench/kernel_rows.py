@@ -48,9 +48,11 @@ class Row:
     most: int | None = None
 
     @property
-    def compiled(self) -> bool:
-        """Whether torch.compile makes it."""
-        return self.process.startswith("compiled")
+    def phase(self) -> str:
+        """When a GPU times it, of bench_kernels.PHASES."""
+        if self.needs:
+            return "rows of libraries"
+        return "compiled rows" if self.process.startswith("compiled") else "rows that need no compiler"
 
 
 @contextmanager

@@ -145,19 +145,12 @@ def _report(op: str, in_order: list[Row], sizes: list[Size], absent: list[str], 
     results.add(f"{op}-{slug(about)}", "\n".join([op, *lines]), kept)
 
 
-def _phase(row: Row) -> str:
-    """The phase in which a GPU times it."""
-    if row.needs:
-        return "rows of libraries"
-    return "compiled rows" if row.compiled else "rows that need no compiler"
-
-
 def _time(op: str, phase: str, sizes: list[Size], pool: Pool, light: Light, results: Results) -> None:
     """Time the rows of a phase; fails at the end if ours did."""
     in_order = rows(op)
     absent = [row.needs for row in in_order if row.needs and importlib.util.find_spec(row.needs) is None]
     in_order = [row for row in in_order if row.needs not in absent]
-    timed = [row for row in in_order if phase in ("all rows", _phase(row))]
+    timed = [row for row in in_order if phase in ("all rows", row.phase)]
     pool.start(list(dict.fromkeys(row.process for row in timed)))
     for size in sizes:
         fitting = [row for row in timed if row.most is None or size.size[0] <= row.most]
@@ -201,6 +194,6 @@ def tables() -> dict[str, list[Size]]:
 
 @pytest.mark.parametrize(("phase", "op"), [(phase, op) for phase in PHASES for op in OPS])
 def test_kernel(op: str, phase: str, tables: dict[str, list[Size]], pool: Pool, light: Light, results: Results) -> None:
-    if phase != "all rows" and phase not in map(_phase, rows(op)):
+    if phase != "all rows" and phase not in {row.phase for row in rows(op)}:
         pytest.skip("none")
     _time(op, phase, tables[op], pool, light, results)
